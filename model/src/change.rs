@@ -1,0 +1,193 @@
+//! The change set: what differs between two manifests of a node, and which processes it touches.
+
+use std::fmt;
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Digest, ModulePath, ModuleType, PackageName, ProcessKind, ProcessName, Signature, visible,
+};
+
+/// What differs between two manifests.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeSet {
+    /// Modules that differ, sorted by path.
+    pub modules: Vec<ModuleChange>,
+    /// Processes affected, in the order in which the system manager handles them: by start order,
+    /// then users of a library after the library's own process, then by name.
+    pub processes: Vec<ProcessChange>,
+}
+
+impl ChangeSet {
+    /// True if nothing differs.
+    pub fn is_empty(&self) -> bool {
+        self.modules.is_empty() && self.processes.is_empty()
+    }
+}
+
+/// How a module differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// Only in the new manifest.
+    Added,
+    /// In both, with another signature, mode, owner, link target or process definition.
+    Changed,
+    /// Only in the old manifest.
+    Removed,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Added => "added",
+            Self::Changed => "changed",
+            Self::Removed => "removed",
+        })
+    }
+}
+
+/// One module that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModuleChange {
+    /// Where it is installed.
+    pub path: ModulePath,
+    /// How it differs.
+    pub change: Change,
+    /// What it is.
+    #[serde(rename = "type")]
+    pub kind: ModuleType,
+    /// What the old manifest has; none for an added module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<ModuleVersion>,
+    /// What the new manifest has; none for a removed module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<ModuleVersion>,
+}
+
+/// The content of a module at one side of a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModuleVersion {
+    /// The package it comes from.
+    pub package: PackageName,
+    /// That package's version.
+    pub version: Version,
+    /// Digest of the bytes.
+    pub digest: Digest,
+    /// Signature of the content.
+    pub signature: Signature,
+}
+
+/// What happens to a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProcessAction {
+    /// It is new and gets started.
+    Start,
+    /// It is gone from the manifest and gets stopped.
+    Stop,
+    /// It is stopped and started anew by the system manager.
+    Restart,
+    /// It is self-managing: it is asked, told, and acts by itself or asks for the default, which is
+    /// a restart.
+    Ask,
+}
+
+impl fmt::Display for ProcessAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Ask => "ask",
+        })
+    }
+}
+
+/// One process that a change touches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessChange {
+    /// Its name on the node.
+    pub name: ProcessName,
+    /// The module that it runs.
+    pub path: ModulePath,
+    /// Simple or self-managing; of the old manifest where it is in both.
+    pub kind: ProcessKind,
+    /// What happens to it.
+    pub action: ProcessAction,
+    /// Every reason why, sorted; never empty.
+    pub because: Vec<Because>,
+}
+
+/// Why a change touches a process.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(
+    tag = "reason",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
+pub enum Because {
+    /// The process is in the new manifest only.
+    New,
+    /// The process is in the old manifest only.
+    Gone,
+    /// Its own module changed.
+    OwnModule,
+    /// How it is run changed: arguments, environment, kind, owner or mode.
+    Definition,
+    /// A library that it maps changed.
+    Library {
+        /// The library that changed.
+        library: ModulePath,
+        /// How.
+        change: Change,
+        /// The libraries between the process and it, nearest to the process first; empty for a
+        /// direct user.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        via: Vec<ModulePath>,
+    },
+    /// A module changed on which it depends in a way that the linker cannot see, or which it
+    /// opened at run time.
+    Opened {
+        /// The module that changed.
+        module: ModulePath,
+        /// How.
+        change: Change,
+    },
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::New => f.write_str("it is new"),
+            Self::Gone => f.write_str("it is no longer wanted"),
+            Self::OwnModule => f.write_str("its own program changed"),
+            Self::Definition => f.write_str("the way it is run changed"),
+            Self::Library {
+                library,
+                change,
+                via,
+            } if via.is_empty() => {
+                write!(f, "it uses {library}, which is {change}")
+            }
+            Self::Library {
+                library,
+                change,
+                via,
+            } => {
+                write!(f, "it uses {library}, which is {change}, through ")?;
+                for (index, step) in via.iter().enumerate() {
+                    let separator = if index > 0 { " and " } else { "" };
+                    write!(f, "{separator}{}", visible(step.as_str()))?;
+                }
+                Ok(())
+            }
+            Self::Opened { module, change } => write!(f, "it opens {module}, which is {change}"),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What people declared, after validation: the planner's view of the custom resources.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+use crate::{Architecture, NodeName, PackageName};
+
+/// All declarations of one revision, references checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Desired {
+    /// Where it comes from: `main@sha1:…` for a git commit, `apply@sha256:…` otherwise.
+    pub revision: String,
+    /// Node classes by name.
+    pub classes: BTreeMap<String, ClassDeclaration>,
+    /// Package sets by name.
+    pub package_sets: BTreeMap<String, PackageSetDeclaration>,
+    /// Nodes by name.
+    pub nodes: BTreeMap<NodeName, NodeDeclaration>,
+}
+
+/// Nodes that share a software configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClassDeclaration {
+    /// Which nodes belong to it that do not name a class themselves.
+    pub selector: Selector,
+    /// Package sets in order: those of applications first, of the base last (D4).
+    pub package_sets: Vec<String>,
+    /// What its nodes want of modules.
+    pub wants: Wants,
+    /// How a change goes through it.
+    pub strategy: Strategy,
+}
+
+/// Which nodes are meant. Empty parts do not restrict; a wholly empty selector matches no node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Selector {
+    /// Node types.
+    pub types: BTreeSet<String>,
+    /// Architectures.
+    pub architectures: BTreeSet<Architecture>,
+    /// Locations.
+    pub locations: BTreeSet<String>,
+    /// Labels that a node must all have.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Which modules of the chosen packages a node wants (D6).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wants {
+    /// Module types to receive; empty means all.
+    pub types: BTreeSet<crate::ModuleType>,
+    /// Functions to receive; empty means all. A module without a function is always received.
+    pub functions: BTreeSet<String>,
+    /// Features wanted. A module that names features is received if one of them is wanted.
+    pub features: BTreeSet<String>,
+}
+
+/// How a change goes through a class.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Strategy {
+    /// How many nodes change at once; none means all.
+    pub max_unavailable: Option<u32>,
+    /// Seconds that a node may take to answer a proposal.
+    pub vote_seconds: u32,
+    /// Seconds for which a node's accept holds.
+    pub promise_seconds: u32,
+    /// What to do about a node that cannot be reached.
+    pub on_unreachable: OnUnreachable,
+}
+
+impl Default for Strategy {
+    fn default() -> Self {
+        Self {
+            max_unavailable: None,
+            vote_seconds: 30,
+            promise_seconds: 3_600,
+            on_unreachable: OnUnreachable::Wait,
+        }
+    }
+}
+
+/// What to do about a node of a roll-out that cannot be reached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnUnreachable {
+    /// The roll-out waits for it.
+    #[default]
+    Wait,
+    /// The others go on without it.
+    Skip,
+    /// The roll-out is held, as if the node had objected.
+    Fail,
+}
+
+/// An ordered list of package versions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PackageSetDeclaration {
+    /// The packages, in order.
+    pub packages: Vec<PackageReference>,
+}
+
+/// One package version and where it is found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PackageReference {
+    /// Name; the artifact must say the same.
+    pub name: PackageName,
+    /// Version; the artifact must say the same.
+    pub version: Version,
+    /// Where: `oci-layout:/dir:tag`, `oci-layout:/dir@sha256:…`.
+    pub reference: String,
+}
+
+/// What is declared about one node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeDeclaration {
+    /// Its class by name; found by the classes' selectors where left out.
+    pub class: Option<String>,
+    /// Package sets that take the place of the class's.
+    pub package_sets: Option<Vec<String>>,
+    /// Declared facts; they win over what the node announces.
+    pub facts: NodeFacts,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// What it wants beside what its class wants.
+    pub wants: Wants,
+    /// True if nothing is to change on it for now.
+    pub suspended: bool,
+}
+
+/// What is known of a node's nature (S1).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeFacts {
+    /// Node type, in the fleet's own words (`line-card`).
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Processor architecture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<Architecture>,
+    /// Where it stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// Features that it announces.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub features: BTreeSet<String>,
+}

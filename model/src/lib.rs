@@ -1,0 +1,44 @@
+//! The words of Placet as plain data.
+//!
+//! Everything that Placet says about software is a value of one of these types: the module, the
+//! package, the manifest of a node, the change set between two manifests, the proposal, the
+//! verdict, the decision. They have one representation, canonical JSON, which is what digests are
+//! taken of and what travels in gRPC envelopes, varlink calls, status fields and `-o json`.
+//!
+//! **Invariant:** nothing here does I/O, reads a clock or the environment, or depends on the order
+//! of a hash map. A value that was deserialised has passed the checks of its type: a
+//! [`ModulePath`] never escapes its tree, a [`Digest`] is always 64 hexadecimal digits.
+
+mod canonical;
+mod change;
+mod desired;
+mod digest;
+mod manifest;
+mod module;
+mod name;
+mod package;
+mod text;
+mod vote;
+
+pub use canonical::{canonical_json, digest_of};
+pub use change::{
+    Because, Change, ChangeSet, ModuleChange, ModuleVersion, ProcessAction, ProcessChange,
+};
+pub use desired::{
+    ClassDeclaration, Desired, NodeDeclaration, NodeFacts, OnUnreachable, PackageReference,
+    PackageSetDeclaration, Selector, Strategy, Wants,
+};
+pub use digest::{Digest, DigestError, Hasher, Signature, SignatureError, SignatureKind};
+pub use manifest::{ChosenPackage, ManifestEntry, NodeManifest};
+pub use module::{
+    Api, Architecture, ElfClass, ElfFacts, Mode, Module, ModuleType, Owner, ProcessKind,
+    ProcessSpec, Silence, Supplemental, SymbolLists, SymbolVersion,
+};
+pub use name::{LinkTarget, ModulePath, NameError, NodeName, PackageName, PathError, ProcessName};
+pub use package::{
+    LocalRequirement, PackageConfig, Purpose, Quantifier, RemoteRequirement, Upgrade,
+};
+pub use text::{Visible, visible};
+pub use vote::{
+    Answer, Decision, DecisionKind, NodeChange, Proposal, Verdict, VerdictKind, VoteRecord,
+};

@@ -1,0 +1,120 @@
+//! The package: a named, versioned group of modules with metadata (B8).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use semver::{Version, VersionReq};
+use serde::{Deserialize, Serialize};
+
+use crate::{Module, PackageName};
+
+/// All metadata of a package: the config blob of its OCI artifact, which is authoritative.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PackageConfig {
+    /// Name.
+    pub name: PackageName,
+    /// Semantic version.
+    pub version: Version,
+    /// Build date: `SOURCE_DATE_EPOCH`, so that the same inputs give the same digest.
+    pub created: Timestamp,
+    /// Why the package exists.
+    #[serde(default)]
+    pub purpose: Purpose,
+    /// Free characteristics by which nodes choose (`tier: core`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub characteristics: BTreeMap<String, String>,
+    /// Features that it offers (`routing-protocol/bgp`).
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub features: BTreeSet<String>,
+    /// Node types that it applies to; empty means all. Choosing it elsewhere is an error.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub node_types: BTreeSet<String>,
+    /// Revision of the source that it was built from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_revision: Option<String>,
+    /// Packages needed on the same node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<LocalRequirement>,
+    /// Packages needed on other nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires_remote: Vec<RemoteRequirement>,
+    /// The packages whose modules this one partly replaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upgrades: Vec<Upgrade>,
+    /// The modules, sorted by path and then architecture; no two equal in both.
+    pub modules: Vec<Module>,
+}
+
+/// Why a package exists.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// It brings a function.
+    #[default]
+    Feature,
+    /// It changes part of another package.
+    Update,
+    /// It brings base software.
+    Boot,
+    /// It is a test suite.
+    Test,
+}
+
+/// A package version needed on the same node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LocalRequirement {
+    /// The package.
+    pub package: PackageName,
+    /// The versions that satisfy it.
+    pub version: VersionReq,
+    /// Node types for which it holds; empty means all.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub node_types: BTreeSet<String>,
+}
+
+/// A package version needed on other nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemoteRequirement {
+    /// The package.
+    pub package: PackageName,
+    /// The versions that satisfy it.
+    pub version: VersionReq,
+    /// Which other nodes are looked at, by class; none given means every class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// Which other nodes are looked at, by type; none given means every type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_type: Option<String>,
+    /// Which other nodes are looked at, by label.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// How many of them have to satisfy it.
+    pub quantifier: Quantifier,
+}
+
+/// How many of the nodes looked at have to satisfy a remote requirement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quantifier {
+    /// Every one.
+    All,
+    /// At least one.
+    Any,
+    /// At least so many.
+    AtLeast(u32),
+}
+
+/// A package that an upgrade package partly replaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Upgrade {
+    /// The package.
+    pub package: PackageName,
+    /// The versions to which the upgrade applies.
+    pub version: VersionReq,
+}

@@ -17,6 +17,7 @@ mod manifest;
 mod module;
 mod name;
 mod package;
+mod rollout;
 mod text;
 mod vote;
 
@@ -38,6 +39,7 @@ pub use name::{LinkTarget, ModulePath, NameError, NodeName, PackageName, PathErr
 pub use package::{
     LocalRequirement, PackageConfig, Purpose, Quantifier, RemoteRequirement, Upgrade,
 };
+pub use rollout::{Activation, Hold, NodeState, RolloutPhase};
 pub use text::{Visible, visible};
 pub use vote::{
     Answer, Decision, DecisionKind, NodeChange, Proposal, Verdict, VerdictKind, VoteRecord,

@@ -1,1 +1,22 @@
-//! placet-planner
+//! Placet's decisions, as pure functions over plain data.
+//!
+//! Three questions, asked in this order:
+//!
+//! 1. [`target`]: what should every node run? Declarations, catalog and node facts in; one manifest
+//!    for each distinct configuration, problems and notes out (D2 to D8).
+//! 2. [`change`]: what would it do to a node to go from one manifest to another? The change set with
+//!    every affected process and every reason (V1, V2). Controller, node and simulator call the
+//!    same function.
+//! 3. [`plan`]: given the target and what is observed, what happens now, what waits, and for what?
+//!
+//! **Invariant:** no I/O, no clock, no randomness, no hash maps. Time is [`Observed::now`]. The same
+//! input gives the same output, byte for byte. Nothing that differs from what is desired is skipped
+//! silently: it is in [`Plan::steps`] or in [`Plan::held`].
+
+mod catalog;
+mod observed;
+mod plan;
+
+pub use catalog::{Catalog, CatalogEntry, Unresolved};
+pub use observed::{Observed, ObservedNode, Presence, RolloutState};
+pub use plan::{Action, NodePlan, Note, Plan, Problem, Step, Target, TargetNode, WaitingOn};

@@ -1,0 +1,32 @@
+//! The packages that declarations refer to, as the controller resolved them.
+
+use std::collections::BTreeMap;
+
+use placet_model::{Digest, PackageConfig, PackageReference};
+
+/// Every package reference of the declarations, resolved or not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Catalog {
+    /// By the reference text of the declaration ([`PackageReference::reference`]).
+    pub entries: BTreeMap<String, Result<CatalogEntry, Unresolved>>,
+}
+
+/// A package that was found, verified and read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogEntry {
+    /// Digest of its OCI manifest.
+    pub digest: Digest,
+    /// Its metadata.
+    pub config: PackageConfig,
+}
+
+/// Why a package could not be had, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unresolved(pub String);
+
+impl Catalog {
+    /// What is known of `reference`; a reference that nobody resolved yet is unresolved too.
+    pub fn get(&self, reference: &PackageReference) -> Option<&Result<CatalogEntry, Unresolved>> {
+        self.entries.get(&reference.reference)
+    }
+}

@@ -1,0 +1,73 @@
+//! What is observed of the fleet and of the roll-out under way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use placet_model::{
+    Decision, Digest, Hold, NodeFacts, NodeManifest, NodeName, NodeState, RolloutPhase,
+};
+use serde::{Deserialize, Serialize};
+
+/// Everything that [`crate::plan`] looks at beside the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// The time of the observation.
+    pub now: Timestamp,
+    /// Every node that is declared or ever joined.
+    pub nodes: BTreeMap<NodeName, ObservedNode>,
+    /// The newest roll-out, whatever its phase.
+    pub rollout: Option<RolloutState>,
+}
+
+/// What is observed of one node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObservedNode {
+    /// Whether it can be reached.
+    pub presence: Presence,
+    /// What it announces of itself.
+    pub announced: NodeFacts,
+    /// Its boot; empty while unknown.
+    pub boot_id: String,
+    /// What it runs; none while unknown (a pristine node runs the empty manifest).
+    pub running: Option<NodeManifest>,
+    /// Digests of manifests that are staged on it completely.
+    pub staged: BTreeSet<Digest>,
+    /// Digests of manifests whose activation failed on it.
+    pub failed: BTreeSet<Digest>,
+    /// Processes that are not ready, of those that it should run.
+    pub not_ready: BTreeSet<String>,
+}
+
+/// Whether a node can be reached. Absence and ignorance are two things.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Presence {
+    /// It never joined: nothing is known of it.
+    #[default]
+    NeverSeen,
+    /// It joined once and has no connection now.
+    Away,
+    /// It is connected.
+    Connected,
+}
+
+/// A roll-out, as the home keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutState {
+    /// Its name.
+    pub name: String,
+    /// The revision that it brings.
+    pub revision: String,
+    /// Target revision, package digests and distinct configurations; never membership or votes.
+    pub plan_digest: Digest,
+    /// Where it stands.
+    pub phase: RolloutPhase,
+    /// How many holds there have been; the number of the latest one.
+    pub holds: u32,
+    /// The hold that is open.
+    pub hold: Option<Hold>,
+    /// Decisions, in the order in which they were taken.
+    pub decisions: Vec<Decision>,
+    /// The nodes that took part so far.
+    pub nodes: BTreeMap<NodeName, NodeState>,
+}

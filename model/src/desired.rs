@@ -89,6 +89,7 @@ impl Default for Strategy {
 /// What to do about a node of a roll-out that cannot be reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum OnUnreachable {
     /// The roll-out waits for it.
     #[default]
@@ -140,6 +141,7 @@ pub struct NodeDeclaration {
 /// What is known of a node's nature (S1).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NodeFacts {
     /// Node type, in the fleet's own words (`line-card`).
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]

@@ -18,6 +18,8 @@ mod module;
 mod name;
 mod package;
 mod rollout;
+#[cfg(feature = "schema")]
+mod schema;
 mod text;
 mod vote;
 

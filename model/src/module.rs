@@ -67,6 +67,7 @@ pub struct Module {
 /// What a module is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ModuleType {
     /// An executable that runs as a process.
     Process,
@@ -98,6 +99,7 @@ impl fmt::Display for ModuleType {
 /// A processor architecture by its Linux name (`x86_64`, `aarch64`), or `neutral`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Architecture(pub String);
 
 impl Architecture {

@@ -11,6 +11,7 @@ use crate::{Digest, NodeName, Verdict};
 /// Where a roll-out stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum RolloutPhase {
     /// Requirements do not hold, or packages are missing: nobody is asked.
     Blocked,
@@ -42,6 +43,7 @@ impl RolloutPhase {
 /// Why a roll-out waits for a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Hold {
     /// Its number; the first hold of a roll-out is 1.
     pub number: u32,
@@ -56,6 +58,7 @@ pub struct Hold {
 /// What happened so far on one node of a roll-out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NodeState {
     /// The node change digest that it was last asked about.
     pub change_digest: Digest,
@@ -78,6 +81,7 @@ pub struct NodeState {
 /// How an activation ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Activation {
     /// The node runs the new manifest as this generation.
     Done(u64),

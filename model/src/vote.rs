@@ -59,6 +59,7 @@ pub struct Proposal {
 /// What a voter said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Answer {
     /// Placet.
     Accept,
@@ -75,6 +76,7 @@ pub enum Answer {
 /// One voter's answer, as it is kept and shown everywhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VoteRecord {
     /// The process that answered.
     pub process: ProcessName,
@@ -126,6 +128,7 @@ impl fmt::Display for VoteRecord {
 /// of the node's voters: the greatest wins (veto over error over no answer over defer over accept).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum VerdictKind {
     /// Every voter agrees, or there is none.
     Accept,
@@ -167,6 +170,7 @@ impl fmt::Display for VerdictKind {
 /// and the boot id, until it expires.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Verdict {
     /// The node.
     pub node: NodeName,
@@ -215,6 +219,7 @@ impl Verdict {
 /// What a person says of a held roll-out (V5).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Decision {
     /// The number of the hold that it answers.
     pub hold: u32,

@@ -1,2 +1,76 @@
-//! The placet command.
-fn main() {}
+//! The `placet` command.
+//!
+//! Standard output is for data, standard error for people. Exit code 0: done; 1: the answer is no;
+//! 2: it could not be done. `placet` contains the node daemon too (`placet placetd`), so that one
+//! binary is enough to try everything.
+
+mod arguments;
+mod client;
+mod demo;
+mod events;
+mod node;
+mod output;
+mod package;
+mod resources;
+mod rollout;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::arguments::{Cli, Command, NodeCommand, PackageCommand, RolloutCommand};
+use crate::output::Answer;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        // The node daemon's keeper is single-threaded: it must not start inside a runtime.
+        Command::Placetd(arguments) => {
+            placet_node_daemon::main(arguments, vec!["placetd".into()])
+        }
+        command => match run(command, &cli.common) {
+            Ok(answer) => answer.into(),
+            Err(error) => {
+                anstream::eprintln!("{}error:{} {error:#}", output::BAD, output::BAD.render_reset());
+                ExitCode::from(2)
+            }
+        },
+    }
+}
+
+fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Demo(arguments) => demo::run(&arguments, common).await,
+            Command::Up(arguments) => up::run(arguments, common).await,
+            Command::Apply(arguments) => resources::apply(&arguments, common).await,
+            Command::Get(arguments) => resources::get(&arguments, common).await,
+            Command::Describe(arguments) => resources::describe(&arguments, common).await,
+            Command::Delete(arguments) => resources::delete(&arguments, common).await,
+            Command::Rollout(RolloutCommand::List) => rollout::list(common).await,
+            Command::Rollout(RolloutCommand::Show { name }) => rollout::show(&name, common).await,
+            Command::Rollout(RolloutCommand::Watch { name }) => {
+                rollout::watch(name.as_deref(), common).await
+            }
+            Command::Rollout(RolloutCommand::Decide(arguments)) => {
+                rollout::decide(&arguments, common).await
+            }
+            Command::Node(NodeCommand::Token(arguments)) => node::token(&arguments, common).await,
+            Command::Node(NodeCommand::List) => node::list(common).await,
+            Command::Node(NodeCommand::Show { name }) => node::show(&name, common).await,
+            Command::Package(PackageCommand::Build(arguments)) => {
+                package::build(&arguments, common)
+            }
+            Command::Package(PackageCommand::Inspect(arguments)) => {
+                package::inspect(&arguments, common)
+            }
+            Command::Completion { shell } => {
+                clap_complete::generate(shell, &mut Cli::command(), "placet", &mut std::io::stdout());
+                Ok(Answer::Done)
+            }
+            Command::Placetd(_) => unreachable!("handled before the runtime starts"),
+        }
+    })
+}

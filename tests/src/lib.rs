@@ -1,1 +1,14 @@
-//! placet-tests
+//! Real parts for the tests of the whole: a git repository, packages, the controller and node
+//! daemons as processes of their own. Each is owned by a value that ends it when dropped.
+
+mod feed;
+mod fleet;
+mod inspect;
+mod packages;
+mod sample;
+
+pub use feed::{Event, Feed};
+pub use fleet::{Fleet, FleetOptions, Node};
+pub use inspect::{assert_never_a_mixture, pids};
+pub use packages::{packages, placet};
+pub use sample::{Sample, evidence};

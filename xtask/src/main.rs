@@ -1,2 +1,110 @@
-//! Development tasks.
-fn main() {}
+//! Development tasks: `cargo xtask check | test | generate`.
+
+#![expect(clippy::print_stdout, reason = "a command says what it does")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+use std::{env, fs};
+
+use anyhow::{Context as _, bail};
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Development tasks of Placet")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Formatting, clippy and documentation, warnings denied.
+    Check,
+    /// Prepares what the tests need, checks, and runs all tests.
+    Test {
+        /// Run the long matrices whole instead of a sample, and keep the figures in `docs/evidence/`.
+        #[arg(long)]
+        full: bool,
+    },
+    /// Writes the generated files.
+    Generate,
+}
+
+fn main() -> anyhow::Result<()> {
+    env::set_current_dir(root())?;
+    match Cli::parse().task {
+        Task::Check => check(),
+        Task::Test { full } => test(full),
+        Task::Generate => generate(),
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+}
+
+fn check() -> anyhow::Result<()> {
+    cargo(&["fmt", "--all", "--check"], &[])?;
+    cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
+    cargo(&["doc", "--locked", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
+}
+
+fn test(full: bool) -> anyhow::Result<()> {
+    let started = Instant::now();
+    prepare()?;
+    check()?;
+    let full_text = if full { "1" } else { "0" };
+    cargo(
+        &["test", "--locked", "--workspace", "--no-fail-fast"],
+        &[("PLACET_FULL", full_text), ("PLACET_REQUIRE_ALL", "1")],
+    )?;
+    println!("all tests passed in {} s; skipped: nothing", started.elapsed().as_secs());
+    Ok(())
+}
+
+/// Installs what the tests use beside Rust, git and a C compiler, where that is possible.
+fn prepare() -> anyhow::Result<()> {
+    if Path::new("/usr/sbin/sshd").exists() {
+        return Ok(());
+    }
+    println!("installing openssh-server: git over ssh is tested against a real server");
+    let as_root = if is_root() { "" } else { "sudo -n " };
+    let command = format!(
+        "{as_root}apt-get update -q && {as_root}env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends openssh-server"
+    );
+    let status = Command::new("sh").args(["-c", &command]).status()?;
+    if !status.success() {
+        bail!("the tests need /usr/sbin/sshd; install the package openssh-server and run this again");
+    }
+    Ok(())
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+fn generate() -> anyhow::Result<()> {
+    let folder = root().join("charts/placet/crds");
+    fs::create_dir_all(&folder)?;
+    for (name, text) in placet_crds::generated() {
+        let path = folder.join(name);
+        fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
+        println!("wrote {}", path.display());
+    }
+    Ok(())
+}
+
+fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
+    println!("$ cargo {}", arguments.join(" "));
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .status()
+        .context("failed to start cargo")?;
+    if !status.success() {
+        bail!("`cargo {}` failed", arguments.join(" "));
+    }
+    Ok(())
+}

@@ -1,0 +1,257 @@
+//! The command line: what can be asked for, with examples.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::output::Format;
+
+const EXAMPLES: &str = "\
+Examples:
+  placet demo                                   The whole story on this machine
+  placet up --source /srv/fleet.git             Run the controller for a git repository
+  placet get rollouts                           What is under way, and what was
+  placet rollout show ro-2                      Who objects, and why
+  placet rollout decide ro-2 --skip --reason 'core-1 can wait'";
+
+/// Delivers software to fleets one component at a time, and asks before it acts.
+#[derive(Debug, Parser)]
+#[command(name = "placet", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Common {
+    /// How to print data.
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: Format,
+    /// The controller's admin socket [default: `admin.sock` in the state folder].
+    #[arg(long, global = true, env = "PLACET_ADMIN", value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
+pub(crate) enum Command {
+    /// Show the whole story on this machine: commit, plan, veto, decision, revert.
+    Demo(Demo),
+    /// Run the controller on an embedded store.
+    Up(Up),
+    /// Apply declarations from files or folders.
+    Apply(Apply),
+    /// List resources.
+    Get(Get),
+    /// Show one resource in full, with its latest events.
+    Describe(Describe),
+    /// Delete a resource.
+    Delete(Describe),
+    /// Changes under way and past.
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
+    /// Nodes.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// The build environment.
+    #[command(subcommand)]
+    Package(PackageCommand),
+    /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  placet completion bash > /etc/bash_completion.d/placet")]
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Run the node daemon (the same program as `placetd`).
+    Placetd(placet_node_daemon::Arguments),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  placet demo
+  placet demo --pause         Wait for Enter at each step
+  placet demo --keep          Leave everything up at the end
+  placet demo -o json         One JSON object a line")]
+pub(crate) struct Demo {
+    /// Wait for Enter at each step.
+    #[arg(long)]
+    pub(crate) pause: bool,
+    /// Leave everything up at the end, until Ctrl-C.
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  placet up --source /srv/fleet.git
+  placet up --source ssh://git@example.org/fleet.git --ref main --path production
+  placet up --listen 0.0.0.0:7440 --name controller.example.org")]
+pub(crate) struct Up {
+    /// Folder for the store, the certificate authority and the cache
+    /// [default: /var/lib/placet for root, otherwise ~/.local/state/placet].
+    #[arg(long, env = "PLACET_STATE", value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// Address on which nodes reach the controller; may be given several times.
+    #[arg(long, default_value = "127.0.0.1:7440", value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Name or address under which nodes reach the controller, for its certificate; may be given
+    /// several times [default: the listen addresses and this machine's name].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Vec<String>,
+    /// Git repository with the declarations; the same as applying a `GitSource` named `fleet`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) source: Option<String>,
+    /// Branch of the repository.
+    #[arg(long = "ref", value_name = "BRANCH", requires = "source")]
+    pub(crate) branch: Option<String>,
+    /// Folder inside the repository.
+    #[arg(long, value_name = "DIR", requires = "source")]
+    pub(crate) path: Option<String>,
+    /// Folder that relative package references start from [default: the state folder].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) packages: Option<PathBuf>,
+    /// Seconds for which a node's certificate is valid; it is renewed at half its life.
+    #[arg(long, default_value_t = 86_400, value_name = "SECONDS")]
+    pub(crate) certificate_seconds: u32,
+    /// What to log, as in `info` or `placet_controller=debug`.
+    #[arg(long, default_value = "info", env = "PLACET_LOG", value_name = "FILTER")]
+    pub(crate) log: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  placet apply -f fleet/\n  placet apply -f classes.yaml --dry-run")]
+pub(crate) struct Apply {
+    /// File or folder with YAML; `-` for standard input; may be given several times.
+    #[arg(short, long, required = true, value_name = "PATH")]
+    pub(crate) file: Vec<PathBuf>,
+    /// Validate and plan, and say what would happen; change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  placet get nodeclasses\n  placet get fnode core-1 -o yaml")]
+pub(crate) struct Get {
+    /// Kind, plural or short name (`fleetnodes`, `fnode`); all kinds when left out.
+    #[arg(default_value = "")]
+    pub(crate) kind: String,
+    /// Name; all of the kind when left out.
+    #[arg(default_value = "")]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  placet describe rollout ro-2")]
+pub(crate) struct Describe {
+    /// Kind, plural or short name.
+    pub(crate) kind: String,
+    /// Name.
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RolloutCommand {
+    /// List roll-outs, newest first.
+    List,
+    /// Show who was asked, who objects and why, and what can be done.
+    Show {
+        /// The roll-out.
+        name: String,
+    },
+    /// Follow a roll-out until it is over; without a name, follow the fleet.
+    Watch {
+        /// The roll-out.
+        name: Option<String>,
+    },
+    /// Answer a hold: skip the nodes that object, force, or abort.
+    Decide(Decide),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    group(clap::ArgGroup::new("kind").required(true).args(["skip", "force", "abort"])),
+    after_help = "\
+Examples:
+  placet rollout decide ro-2 --skip --reason 'core-1 has sessions, tonight'
+  placet rollout decide ro-2 --force --node core-1 --reason 'announced to users'
+  placet rollout decide ro-2 --abort --reason 'wrong version'"
+)]
+pub(crate) struct Decide {
+    /// The roll-out.
+    pub(crate) name: String,
+    /// Update the nodes that accepted; leave the others as they are.
+    #[arg(long)]
+    pub(crate) skip: bool,
+    /// Update all the same. The processes are still told, and may save their state.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Give the change up.
+    #[arg(long)]
+    pub(crate) abort: bool,
+    /// With --force: force only this node, skip other objectors; may be given several times.
+    #[arg(long, requires = "force", value_name = "NODE")]
+    pub(crate) node: Vec<String>,
+    /// Why, for the record.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+    /// The hold that is answered [default: the one that is open].
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
+    pub(crate) hold: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// Make a join token and print the line that joins the node.
+    Token(Token),
+    /// List nodes.
+    List,
+    /// Show what a node runs, its processes and its last verdict.
+    Show {
+        /// The node.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  placet node token core-1 --valid 600")]
+pub(crate) struct Token {
+    /// The node that may join with it.
+    pub(crate) node: String,
+    /// Seconds for which it can be used; it works once.
+    #[arg(long, default_value_t = 3_600, value_name = "SECONDS")]
+    pub(crate) valid: u32,
+    /// A node of this name exists and is replaced.
+    #[arg(long)]
+    pub(crate) replace: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PackageCommand {
+    /// Build a package from its `package.yaml` into an OCI layout.
+    Build(Build),
+    /// Show what a package holds and needs.
+    Inspect(Inspect),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  placet package build chat/package.yaml --to oci-layout:packages/chat")]
+pub(crate) struct Build {
+    /// The package file.
+    pub(crate) file: PathBuf,
+    /// The OCI layout to write to; made if absent.
+    #[arg(long, value_name = "LAYOUT")]
+    pub(crate) to: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  placet package inspect oci-layout:packages/chat:1.0.0")]
+pub(crate) struct Inspect {
+    /// The package: `oci-layout:DIR:TAG` or `oci-layout:DIR@sha256:…`.
+    pub(crate) reference: String,
+}

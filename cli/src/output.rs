@@ -1,0 +1,135 @@
+//! Printing: tables for people, JSON and YAML for programs.
+
+use std::process::ExitCode;
+
+use anstyle::{AnsiColor, Style};
+use anyhow::Context as _;
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+/// What stands out badly.
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// What went well.
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
+/// What waits.
+pub(crate) const WAIT: Style = AnsiColor::Yellow.on_default();
+/// Headings.
+pub(crate) const HEAD: Style = Style::new().bold();
+/// What is said beside the matter.
+pub(crate) const DIM: Style = Style::new().dimmed();
+
+/// How data is printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
+/// How a command ended that could be carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Done, or yes.
+    Done,
+    /// The answer is no.
+    No,
+}
+
+impl From<Answer> for ExitCode {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Done => Self::SUCCESS,
+            Answer::No => Self::from(1),
+        }
+    }
+}
+
+/// Prints `value` as JSON or YAML.
+pub(crate) fn print(value: &Value, format: Format) -> anyhow::Result<()> {
+    let text = match format {
+        Format::Yaml => serde_yaml::to_string(value).context("failed to write YAML")?,
+        Format::Table | Format::Json => serde_json::to_string_pretty(value)?,
+    };
+    anstream::println!("{}", text.trim_end());
+    Ok(())
+}
+
+/// Resources as one value: themselves where there is one, a `List` otherwise, as kubectl does.
+pub(crate) fn list(mut objects: Vec<Value>, single: bool) -> Value {
+    match objects.len() {
+        1 if single => objects.remove(0),
+        _ => serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects}),
+    }
+}
+
+/// Prints a table without lines, at most as wide as the terminal (80 columns where there is none).
+pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>) {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    if table.width().is_none() {
+        table.set_width(80);
+    }
+    table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    for line in table.to_string().lines() {
+        anstream::println!("{}", line.trim_end());
+    }
+}
+
+/// The value at a printer column's JSON path (`.spec.url`,
+/// `.status.conditions[?(@.type=="Ready")].status`), as text.
+pub(crate) fn at(object: &Value, path: &str) -> String {
+    lookup(object, path).map_or_else(String::new, plain)
+}
+
+fn lookup<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    let path = path.trim_start_matches('.');
+    if path.is_empty() {
+        return Some(object);
+    }
+    let end = path.find(['.', '[']).unwrap_or(path.len());
+    if end == 0 {
+        let (filter, rest) = path.strip_prefix("[?(@.")?.split_once(")]")?;
+        let (key, wanted) = filter.split_once("==")?;
+        let wanted = wanted.trim_matches(['"', '\'']);
+        let found = object.as_array()?.iter().find(|item| item[key] == wanted)?;
+        return lookup(found, rest);
+    }
+    lookup(object.get(&path[..end])?, &path[end..])
+}
+
+/// A value as people read it in a table cell.
+pub(crate) fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => placet_model::visible(text).to_string(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::at;
+
+    #[test]
+    fn a_json_path_finds_fields_and_conditions() {
+        let object = json!({
+            "spec": {"url": "a\u{1b}[2J"},
+            "status": {"conditions": [{"type": "Stalled", "status": "False"}, {"type": "Ready", "status": "True"}]},
+        });
+        assert_eq!(at(&object, ".spec.url"), "a\\u{1b}[2J");
+        assert_eq!(at(&object, ".status.conditions[?(@.type==\"Ready\")].status"), "True");
+        assert_eq!(at(&object, ".status.none"), "");
+    }
+}

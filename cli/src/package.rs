@@ -1,0 +1,74 @@
+//! `placet package`: the build environment.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use placet_model::PackageConfig;
+use placet_package::Reference;
+use serde_json::json;
+
+use crate::arguments::{Build, Common, Inspect};
+use crate::output::{self, Answer, Format};
+
+/// `placet package build`.
+pub(crate) fn build(arguments: &Build, common: &Common) -> anyhow::Result<Answer> {
+    let Some(layout) = arguments.to.strip_prefix("oci-layout:") else {
+        bail!("`{}` is not an OCI layout; write --to oci-layout:DIR", arguments.to);
+    };
+    let options = placet_packager::BuildOptions::default();
+    let built = placet_packager::build(&arguments.file, Path::new(layout), &options)
+        .with_context(|| format!("failed to build {}", arguments.file.display()))?;
+    for warning in &built.warnings {
+        anstream::eprintln!("{}warning:{} {warning}", output::WAIT, output::WAIT.render_reset());
+    }
+    let reference = format!("oci-layout:{layout}:{}", built.tag);
+    if common.output == Format::Table {
+        anstream::println!("{reference}  {}", built.digest);
+    } else {
+        let value = json!({"reference": reference, "digest": built.digest, "config": built.config});
+        output::print(&value, common.output)?;
+    }
+    Ok(Answer::Done)
+}
+
+/// `placet package inspect`.
+pub(crate) fn inspect(arguments: &Inspect, common: &Common) -> anyhow::Result<Answer> {
+    let reference: Reference = arguments.reference.parse()?;
+    let package = placet_package::open_package(&reference, Path::new("."))
+        .with_context(|| format!("failed to open {}", arguments.reference))?;
+    if common.output == Format::Table {
+        print_config(&package.digest, &package.config);
+    } else {
+        let value = json!({"digest": package.digest, "config": package.config});
+        output::print(&value, common.output)?;
+    }
+    Ok(Answer::Done)
+}
+
+fn print_config(digest: &placet_model::Digest, config: &PackageConfig) {
+    anstream::println!("Package:  {} {}", config.name, config.version);
+    anstream::println!("Digest:   {digest}");
+    anstream::println!("Built:    {}", config.created);
+    for requirement in &config.requires {
+        anstream::println!("Requires: {} {}", requirement.package, requirement.version);
+    }
+    for upgrade in &config.upgrades {
+        anstream::println!("Upgrades: {} {}", upgrade.package, upgrade.version);
+    }
+    anstream::println!();
+    let rows = config.modules.iter().map(|module| {
+        let needs = module.elf.as_ref().map_or_else(String::new, |elf| {
+            elf.needed.iter().map(|soname| placet_model::visible(soname).to_string()).collect::<Vec<_>>().join(" ")
+        });
+        let signature = module.signature.to_string();
+        vec![
+            module.path.to_string(),
+            module.kind.to_string(),
+            module.architecture.to_string(),
+            module.size.to_string(),
+            signature[..signature.len().min(16)].to_owned(),
+            needs,
+        ]
+    });
+    output::table(&["module", "type", "for", "bytes", "signature", "needs"], rows.collect());
+}

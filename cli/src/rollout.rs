@@ -1,0 +1,220 @@
+//! `placet rollout`: changes under way and past.
+
+use placet_model::{Decision, DecisionKind, NodeName};
+use placet_protocol::wire::{DecideRequest, WatchRequest};
+use serde_json::Value;
+
+use crate::arguments::{Common, Decide, Get};
+use crate::events::{self, Event};
+use crate::output::{self, Answer, Format};
+use crate::{client, resources};
+
+const KIND: &str = "Rollout";
+
+/// `placet rollout list`.
+pub(crate) async fn list(common: &Common) -> anyhow::Result<Answer> {
+    let arguments = Get { kind: KIND.to_owned(), name: String::new() };
+    resources::get(&arguments, common).await
+}
+
+/// `placet rollout show`.
+pub(crate) async fn show(name: &str, common: &Common) -> anyhow::Result<Answer> {
+    let mut client = client::connect(common).await?;
+    let rollout = client::get_one(&mut client, KIND, name).await?;
+    if common.output != Format::Table {
+        output::print(&rollout, common.output)?;
+        return Ok(Answer::Done);
+    }
+    let nodes = client::get(&mut client, "FleetNode", "").await?;
+    let status = &rollout["status"];
+    print_head(&rollout);
+    print_nodes(name, &nodes);
+    print_objections(&nodes, name);
+    print_decisions(&status["decisions"]);
+    if let Some(hold) = status["hold"]["number"].as_u64() {
+        print_ways_on(name, hold);
+    }
+    Ok(Answer::Done)
+}
+
+fn print_head(rollout: &Value) {
+    let status = &rollout["status"];
+    anstream::println!("Roll-out:  {}", output::at(rollout, ".metadata.name"));
+    anstream::println!("Revision:  {}", output::at(rollout, ".spec.to"));
+    anstream::println!("Plan:      {}", output::at(rollout, ".spec.planDigest"));
+    let phase = output::plain(&status["phase"]);
+    let style = phase_style(&phase);
+    anstream::println!("Phase:     {style}{phase}{}", style.render_reset());
+    if let Some(problems) = status["problems"].as_array() {
+        for problem in problems {
+            anstream::println!("Problem:   {}", output::plain(problem));
+        }
+    }
+}
+
+/// The colour in which a phase is shown.
+pub(crate) fn phase_style(phase: &str) -> anstyle::Style {
+    match phase {
+        "Done" => output::GOOD,
+        "Held" | "Halted" | "Blocked" => output::BAD,
+        _ => output::WAIT,
+    }
+}
+
+fn print_nodes(name: &str, nodes: &[Value]) {
+    let rows: Vec<Vec<String>> = nodes
+        .iter()
+        .filter(|node| node["status"]["rollout"]["name"] == name)
+        .map(|node| {
+            let status = &node["status"];
+            let state = &status["rollout"]["state"];
+            vec![
+                output::at(node, ".metadata.name"),
+                output::plain(&state["verdict"]["verdict"]),
+                progress(state),
+                output::plain(&status["generation"]),
+            ]
+        })
+        .collect();
+    if !rows.is_empty() {
+        anstream::println!();
+        output::table(&["node", "verdict", "progress", "generation"], rows);
+    }
+}
+
+fn progress(state: &Value) -> String {
+    let activation = &state["activation"];
+    if !activation["done"].is_null() {
+        "changed".to_owned()
+    } else if let Some(why) = activation["failed"].as_str() {
+        format!("gave it back: {}", placet_model::visible(why))
+    } else if !state["activating"].is_null() {
+        "changing".to_owned()
+    } else if let Some(why) = state["stageError"].as_str() {
+        format!("cannot fetch: {}", placet_model::visible(why))
+    } else if state["verdict"].is_null() {
+        "asked".to_owned()
+    } else {
+        "answered".to_owned()
+    }
+}
+
+/// Every objection, with the modules concerned and the change that it answers to.
+fn print_objections(nodes: &[Value], name: &str) {
+    let verdicts = nodes
+        .iter()
+        .filter(|node| node["status"]["rollout"]["name"] == name)
+        .filter_map(|node| {
+            let verdict = &node["status"]["rollout"]["state"]["verdict"];
+            serde_json::from_value::<placet_model::Verdict>(verdict.clone()).ok()
+        });
+    for verdict in verdicts {
+        for line in verdict.objections() {
+            anstream::println!("\n{}{line}{}", output::BAD, output::BAD.render_reset());
+        }
+        for record in verdict.records.iter().filter(|record| record.answer != placet_model::Answer::Accept) {
+            let modules: Vec<_> = record.modules.iter().map(ToString::to_string).collect();
+            anstream::println!("  about {} at {}", modules.join(", "), record.time);
+            anstream::println!("  change {}", record.change_digest);
+        }
+    }
+}
+
+fn print_decisions(decisions: &Value) {
+    for decision in decisions.as_array().into_iter().flatten() {
+        if let Ok(decision) = serde_json::from_value::<Decision>(decision.clone()) {
+            print_decision(&decision);
+        }
+    }
+}
+
+fn print_decision(decision: &Decision) {
+    anstream::println!(
+        "\nHold {}: {} by {} at {}: {}",
+        decision.hold,
+        decision.kind,
+        placet_model::visible(&decision.author),
+        decision.time,
+        placet_model::visible(&decision.reason)
+    );
+    for overridden in &decision.overrides {
+        anstream::println!("  overrides {}", placet_model::visible(overridden));
+    }
+}
+
+fn print_ways_on(name: &str, hold: u64) {
+    anstream::eprintln!("\nHold {hold} waits for a person:");
+    for (way, what) in [
+        ("--skip", "change the nodes that accepted, leave the others"),
+        ("--force", "change all the same"),
+        ("--abort", "give the change up"),
+    ] {
+        anstream::eprintln!("  placet rollout decide {name} {way} --reason …");
+        anstream::eprintln!("      {}{what}{}", output::DIM, output::DIM.render_reset());
+    }
+}
+
+/// `placet rollout watch`.
+pub(crate) async fn watch(name: Option<&str>, common: &Common) -> anyhow::Result<Answer> {
+    let mut client = client::connect(common).await?;
+    if let Some(name) = name {
+        client::get_one(&mut client, KIND, name).await?;
+    }
+    let since = match name {
+        Some(_) => 0,
+        None => events::kept(&mut client, "").await?.last().map_or(0, |event| event.sequence),
+    };
+    let rollout = name.unwrap_or_default().to_owned();
+    let request = WatchRequest { since, rollout, kept_only: false };
+    let mut stream = client::watch(&mut client, request).await?;
+    while let Some(event) = stream.message().await.map_err(|status| client::refusal(&status))? {
+        let event = Event::from(event);
+        print_event(&event, common.output)?;
+        if name.is_some() && event.ends_rollout() {
+            break;
+        }
+    }
+    Ok(Answer::Done)
+}
+
+fn print_event(event: &Event, format: Format) -> anyhow::Result<()> {
+    match format {
+        Format::Table => event.lines().iter().for_each(|line| anstream::println!("{line}")),
+        Format::Json => anstream::println!("{}", event.to_json()),
+        Format::Yaml => {
+            anstream::println!("---");
+            output::print(&event.to_json(), format)?;
+        }
+    }
+    Ok(())
+}
+
+/// `placet rollout decide`.
+pub(crate) async fn decide(arguments: &Decide, common: &Common) -> anyhow::Result<Answer> {
+    let mut client = client::connect(common).await?;
+    let request = DecideRequest {
+        rollout: arguments.name.clone(),
+        hold: arguments.hold,
+        kind_json: placet_model::canonical_json(&kind(arguments)?),
+        reason: arguments.reason.clone(),
+    };
+    let response =
+        client.decide(request).await.map_err(|status| client::refusal(&status))?.into_inner();
+    let decision: Decision = serde_json::from_slice(&response.decision_json)?;
+    match common.output {
+        Format::Table => print_decision(&decision),
+        format => output::print(&serde_json::to_value(&decision)?, format)?,
+    }
+    Ok(Answer::Done)
+}
+
+fn kind(arguments: &Decide) -> anyhow::Result<DecisionKind> {
+    Ok(if arguments.skip {
+        DecisionKind::Skip
+    } else if arguments.force {
+        let nodes: Result<Vec<NodeName>, _> = arguments.node.iter().map(|node| node.parse()).collect();
+        DecisionKind::Force { nodes: nodes? }
+    } else {
+        DecisionKind::Abort
+    })
+}

@@ -1,0 +1,66 @@
+//! The program under test and the packages that the tests deliver, each built once per test binary.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::{env, fs};
+
+use tempfile::TempDir;
+
+/// The `placet` program, built from this checkout.
+pub fn placet() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .args(["build", "--quiet", "--package", "placet-cli"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .expect("cargo starts");
+        assert!(status.success(), "placet builds");
+        let test = env::current_exe().expect("a test has a file");
+        let folder = test.ancestors().nth(2).expect("tests lie in target/<profile>/deps");
+        folder.join("placet")
+    })
+}
+
+/// A folder with the OCI layouts `chat`, `clock`, `metrics` (1.0.0 each) and `greet`:
+/// 1.0.0, 1.1.0 (another greeting), 1.2.0 (as 1.0.0, built elsewhere: nothing changed).
+pub fn packages() -> &'static Path {
+    static PACKAGES: OnceLock<TempDir> = OnceLock::new();
+    PACKAGES.get_or_init(build).path()
+}
+
+fn build() -> TempDir {
+    let folder = tempfile::Builder::new().prefix("placet-packages-").tempdir().expect("a temporary folder");
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/processes");
+    let source = folder.path().join("source");
+    fs::create_dir(&source).expect("a source folder");
+    for entry in fs::read_dir(&examples).expect("the example processes are there").flatten() {
+        fs::copy(entry.path(), source.join(entry.file_name())).expect("an example is copied");
+    }
+    let header = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk/c/placet.h");
+    fs::copy(header, source.join("placet.h")).expect("the header is copied");
+    for package in ["greet", "chat", "clock", "metrics"] {
+        build_package(folder.path(), &source, package);
+    }
+    edit(&source.join("greet.yaml"), "version: 1.0.0", "version: 1.2.0");
+    build_package(folder.path(), &source, "greet");
+    edit(&source.join("greet.yaml"), "version: 1.2.0", "version: 1.1.0");
+    edit(&source.join("libgreet.c"), "Hello", "Good day");
+    build_package(folder.path(), &source, "greet");
+    folder
+}
+
+fn build_package(folder: &Path, source: &Path, name: &str) {
+    let options = placet_packager::BuildOptions::default();
+    let file = source.join(format!("{name}.yaml"));
+    placet_packager::build(&file, &folder.join(name), &options).expect("an example package builds");
+}
+
+/// Replaces `from`, which must occur, by `to`.
+pub(crate) fn edit(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).expect("the file can be read");
+    assert!(text.contains(from), "`{from}` occurs in {}", path.display());
+    fs::write(path, text.replace(from, to)).expect("the file can be written");
+}

@@ -1,0 +1,69 @@
+//! Long matrices are sampled by a printed seed, and run whole with `PLACET_FULL=1`; figures of whole
+//! runs are kept.
+
+use std::path::Path;
+use std::time::Duration;
+use std::{env, fs};
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
+/// How much of a matrix is run, and the randomness for it.
+#[derive(Debug)]
+pub struct Sample {
+    random: StdRng,
+    /// How many cases to run.
+    pub cases: usize,
+}
+
+impl Sample {
+    /// `whole` cases of the matrix `name` in a full run, `few` otherwise. The seed comes from
+    /// `PLACET_SEED`, or is drawn, and is printed.
+    pub fn new(name: &str, whole: usize, few: usize) -> Self {
+        let seed = env::var("PLACET_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
+        let cases = if is_full() { whole } else { few };
+        println!("{name}: {cases} of {whole} cases, PLACET_SEED={seed}");
+        Self { random: StdRng::seed_from_u64(seed), cases }
+    }
+
+    /// A random instant before `most`.
+    pub fn instant(&mut self, most: Duration) -> Duration {
+        most.mul_f64(self.random.random::<f64>())
+    }
+
+    /// A random one of `items`.
+    pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        &items[self.random.random_range(0..items.len())]
+    }
+}
+
+/// True in a full run.
+pub(crate) fn is_full() -> bool {
+    env::var("PLACET_FULL").is_ok_and(|full| full == "1")
+}
+
+/// Prints the figures of `name` and, in a full run, keeps them in `docs/evidence/` with the date
+/// and the commit.
+pub fn evidence(name: &str, figures: &serde_json::Value) {
+    println!("{name}: {figures}");
+    if !is_full() {
+        return;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let commit = std::process::Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .current_dir(&root)
+        .output()
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        .unwrap_or_default();
+    let text = serde_json::json!({
+        "name": name,
+        "date": jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
+        "commit": commit,
+        "command": "cargo xtask test --full",
+        "figures": figures,
+    });
+    let path = root.join("docs/evidence").join(format!("{name}.json"));
+    let text = serde_json::to_string_pretty(&text).expect("figures serialise");
+    fs::write(path, text + "\n").expect("evidence can be written");
+}

@@ -1,0 +1,184 @@
+//! The way of one change on real parts: what is asked, held, decided, and what changes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use placet_tests::{Fleet, FleetOptions, assert_never_a_mixture, pids};
+use serde_json::Value;
+
+/// Inodes of everything in a node's store and generations.
+fn stored(fleet: &Fleet, node: &str) -> BTreeSet<u64> {
+    fn walk(path: &Path, found: &mut BTreeSet<u64>) {
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            let metadata = entry.metadata().unwrap();
+            if metadata.is_dir() {
+                walk(&entry.path(), found);
+            } else if metadata.is_file() {
+                found.insert(metadata.ino());
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    for folder in ["store", "generations"] {
+        walk(&fleet.node(node).state.join(folder), &mut found);
+    }
+    found
+}
+
+fn verdict_record(node: &Value) -> Value {
+    node["status"]["rollout"]["state"]["verdict"]["records"][0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_veto_holds_the_change_and_is_seen_everywhere_in_the_same_words() {
+    let mut fleet = Fleet::settled(FleetOptions::default()).await;
+    let before: Vec<_> = fleet.node_names().iter().map(|node| (pids(&fleet, node), stored(&fleet, node))).collect();
+    let session = fleet.open_session("core-1");
+    let commit = fleet.commit_greet("1.1.0");
+    let held = fleet.held(&commit).await;
+    let rollout = held.text("rollout").to_owned();
+    let veto = held.data["vetoes"][0].as_str().unwrap().to_owned();
+
+    // Every part of the record is there.
+    let record = verdict_record(&fleet.resource("fleetnode", "core-1"));
+    let pid = pids(&fleet, "core-1")["chatd"];
+    assert_eq!(record["process"], "chatd");
+    assert_eq!(record["pid"], pid);
+    assert_eq!(record["modules"], serde_json::json!(["usr/lib/libgreet.so.1"]));
+    assert_eq!(record["code"], "sessions-open");
+    assert_eq!(record["message"], "1 open session");
+    assert!(record["time"].is_string() && record["changeDigest"].as_str().unwrap().starts_with("sha256:"));
+
+    // In the same words in the event, the command, the status, and the log.
+    assert_eq!(veto, format!("node core-1: chatd ({pid}) non placet: 1 open session [sessions-open]"));
+    assert!(fleet.placet(&["rollout", "show", &rollout]).contains(&veto));
+    let status = fleet.resource("rollout", &rollout)["status"].clone();
+    assert!(status["hold"]["objections"].as_array().unwrap().contains(&veto.clone().into()), "{status}");
+    assert!(fleet.log("controller").contains(&veto));
+
+    // Nothing travelled, nothing changed.
+    for (node, (pids_before, stored_before)) in fleet.node_names().iter().zip(&before) {
+        assert_eq!(&pids(&fleet, node), pids_before);
+        assert_eq!(&stored(&fleet, node), stored_before, "{node} holds what it held");
+    }
+    assert_eq!(fleet.feed.named("fetched", held.sequence).count(), 0);
+
+    // The decision lets the others go on; exactly the named processes are others then.
+    fleet.placet(&["rollout", "decide", &rollout, "--skip", "--reason", "sessions first"]);
+    fleet.verified(&commit).await;
+    for (node, (pids_before, _)) in fleet.node_names().iter().zip(&before) {
+        for (process, pid) in pids(&fleet, node) {
+            let restarts = process != "metricsd" && node != "core-1";
+            assert_eq!(pid != pids_before[&process], restarts, "{node}: {process}");
+        }
+        assert_never_a_mixture(&fleet, node);
+    }
+    let decision = fleet.resource("rollout", &rollout)["status"]["decisions"][0].clone();
+    assert_eq!(decision["reason"], "sessions first");
+    assert_eq!(decision["overrides"][0], veto.as_str());
+    assert!(!decision["author"].as_str().unwrap().is_empty());
+    drop(session);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn force_changes_the_vetoing_node_too_and_abort_changes_nobody() {
+    let mut fleet = Fleet::settled(FleetOptions::default()).await;
+    let session = fleet.open_session("core-1");
+    let first = fleet.commit_greet("1.1.0");
+    let held = fleet.held(&first).await;
+    let before = pids(&fleet, "core-2");
+    fleet.placet(&["rollout", "decide", held.text("rollout"), "--abort", "--reason", "not today"]);
+    assert_eq!(fleet.resource("rollout", held.text("rollout"))["status"]["phase"], "Aborted");
+    assert_eq!(pids(&fleet, "core-2"), before);
+
+    let second = fleet.commit("try again");
+    let held = fleet.held(&second).await;
+    fleet.placet(&["rollout", "decide", held.text("rollout"), "--force", "--reason", "announced"]);
+    fleet.verified(&second).await;
+    for node in fleet.node_names() {
+        assert_never_a_mixture(&fleet, &node);
+    }
+    assert_ne!(pids(&fleet, "core-2")["chatd"], before["chatd"]);
+    drop(session);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_decision_is_refused_and_names_the_hold_that_is_open() {
+    let mut fleet = Fleet::settled(FleetOptions::default()).await;
+    let _session = fleet.open_session("core-1");
+    let commit = fleet.commit_greet("1.1.0");
+    let held = fleet.held(&commit).await;
+    let decide = ["rollout", "decide", held.text("rollout"), "--skip", "--reason", "x", "--hold", "7"];
+    let output = fleet.placet_output(&decide);
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("hold 1"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_commit_supersedes_a_held_rollout_and_releases_its_votes() {
+    let mut fleet = Fleet::settled(FleetOptions::default()).await;
+    let session = fleet.open_session("core-1");
+    let first = fleet.commit_greet("1.1.0");
+    let held = fleet.held(&first).await;
+    drop(session);
+    // The same content as what runs: nobody has to be asked, nobody restarts.
+    let before: Vec<_> = fleet.node_names().iter().map(|node| pids(&fleet, node)).collect();
+    let second = fleet.commit_greet("1.0.0");
+    fleet.verified(&second).await;
+    assert_eq!(fleet.resource("rollout", held.text("rollout"))["status"]["phase"], "Superseded");
+    let after: Vec<_> = fleet.node_names().iter().map(|node| pids(&fleet, node)).collect();
+    assert_eq!(before, after);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_bytes_with_an_equal_signature_are_no_change() {
+    let mut fleet = Fleet::settled(FleetOptions::default()).await;
+    let before: Vec<_> = fleet.node_names().iter().map(|node| pids(&fleet, node)).collect();
+    let commit = fleet.commit_greet("1.2.0");
+    fleet.verified(&commit).await;
+    let after: Vec<_> = fleet.node_names().iter().map(|node| pids(&fleet, node)).collect();
+    assert_eq!(before, after);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_restarts_between_vote_and_activation_is_asked_again() {
+    let mut fleet = Fleet::settled(FleetOptions::default()).await;
+    let session = fleet.open_session("core-1");
+    let commit = fleet.commit_greet("1.1.0");
+    let held = fleet.held(&commit).await;
+    let rollout = held.text("rollout").to_owned();
+    let first = fleet.resource("fleetnode", "core-2")["status"]["rollout"]["state"]["verdict"].clone();
+    assert_eq!(first["verdict"], "accept");
+
+    fleet.kill_node("core-2");
+    fleet.start_node("core-2");
+    let again = |event: &placet_tests::Event| {
+        event.name == "verdict" && event.text("node") == "core-2" && event.text("rollout") == rollout
+    };
+    fleet.feed.wait(held.sequence, "core-2 to be asked again", again).await;
+    let second = fleet.resource("fleetnode", "core-2")["status"]["rollout"]["state"]["verdict"].clone();
+    assert_ne!(first["bootId"], second["bootId"]);
+    assert_eq!(first["changeDigest"], second["changeDigest"]);
+    fleet.placet(&["rollout", "decide", &rollout, "--skip", "--reason", "sessions first"]);
+    fleet.verified(&commit).await;
+    assert_never_a_mixture(&fleet, "core-2");
+    drop(session);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_the_agent_touches_no_process() {
+    let mut fleet = Fleet::settled(FleetOptions { nodes: vec!["core-1"], ..FleetOptions::default() }).await;
+    let before = pids(&fleet, "core-1");
+    let agent = fleet.node("core-1").agent().expect("an agent");
+    fleet.kill_agent("core-1");
+    let commit = fleet.commit_greet("1.1.0");
+    fleet.verified(&commit).await;
+    assert_ne!(fleet.node("core-1").agent(), Some(agent));
+    let after = pids(&fleet, "core-1");
+    assert_eq!(before["metricsd"], after["metricsd"]);
+    assert_ne!(before["chatd"], after["chatd"]);
+    assert_never_a_mixture(&fleet, "core-1");
+}

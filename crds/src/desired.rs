@@ -1,0 +1,194 @@
+//! From resources to the planner's view of them.
+
+use std::collections::BTreeMap;
+
+use placet_model::{
+    ClassDeclaration, Desired, NodeDeclaration, NodeFacts, NodeName, PackageReference,
+    PackageSetDeclaration, Selector, Strategy, Wants, visible,
+};
+
+use crate::fault::{Finding, Step, list, nearest};
+use crate::{
+    DeclaredFacts, Fault, FleetNode, NodeClass, NodeSelector, Object, PackageSet, RolloutStrategy,
+    Wanted,
+};
+
+/// What `objects` declare, at `revision`, for the planner. Sources and roll-outs declare nothing
+/// of what nodes run.
+///
+/// # Errors
+///
+/// Every reference to a class or package set that is not among `objects`. The faults name the
+/// resource in the place of a file; [`crate::locate`] finds the file.
+pub fn desired(revision: &str, objects: &[Object]) -> Result<Desired, Vec<Fault>> {
+    let mut desired = Desired {
+        revision: revision.to_owned(),
+        ..Desired::default()
+    };
+    let mut faults = Vec::new();
+    for object in objects {
+        match object {
+            Object::NodeClass(it) => {
+                let class = class(it);
+                desired.classes.insert(object.name().to_owned(), class);
+            }
+            Object::PackageSet(it) => {
+                let set = package_set(it);
+                desired.package_sets.insert(object.name().to_owned(), set);
+            }
+            Object::FleetNode(it) => match object.name().parse::<NodeName>() {
+                Ok(name) => {
+                    desired.nodes.insert(name, node(it));
+                }
+                Err(error) => faults.push(fault(object, &["metadata", "name"], error.to_string())),
+            },
+            Object::GitSource(_) | Object::Rollout(_) => {}
+        }
+    }
+    for object in objects {
+        check_references(object, &desired, &mut faults);
+    }
+    if faults.is_empty() {
+        Ok(desired)
+    } else {
+        Err(faults)
+    }
+}
+
+fn check_references(object: &Object, desired: &Desired, faults: &mut Vec<Fault>) {
+    let package_sets = match object {
+        Object::NodeClass(class) => class.spec.package_sets.as_slice(),
+        Object::FleetNode(node) => {
+            if let Some(class) = &node.spec.class
+                && !desired.classes.contains_key(class)
+            {
+                let message = missing("NodeClass", class, &desired.classes);
+                faults.push(fault(object, &["spec", "class"], message));
+            }
+            node.spec.package_sets.as_deref().unwrap_or_default()
+        }
+        _ => return,
+    };
+    for (index, name) in package_sets.iter().enumerate() {
+        if !desired.package_sets.contains_key(name) {
+            let message = missing("PackageSet", name, &desired.package_sets);
+            let mut path = ["spec", "packageSets"].map(key).to_vec();
+            path.push(Step::Index(index));
+            faults.push(Finding::new(&path, message).into_fault(&object.id(), None));
+        }
+    }
+}
+
+fn missing<V>(kind: &str, name: &str, known: &BTreeMap<String, V>) -> String {
+    let names = || known.keys().map(String::as_str);
+    let advice = match nearest(name, names()) {
+        Some(word) => format!("did you mean `{word}`?"),
+        None if known.is_empty() => format!("no {kind} is declared"),
+        None => format!("declared are {}", list(names())),
+    };
+    format!("there is no {kind} `{}`; {advice}", visible(name))
+}
+
+fn fault(object: &Object, path: &[&str], message: String) -> Fault {
+    let path: Vec<Step> = path.iter().copied().map(key).collect();
+    Finding::new(&path, message).into_fault(&object.id(), None)
+}
+
+fn key(name: &str) -> Step {
+    Step::Key(name.to_owned())
+}
+
+fn class(class: &NodeClass) -> ClassDeclaration {
+    let spec = &class.spec;
+    ClassDeclaration {
+        selector: (&spec.selector).into(),
+        package_sets: spec.package_sets.clone(),
+        wants: (&spec.wants).into(),
+        strategy: (&spec.strategy).into(),
+    }
+}
+
+fn package_set(set: &PackageSet) -> PackageSetDeclaration {
+    let packages = set.spec.packages.iter().map(|entry| PackageReference {
+        name: entry.name.clone(),
+        version: entry.version.clone(),
+        reference: entry.reference.clone(),
+    });
+    PackageSetDeclaration {
+        packages: packages.collect(),
+    }
+}
+
+fn node(node: &FleetNode) -> NodeDeclaration {
+    let spec = &node.spec;
+    let mut labels = node.metadata.labels.clone().unwrap_or_default();
+    labels.extend(spec.labels.clone());
+    NodeDeclaration {
+        class: spec.class.clone(),
+        package_sets: spec.package_sets.clone(),
+        facts: (&spec.facts).into(),
+        labels,
+        wants: (&spec.wants).into(),
+        suspended: spec.suspended,
+    }
+}
+
+impl From<&NodeSelector> for Selector {
+    fn from(selector: &NodeSelector) -> Self {
+        let NodeSelector {
+            types,
+            architectures,
+            locations,
+            labels,
+        } = selector.clone();
+        Self {
+            types,
+            architectures,
+            locations,
+            labels,
+        }
+    }
+}
+
+impl From<&Wanted> for Wants {
+    fn from(wanted: &Wanted) -> Self {
+        let Wanted {
+            types,
+            functions,
+            features,
+        } = wanted.clone();
+        Self {
+            types,
+            functions,
+            features,
+        }
+    }
+}
+
+impl From<&RolloutStrategy> for Strategy {
+    fn from(strategy: &RolloutStrategy) -> Self {
+        Self {
+            max_unavailable: strategy.max_unavailable,
+            vote_seconds: strategy.vote_seconds,
+            promise_seconds: strategy.promise_seconds,
+            on_unreachable: strategy.on_unreachable,
+        }
+    }
+}
+
+impl From<&DeclaredFacts> for NodeFacts {
+    fn from(facts: &DeclaredFacts) -> Self {
+        let DeclaredFacts {
+            kind,
+            architecture,
+            location,
+            features,
+        } = facts.clone();
+        Self {
+            kind,
+            architecture,
+            location,
+            features,
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! `NodeClass`: nodes that share a software configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use kube::{CustomResource, KubeSchema};
+use placet_model::{Architecture, Digest, ModuleType, OnUnreachable};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{LINE, NAME, WORD};
+use crate::Condition;
+
+/// What the nodes of a class run, and how a change goes through them.
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, CustomResource, Serialize, Deserialize, KubeSchema,
+)]
+#[kube(
+    group = "placet.dev",
+    version = "v1alpha1",
+    kind = "NodeClass",
+    plural = "nodeclasses",
+    shortname = "ncls",
+    category = "placet",
+    status = "NodeClassStatus",
+    derive = "PartialEq",
+    doc = "Nodes that share a software configuration.",
+    printcolumn(
+        name = "Package Sets",
+        type_ = "string",
+        json_path = ".spec.packageSets"
+    ),
+    printcolumn(name = "Nodes", type_ = "integer", json_path = ".status.nodes.total"),
+    printcolumn(
+        name = "Up To Date",
+        type_ = "integer",
+        json_path = ".status.nodes.upToDate"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeClassSpec {
+    /// Which nodes belong to the class that do not name a class themselves. Left out, only nodes
+    /// that name the class belong to it.
+    #[serde(default)]
+    pub selector: NodeSelector,
+    /// The package sets of the class by name, in order: those of applications first, of the base
+    /// last. Where several packages hold the same path, the first in the list wins.
+    #[serde(default)]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 253), regex(pattern = NAME)))]
+    #[x_kube(validation = ("self.all(name, self.exists_one(other, other == name))", "a package set stands in the list only once"))]
+    pub package_sets: Vec<String>,
+    /// Which modules of the packages its nodes want; all that fit their architecture by default.
+    #[serde(default)]
+    pub wants: Wanted,
+    /// Boot images by node type, architecture or location; the first that fits a node is used.
+    /// None by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub boot_images: Vec<BootImage>,
+    /// Rules that object on behalf of software that cannot vote. None by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub veto_rules: Vec<VetoRule>,
+    /// How a change goes through the class.
+    #[serde(default)]
+    #[x_kube(validation = ("self.promiseSeconds >= self.voteSeconds", "promiseSeconds is at least voteSeconds: a promise must outlive the asking"))]
+    pub strategy: RolloutStrategy,
+    /// What its nodes store.
+    #[serde(default)]
+    pub persistence: Persistence,
+}
+
+/// Which nodes are meant. Parts that are left out do not restrict; a wholly empty selector matches
+/// no node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeSelector {
+    /// Node types, any of which fits.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 128), regex(pattern = WORD)))]
+    pub types: BTreeSet<String>,
+    /// Processor architectures by their Linux names (`x86_64`, `aarch64`), any of which fits.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 64), regex(pattern = WORD)))]
+    pub architectures: BTreeSet<Architecture>,
+    /// Locations, any of which fits.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 128), regex(pattern = WORD)))]
+    pub locations: BTreeSet<String>,
+    /// Labels, all of which a node must have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Which modules of the chosen packages are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Wanted {
+    /// Module types to receive; all where left out.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schemars(length(max = 16))]
+    pub types: BTreeSet<ModuleType>,
+    /// Functions to receive; all where left out. A module without a function is always received.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 128), regex(pattern = WORD)))]
+    pub functions: BTreeSet<String>,
+    /// Features wanted (`routing-protocol/bgp`). A package has to offer each of them; a module
+    /// that names features is received if one of them is wanted.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 128), regex(pattern = WORD)))]
+    pub features: BTreeSet<String>,
+}
+
+/// Which nodes start from which boot image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BootImage {
+    /// Which nodes of the class it is for; all where left out. Labels do not count here.
+    #[serde(default)]
+    pub selector: NodeSelector,
+    /// The package that holds the boot image, as in a package set:
+    /// `oci-layout:../packages:1.1.0`.
+    #[schemars(length(min = 1, max = 2048), regex(pattern = super::package_set::REFERENCE))]
+    pub reference: String,
+    /// The version of the boot image.
+    #[schemars(with = "String", length(min = 5, max = 255), regex(pattern = super::package_set::VERSION))]
+    pub version: semver::Version,
+    /// The command that installs it on a node, with its arguments; the path of the image is added
+    /// as the last one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 4096)))]
+    pub install: Vec<String>,
+    /// The command that confirms after the restart that the node runs it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 4096)))]
+    pub confirm: Vec<String>,
+}
+
+/// A rule that votes for software that cannot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VetoRule {
+    /// Its name, by which it stands in a verdict.
+    #[schemars(length(min = 1, max = 64), regex(pattern = NAME))]
+    pub name: String,
+    /// A CEL expression over `node` (the node's facts) and `change` (its change set); the rule
+    /// objects where it is true. At most 4,096 bytes, nested at most 32 deep.
+    #[schemars(length(min = 1, max = 4096))]
+    pub rule: String,
+    /// What people are told when the rule objects.
+    #[schemars(length(min = 1, max = 1024), regex(pattern = LINE))]
+    pub message: String,
+}
+
+/// How a change goes through a class.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RolloutStrategy {
+    /// How many nodes change at once; all of the class where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_unavailable: Option<u32>,
+    /// How long a node may take to answer a proposal, in seconds; 30 by default.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub vote_seconds: u32,
+    /// How long the accept of a node holds, in seconds; 3600 by default. After that it is asked
+    /// again before it changes.
+    #[schemars(range(min = 1, max = 604_800))]
+    pub promise_seconds: u32,
+    /// What to do about a node that cannot be reached: `wait` for it, `skip` it and go on with the
+    /// others, or `fail`, which holds the roll-out as if the node had objected. `wait` by default.
+    pub on_unreachable: OnUnreachable,
+    /// How long a process may put a change off before its answer counts as a veto, in seconds;
+    /// 86400, one day, where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 86_400))]
+    pub max_defer_seconds: Option<u32>,
+    /// How many nodes change first, alone. None where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub canaries: Option<u32>,
+    /// The waves that follow one another, each verified before the next; one wave with all nodes
+    /// by default.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub waves: Vec<Wave>,
+    /// When nodes may change; at any time by default.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub windows: Vec<Window>,
+    /// After how many failed nodes the roll-out halts; 1, the first failure, where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub halt_threshold: Option<u32>,
+}
+
+impl Default for RolloutStrategy {
+    fn default() -> Self {
+        let placet_model::Strategy {
+            max_unavailable,
+            vote_seconds,
+            promise_seconds,
+            on_unreachable,
+        } = placet_model::Strategy::default();
+        Self {
+            max_unavailable,
+            vote_seconds,
+            promise_seconds,
+            on_unreachable,
+            max_defer_seconds: None,
+            canaries: None,
+            waves: Vec::new(),
+            windows: Vec::new(),
+            halt_threshold: None,
+        }
+    }
+}
+
+/// One wave of a roll-out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Wave {
+    /// Its name, for people.
+    #[schemars(length(min = 1, max = 64), regex(pattern = NAME))]
+    pub name: String,
+    /// The nodes of the class that belong to it. A node that fits several waves belongs to the
+    /// first; those that fit none come last.
+    #[serde(default)]
+    pub selector: NodeSelector,
+}
+
+/// A time in which nodes may change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Window {
+    /// The days of the week on which it opens; every day where left out.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schemars(length(max = 7))]
+    pub days: BTreeSet<Weekday>,
+    /// When it opens, as `hh:mm`.
+    #[schemars(length(max = 5), regex(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
+    pub opens: String,
+    /// How long it stays open, in minutes.
+    #[schemars(range(min = 1, max = 10_080))]
+    pub minutes: u32,
+    /// The time zone of `opens` (`Europe/Stockholm`); `UTC` by default.
+    #[serde(default = "utc")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9+_/-]+$"))]
+    pub time_zone: String,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+/// A day of the week.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[expect(missing_docs, reason = "the names of the days say it")]
+pub enum Weekday {
+    Monday,
+    Tuesday,
+    Wednesday,
+    Thursday,
+    Friday,
+    Saturday,
+    Sunday,
+}
+
+/// What a node stores.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Persistence {
+    /// Whether packages are stored on the node; true by default. Otherwise they are run from
+    /// memory and fetched anew at every start.
+    pub packages: bool,
+    /// Whether the boot image is stored on the node; true by default.
+    pub boot_image: bool,
+}
+
+impl Default for Persistence {
+    fn default() -> Self {
+        Self {
+            packages: true,
+            boot_image: true,
+        }
+    }
+}
+
+/// What Placet knows of the class.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeClassStatus {
+    /// The generation of the spec that this status is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub observed_generation: Option<i64>,
+    /// Its nodes, counted by state.
+    #[serde(default)]
+    pub nodes: NodeCounts,
+    /// The digest of the manifest of its nodes, where all of them share one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest_digest: Option<Digest>,
+    /// When the counts were taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Timestamp>,
+    /// The value of the annotation `reconcile.placet.dev/requestedAt` that was handled last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+    /// The state in the manner of kstatus.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Nodes counted by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeCounts {
+    /// All of them.
+    pub total: u32,
+    /// Those that are connected.
+    pub connected: u32,
+    /// Those that run what they should.
+    pub up_to_date: u32,
+    /// Those on which the change failed.
+    pub failed: u32,
+}

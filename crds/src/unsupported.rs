@@ -1,0 +1,104 @@
+//! What can be declared but is not carried out yet. Each of these is said, never passed over.
+
+use crate::fault::{Finding, Step};
+use crate::{
+    Fault, FleetNodeSpec, GitSourceSpec, NodeClassSpec, Object, PackageSetSpec, RolloutSpec,
+    TagPolicy,
+};
+
+/// Every field set in `objects` that this version does not carry out. The faults name the resource
+/// in the place of a file; [`crate::locate`] finds the file.
+pub fn not_carried_out(objects: &[Object]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for object in objects {
+        let fields = match object {
+            Object::GitSource(it) => source(&it.spec),
+            Object::NodeClass(it) => class(&it.spec),
+            Object::PackageSet(it) => package_set(&it.spec),
+            Object::FleetNode(it) => node(&it.spec),
+            Object::Rollout(it) => rollout(&it.spec),
+        };
+        faults.extend(fields.into_iter().map(|mut path| {
+            path.insert(0, Step::Key("spec".to_owned()));
+            let message = "this version does not carry it out; the rest of the resource counts";
+            Finding::new(&path, message).into_fault(&object.id(), None)
+        }));
+    }
+    faults
+}
+
+type Paths = Vec<Vec<Step>>;
+
+/// The paths of those fields that are set.
+fn set(fields: &[(&str, bool)]) -> Paths {
+    let set = fields.iter().filter(|(_, is_set)| *is_set);
+    set.map(|(path, _)| {
+        path.split('.')
+            .map(|key| Step::Key(key.to_owned()))
+            .collect()
+    })
+    .collect()
+}
+
+fn source(spec: &GitSourceSpec) -> Paths {
+    set(&[
+        ("secretRef", spec.secret_ref.is_some()),
+        ("verify", spec.verify.is_some()),
+        ("pullRequests", spec.pull_requests.is_some()),
+    ])
+}
+
+fn class(spec: &NodeClassSpec) -> Paths {
+    let strategy = &spec.strategy;
+    set(&[
+        ("bootImages", !spec.boot_images.is_empty()),
+        ("vetoRules", !spec.veto_rules.is_empty()),
+        (
+            "strategy.maxDeferSeconds",
+            strategy.max_defer_seconds.is_some(),
+        ),
+        ("strategy.canaries", strategy.canaries.is_some()),
+        ("strategy.waves", !strategy.waves.is_empty()),
+        ("strategy.windows", !strategy.windows.is_empty()),
+        ("strategy.haltThreshold", strategy.halt_threshold.is_some()),
+        ("persistence.packages", !spec.persistence.packages),
+        ("persistence.bootImage", !spec.persistence.boot_image),
+    ])
+}
+
+fn package_set(spec: &PackageSetSpec) -> Paths {
+    let mut paths = set(&[
+        ("keys", !spec.keys.is_empty()),
+        ("secretRef", spec.secret_ref.is_some()),
+    ]);
+    for (index, entry) in spec.packages.iter().enumerate() {
+        let fields = set(&[
+            ("reference", entry.reference.starts_with("oci://")),
+            ("tagPolicy", entry.tag_policy != TagPolicy::Always),
+            ("before", !entry.before.is_empty()),
+        ]);
+        paths.extend(fields.into_iter().map(|field| {
+            let entry = [Step::Key("packages".to_owned()), Step::Index(index)];
+            entry.into_iter().chain(field).collect()
+        }));
+    }
+    paths
+}
+
+fn node(spec: &FleetNodeSpec) -> Paths {
+    set(&[
+        ("maintenance", spec.maintenance),
+        ("testMode", spec.test_mode.is_some()),
+    ])
+}
+
+fn rollout(spec: &RolloutSpec) -> Paths {
+    let overrides = |it: &crate::DecisionRequest| !it.overrides.is_empty();
+    set(&[
+        ("dryRun", spec.dry_run),
+        (
+            "decision.overrides",
+            spec.decision.as_ref().is_some_and(overrides),
+        ),
+    ])
+}

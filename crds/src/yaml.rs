@@ -1,0 +1,208 @@
+//! YAML as JSON values with the place of every value, within limits.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use serde_yaml::{Location, Spanned};
+
+use crate::fault::Step;
+
+/// One document of a file.
+#[derive(Debug)]
+pub(crate) struct Document {
+    pub(crate) value: Value,
+    pub(crate) place: Place,
+}
+
+/// Where a value stands, and where those inside it do.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    line: usize,
+    column: usize,
+    keys: BTreeMap<String, Self>,
+    items: Vec<Self>,
+}
+
+/// What the parser says of a text that is no YAML, or is beyond the limits.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    pub(crate) place: Option<(usize, usize)>,
+    pub(crate) message: String,
+}
+
+impl Place {
+    fn at(location: Location) -> Self {
+        let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        Self {
+            line: number(location.line()),
+            column: number(location.column()),
+            ..Self::default()
+        }
+    }
+
+    /// The place of the value at `path`, or of the innermost value around it that exists.
+    pub(crate) fn find(&self, path: &[Step]) -> (usize, usize) {
+        let inner = path.split_first().and_then(|(step, rest)| {
+            let place = match step {
+                Step::Key(key) => self.keys.get(key),
+                Step::Index(index) => self.items.get(*index),
+            };
+            place.map(|place| place.find(rest))
+        });
+        inner.unwrap_or((self.line, self.column))
+    }
+}
+
+/// Reads all documents of `text`; empty ones are left out.
+pub(crate) fn read(text: &str) -> Result<Vec<Document>, Unreadable> {
+    let documents: Vec<Spanned<Node>> = serde_yaml::from_multiple_with_options(text, options())
+        .map_err(|error| Unreadable {
+            place: error
+                .location()
+                .map(|location| Place::at(location))
+                .filter(|place| place.line > 0)
+                .map(|place| (place.line, place.column)),
+            message: error.without_snippet().to_string(),
+        })?;
+    Ok(documents
+        .into_iter()
+        .map(|document| {
+            let (value, place) = split(document);
+            Document { value, place }
+        })
+        .collect())
+}
+
+/// Limits far above what people write and far below what hurts: aliases may repeat 10,000 values
+/// in all, nesting ends at 32, a file has at most 50,000 values.
+fn options() -> serde_yaml::Options {
+    serde_yaml::options! {
+        budget: serde_yaml::budget! {
+            max_depth: 32,
+            flow_nesting_limit: 32,
+            max_nodes: 50_000,
+            max_events: 150_000,
+            max_documents: 1_000,
+            max_anchors: 1_000,
+            max_aliases: 1_000,
+            max_merge_keys: 1_000,
+            max_recorded_anchor_events: 50_000,
+        },
+        alias_limits: serde_yaml::alias_limits! {
+            max_total_replayed_events: 10_000,
+            max_replay_stack_depth: 16,
+            max_alias_expansions_per_anchor: 1_000,
+        },
+        strict_booleans: true,
+        reject_unsupported_tags: true,
+        with_snippet: false,
+    }
+}
+
+/// A YAML value of any kind.
+#[derive(Debug)]
+enum Node {
+    Scalar(Value),
+    List(Vec<Spanned<Node>>),
+    Map(Vec<(Spanned<String>, Spanned<Node>)>),
+}
+
+/// Parts a value from its places. A field stands where its key does.
+fn split(node: Spanned<Node>) -> (Value, Place) {
+    let mut place = Place::at(node.referenced);
+    let value = match node.value {
+        Node::Scalar(value) => value,
+        Node::List(items) => {
+            let (values, places) = items.into_iter().map(split).unzip();
+            place.items = places;
+            Value::Array(values)
+        }
+        Node::Map(entries) => {
+            let mut map = Map::new();
+            for (key, node) in entries {
+                let key_place = Place::at(key.referenced);
+                let (value, mut inner) = split(node);
+                if key_place.line > 0 {
+                    (inner.line, inner.column) = (key_place.line, key_place.column);
+                }
+                place.keys.insert(key.value.clone(), inner);
+                map.insert(key.value, value);
+            }
+            Value::Object(map)
+        }
+    };
+    (value, place)
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text, a number, true, false, a list or fields")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Scalar(Value::Null))
+    }
+
+    fn visit_none<E>(self) -> Result<Node, E> {
+        Ok(Node::Scalar(Value::Null))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        Node::deserialize(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Node::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
+        let mut entries: Vec<(Spanned<String>, Spanned<Node>)> = Vec::new();
+        while let Some(entry) = access.next_entry()? {
+            entries.push(entry);
+        }
+        // Keys that the parser tells apart may be equal as text (`1` and `"1"`).
+        let mut keys: Vec<&str> = entries.iter().map(|(key, _)| key.value.as_str()).collect();
+        keys.sort_unstable();
+        if let Some(pair) = keys.windows(2).find(|pair| pair[0] == pair[1]) {
+            let key = placet_model::visible(pair[0]);
+            return Err(de::Error::custom(format!("the key `{key}` stands twice")));
+        }
+        Ok(Node::Map(entries))
+    }
+}

@@ -354,7 +354,8 @@ fn set_validity(
     }
     let from = now.checked_sub(backdating).map_err(|_| impossible())?;
     let until = now
-        .checked_add(lifetime + SignedDuration::from_nanos(999_999_999))
+        .checked_add(lifetime)
+        .and_then(|until| until.checked_add(SignedDuration::from_nanos(999_999_999)))
         .map_err(|_| impossible())?;
     let since_epoch = |time: Timestamp| {
         let seconds = u64::try_from(time.as_second()).map_err(|_| impossible());
@@ -370,4 +371,26 @@ fn common_name(name: &str) -> DistinguishedName {
     let mut distinguished = DistinguishedName::new();
     distinguished.push(DnType::CommonName, name);
     distinguished
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Authority, SERVER_LIFETIME};
+    use jiff::Timestamp;
+    use std::sync::Arc;
+
+    #[test]
+    fn the_controllers_certificate_is_replaced_in_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority =
+            Authority::open_or_create(directory.path(), &["localhost".to_owned()]).unwrap();
+        let at = |now| authority.0.server_certificate(now).unwrap();
+        let now = Timestamp::now();
+        let first = at(now);
+        assert!(Arc::ptr_eq(&first, &at(now + SERVER_LIFETIME / 2)));
+        let second = at(now + SERVER_LIFETIME * 3 / 4);
+        assert_ne!(first.cert[0], second.cert[0]);
+        assert_eq!(first.cert[1], second.cert[1]);
+        assert!(Arc::ptr_eq(&second, &at(now + SERVER_LIFETIME)));
+    }
 }

@@ -11,6 +11,7 @@ use futures_util::Stream;
 use jiff::Timestamp;
 use placet_model::NodeName;
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -159,31 +160,20 @@ pub struct TlsConnection {
 
 impl TlsConnection {
     fn new(stream: TlsStream<TcpStream>, anonymous: Duration) -> io::Result<Self> {
-        let (_, session) = stream.get_ref();
-        let (peer, end) = match session.peer_certificates() {
-            None => (
-                Peer {
-                    node: None,
-                    not_after: None,
-                },
-                SystemTime::now() + anonymous,
-            ),
-            Some(chain) => {
-                let peer = chain
-                    .first()
-                    .and_then(facts)
-                    .filter(|facts| facts.node.is_some())
-                    .map(|facts| (facts.node, facts.not_after));
-                let (node, end) = peer.ok_or_else(|| {
-                    io::Error::new(
-                        io::ErrorKind::PermissionDenied,
-                        "the client's certificate names no node",
-                    )
-                })?;
-                let not_after = Some(end);
-                (Peer { node, not_after }, SystemTime::from(end))
-            }
+        let peer = match stream.get_ref().1.peer_certificates() {
+            Some(chain) => Peer::of(chain)?,
+            None => Peer {
+                node: None,
+                not_after: None,
+            },
         };
+        let end = peer
+            .not_after
+            .map_or_else(|| SystemTime::now() + anonymous, SystemTime::from);
+        // The verifier takes a certificate to be valid throughout its last second.
+        if end <= SystemTime::now() {
+            return Err(refuse("the client's certificate has just expired"));
+        }
         Ok(Self {
             stream,
             peer,
@@ -202,6 +192,25 @@ impl TlsConnection {
         };
         tracing::debug!("connection cut: {why}");
         Err(io::Error::new(io::ErrorKind::TimedOut, why))
+    }
+}
+
+fn refuse(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, why)
+}
+
+impl Peer {
+    /// The holder of a certificate that was verified.
+    fn of(chain: &[CertificateDer<'_>]) -> io::Result<Self> {
+        chain
+            .first()
+            .and_then(facts)
+            .filter(|facts| facts.node.is_some())
+            .map(|facts| Self {
+                node: facts.node,
+                not_after: Some(facts.not_after),
+            })
+            .ok_or_else(|| refuse("the client's certificate names no node"))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -9,6 +10,8 @@ use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use hyper_util::rt::TokioIo;
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Uid, User};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -181,18 +184,23 @@ fn remove_stale(path: &Path) -> Result<(), AdminError> {
         }
         Ok(_) => {}
     }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
-            .map_err(|source| AdminError::Listen {
-                path: path.to_owned(),
-                source,
-            }),
-        Err(source) if source.kind() != io::ErrorKind::WouldBlock => Err(AdminError::Listen {
-            path: path.to_owned(),
-            source,
-        }),
-        _ => Err(AdminError::InUse(path.to_owned())),
+    let failed = |source| AdminError::Listen {
+        path: path.to_owned(),
+        source,
+    };
+    match knock(path) {
+        Err(Errno::ECONNREFUSED) => fs::remove_file(path).map_err(failed),
+        // A listener whose queue is full is one that listens.
+        Ok(()) | Err(Errno::EAGAIN) => Err(AdminError::InUse(path.to_owned())),
+        Err(error) => Err(failed(error.into())),
     }
+}
+
+/// Connects without waiting.
+fn knock(path: &Path) -> Result<(), Errno> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)
 }
 
 fn listen(path: &Path) -> io::Result<UnixListener> {

@@ -113,6 +113,19 @@ async fn a_socket_that_was_left_behind_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_controller_that_is_too_busy_to_answer_is_not_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("admin.sock");
+    let busy = tokio::net::UnixSocket::new_stream().unwrap();
+    busy.bind(&path).unwrap();
+    let _listener = busy.listen(0).unwrap();
+    let _waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let error = admin_incoming(&path).unwrap_err();
+    assert!(matches!(error, AdminError::InUse(_)), "{error}");
+    assert!(path.exists());
+}
+
+#[tokio::test]
 async fn what_is_not_a_socket_stays() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("admin.sock");

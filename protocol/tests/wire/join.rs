@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use placet_protocol::wire::{FetchRequest, FromNode, JoinRequest, RenewRequest, to_node::Order};
@@ -192,7 +193,8 @@ async fn a_session_is_cut_when_its_certificate_ends() {
     let mut session = Session::open(channel).await;
     assert_eq!(session.known_as().await, "core-1");
     // Nothing is said any more; the end comes by itself.
-    let end = session.orders.message().await;
+    let end = tokio::time::timeout(Duration::from_secs(10), session.orders.message()).await;
+    let end = end.expect("the session goes on without a certificate");
     assert!(end.is_err(), "{end:?}");
     let late = identity.not_after().duration_until(Timestamp::now());
     assert!(!late.is_negative(), "cut before the end");

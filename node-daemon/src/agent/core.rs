@@ -1,0 +1,325 @@
+//! The one task that owns the agent's state.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use nix::unistd::{Pid, getpgid};
+use placet_model::{Digest, ProcessName, Verdict};
+use placet_protocol::wire::{FromNode, ToNode};
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+use tonic::transport::Channel;
+
+use super::keeper::KeeperLink;
+use super::machine::{Event, Known, Machine, Moment, Resume};
+use super::{AgentError, boot_id, launch};
+use crate::Fatal;
+use crate::arguments::Settings;
+use crate::link::{self, Command, Entry};
+use crate::store::{Generation, Store};
+use crate::vote::Voters;
+
+/// Something for the core to take note of.
+pub(super) enum Input {
+    Keeper(link::Event),
+    KeeperGone,
+    /// A session was opened: it gets the Hello first and everything that is told from then on.
+    Attach {
+        session: u64,
+        sender: mpsc::UnboundedSender<FromNode>,
+        channel: Channel,
+    },
+    /// A session ended.
+    Detach {
+        session: u64,
+    },
+    Order(ToNode),
+    Machine(Event),
+    /// The processes were asked.
+    Asked(Box<Verdict>),
+    /// Staging ended: modules and bytes that travelled.
+    Staged {
+        rollout: String,
+        change_digest: Digest,
+        outcome: Result<super::staging::Done, String>,
+    },
+}
+
+/// How other tasks reach the core.
+#[derive(Clone)]
+pub(super) struct Handle(mpsc::UnboundedSender<Input>);
+
+impl Handle {
+    /// Inputs after the core has ended are of no interest: the process ends with it.
+    pub(super) fn send(&self, input: Input) {
+        let _ = self.0.send(input);
+    }
+}
+
+/// Who is in which process group, for authenticating peers.
+type Groups = Arc<Mutex<BTreeMap<i32, ProcessName>>>;
+
+pub(super) struct Core {
+    pub(super) settings: Settings,
+    pub(super) store: Store,
+    pub(super) voters: Voters,
+    pub(super) machine: Machine,
+    pub(super) handle: Handle,
+    pub(super) boot_id: String,
+    pub(super) epoch: u64,
+    pub(super) failed: BTreeMap<Digest, String>,
+    /// Open questions, by node change digest.
+    pub(super) asking: BTreeMap<Digest, AbortHandle>,
+    /// The last verdict given.
+    pub(super) verdict: Option<Box<Verdict>>,
+    /// Staging under way, by node change digest.
+    pub(super) staging: BTreeMap<Digest, AbortHandle>,
+    /// Generations staged and not released, by node change digest.
+    pub(super) staged: BTreeMap<Digest, u64>,
+    /// The generation that ran before the committed one.
+    pub(super) previous: Option<u64>,
+    /// The channel of the newest session, for fetching.
+    pub(super) channel: watch::Sender<Option<Channel>>,
+    keeper: mpsc::UnboundedSender<Command>,
+    sessions: BTreeMap<u64, mpsc::UnboundedSender<FromNode>>,
+    groups: Groups,
+    inputs: mpsc::UnboundedReceiver<Input>,
+    started: Instant,
+}
+
+impl Core {
+    /// Takes over what runs, and brings it in line with what is committed.
+    pub(super) async fn start(
+        settings: Settings,
+        store: Store,
+        keeper: KeeperLink,
+    ) -> Result<(Self, Handle), Fatal> {
+        let (sender, inputs) = mpsc::unbounded_channel();
+        let handle = Handle(sender.clone());
+        let (table, keeper) = keeper.open(sender).await?;
+        let link::Event::Table { life, processes } = table else {
+            return Err(AgentError::Keeper(std::io::Error::other(
+                "it did not begin with its table",
+            ))
+            .into());
+        };
+        let groups = Groups::default();
+        let committed = Arc::new(store.committed()?);
+        let resume = resume(&store)?;
+        let known = known(&store, &committed, processes, &groups);
+        let served: Vec<_> = known
+            .iter()
+            .filter(|known| launch::votes(known))
+            .map(|known| known.process.clone())
+            .collect();
+        let (machine, effects) = Machine::start(committed, known, resume, Moment::ZERO);
+        let mut core = Self {
+            voters: Voters::new(&settings.run, who(Arc::clone(&groups))),
+            boot_id: boot_id(&life)?,
+            epoch: store.epoch()?,
+            failed: store.failed()?,
+            settings,
+            store,
+            machine,
+            handle: handle.clone(),
+            asking: BTreeMap::new(),
+            verdict: None,
+            staging: BTreeMap::new(),
+            staged: BTreeMap::new(),
+            previous: None,
+            channel: watch::Sender::new(None),
+            keeper,
+            sessions: BTreeMap::new(),
+            groups,
+            inputs,
+            started: Instant::now(),
+        };
+        served.iter().for_each(|process| core.serve(process));
+        core.perform(effects);
+        core.tell_users();
+        Ok((core, handle))
+    }
+
+    /// Takes one input after another until the keeper is gone.
+    pub(super) async fn run(mut self) -> Result<(), Fatal> {
+        loop {
+            let deadline = self.machine.deadline().map(|at| self.started + at);
+            // Both arms are cancel safe: an input that is not taken stays in the channel.
+            tokio::select! {
+                input = self.inputs.recv() => match input {
+                    None | Some(Input::KeeperGone) => {
+                        tracing::info!("agent ends: its keeper is gone");
+                        return Ok(());
+                    }
+                    Some(input) => self.take(input),
+                },
+                () = until(deadline) => self.decide(Event::Tick),
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::KeeperGone => {}
+            Input::Keeper(event) => self.keeper_says(event),
+            Input::Attach {
+                session,
+                sender,
+                channel,
+            } => {
+                let _ = sender.send(self.hello());
+                self.sessions.insert(session, sender);
+                self.channel.send_replace(Some(channel));
+            }
+            Input::Detach { session } => drop(self.sessions.remove(&session)),
+            Input::Order(order) => self.obey(order),
+            Input::Machine(event) => self.decide(event),
+            Input::Asked(verdict) => self.asked(verdict),
+            Input::Staged {
+                rollout,
+                change_digest,
+                outcome,
+            } => {
+                self.staged(rollout, change_digest, outcome);
+            }
+        }
+    }
+
+    fn keeper_says(&mut self, event: link::Event) {
+        let event = match event {
+            link::Event::Started { process, pid } => {
+                self.groups().insert(pid.cast_signed(), process.clone());
+                Event::Started { process, pid }
+            }
+            link::Event::Notify {
+                process,
+                pid,
+                notice: link::Notice::Ready,
+            } => Event::Ready { process, pid },
+            link::Event::Notify {
+                process, notice, ..
+            } => {
+                tracing::debug!(%process, ?notice, "{process} gives notice");
+                return;
+            }
+            link::Event::Exited {
+                process,
+                pid,
+                exit,
+                output,
+            } => {
+                self.groups().remove(&pid.cast_signed());
+                Event::Exited {
+                    process,
+                    pid,
+                    how: exit.to_string(),
+                    output,
+                }
+            }
+            link::Event::Table { .. } => return,
+        };
+        self.decide(event);
+    }
+
+    /// Lets the machine decide, and does what it decides.
+    pub(super) fn decide(&mut self, event: Event) {
+        let effects = self.machine.handle(event, self.started.elapsed());
+        self.perform(effects);
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        self.started.elapsed()
+    }
+
+    pub(super) fn order_keeper(&self, command: Command) {
+        let _ = self.keeper.send(command);
+    }
+
+    /// Tells every controller session. What is told while there is none is in the next Hello.
+    pub(super) fn tell(&self, message: &FromNode) {
+        for session in self.sessions.values() {
+            let _ = session.send(message.clone());
+        }
+    }
+
+    pub(super) fn serve(&self, process: &ProcessName) {
+        if let Err(error) = self.voters.serve(process) {
+            tracing::error!("{}", crate::Chain(&error));
+        }
+    }
+
+    fn groups(&self) -> std::sync::MutexGuard<'_, BTreeMap<i32, ProcessName>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Knows processes by their process group, which is that of the supervised process.
+fn who(groups: Groups) -> crate::vote::Who {
+    Arc::new(move |pid| {
+        let group = getpgid(Some(Pid::from_raw(pid))).ok()?;
+        groups
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&group.as_raw())
+            .cloned()
+    })
+}
+
+/// What the keeper has, with the generations that belong to it.
+fn known(
+    store: &Store,
+    committed: &Arc<Generation>,
+    entries: Vec<Entry>,
+    groups: &Groups,
+) -> Vec<Known> {
+    let mut loaded = BTreeMap::from([(committed.number, Arc::clone(committed))]);
+    let mut load = |number: u64| {
+        let generation = loaded.entry(number).or_insert_with(|| {
+            // A process of a generation that is lost is brought in line as if it were foreign.
+            Arc::new(store.load(number).unwrap_or_else(|error| {
+                tracing::error!("{}", crate::Chain(&error));
+                Generation::pristine()
+            }))
+        });
+        Arc::clone(generation)
+    };
+    let mut groups = groups.lock().unwrap_or_else(PoisonError::into_inner);
+    let alive = entries.into_iter().filter(|entry| entry.exit.is_none());
+    alive
+        .map(|entry| {
+            groups.insert(entry.pid.cast_signed(), entry.process.clone());
+            let origin = load(entry.generation);
+            let ready = entry.ready || launch::is_settled(&origin, &entry);
+            Known {
+                handled: load(entry.handled_generation),
+                process: entry.process,
+                pid: entry.pid,
+                origin,
+                ready,
+            }
+        })
+        .collect()
+}
+
+/// What the journal says; what it says of staging is finished by the controller's next order.
+fn resume(store: &Store) -> Result<Option<Resume>, Fatal> {
+    let journal = store.journal()?;
+    if let Some(staging) = journal.staging {
+        tracing::warn!(manifest = %staging.manifest, "found the staging for {} unfinished: it is begun again when the controller asks for it", staging.rollout);
+        store.note_staging(None)?;
+    }
+    let Some(note) = journal.activating else {
+        return Ok(None);
+    };
+    let from = Arc::new(store.load(note.from)?);
+    let to = Arc::new(store.load(note.to)?);
+    Ok(Some(Resume { note, from, to }))
+}

@@ -1,0 +1,241 @@
+//! Doing what the machine decided: one `match`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use placet_model::{Digest, ProcessName};
+
+use super::core::{Core, Input};
+use super::machine::{Effect, Event};
+use super::{launch, report};
+use crate::link::{Command, Exit};
+use crate::store::{Generation, StoreError};
+use crate::vote::{Handled, Outcome, Voters};
+
+/// A process that runs when the agent starts, or that was started a moment ago, registers within
+/// this time if it ever does.
+pub(super) const REGISTERS_WITHIN: Duration = Duration::from_secs(3);
+
+impl Core {
+    pub(super) fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            self.perform_one(effect);
+        }
+    }
+
+    fn perform_one(&mut self, effect: Effect) {
+        match effect {
+            Effect::Start {
+                process,
+                generation,
+            } => self.start_process(&process, &generation),
+            Effect::Signal {
+                process,
+                pid,
+                signal,
+            } => {
+                tracing::info!(%process, pid, ?signal, "{process} is told to end");
+                self.order_keeper(Command::Signal {
+                    process,
+                    pid,
+                    signal,
+                });
+            }
+            Effect::Mark {
+                process,
+                pid,
+                generation,
+            } => {
+                let (generation, manifest) = (generation.number, generation.digest);
+                self.order_keeper(Command::Mark {
+                    process,
+                    pid,
+                    generation,
+                    manifest,
+                });
+            }
+            Effect::Prepare {
+                work,
+                process,
+                change_digest,
+                within,
+            } => {
+                self.prepare(work, process, change_digest, within);
+            }
+            Effect::Tell {
+                work,
+                process,
+                change_digest,
+                outcome,
+                within,
+            } => {
+                self.tell_process(work, process, change_digest, outcome, within);
+            }
+            Effect::Retire(process) => self.voters.withdraw(&process),
+            Effect::Note(note) => log(self.store.note_activating(note.as_ref())),
+            Effect::Fail { manifest, reason } => {
+                self.failed.insert(manifest, reason);
+                log(self.store.note_failed(&self.failed));
+            }
+            Effect::Commit(number) => self.commit(number),
+            Effect::Answer {
+                rollout,
+                change_digest,
+                outcome,
+            } => {
+                self.answer(rollout, change_digest, outcome);
+            }
+            Effect::Report => self.tell(&report::report(self.report())),
+            Effect::Say(text) => tracing::info!("{text}"),
+        }
+    }
+
+    fn start_process(&mut self, process: &ProcessName, generation: &Generation) {
+        let socket =
+            launch::is_self_managing(generation, process).then(|| self.voters.serve(process));
+        let tree = self.store.tree(generation.number);
+        let start = match socket.transpose() {
+            Ok(socket) => launch::start(process, generation, &tree, socket.as_deref())
+                .ok_or_else(|| "it is in no manifest".to_owned()),
+            Err(error) => Err(crate::Chain(&error).to_string()),
+        };
+        match start {
+            Ok(start) => self.order_keeper(Command::Start(Box::new(start))),
+            // As if the keeper had tried.
+            Err(why) => self.handle.send(Input::Machine(Event::Exited {
+                process: process.clone(),
+                pid: 0,
+                how: Exit::NotStarted(why).to_string(),
+                output: Vec::new(),
+            })),
+        }
+    }
+
+    fn prepare(&self, work: u64, process: ProcessName, change_digest: Digest, within: Duration) {
+        let (voters, handle, grace) = (
+            self.voters.clone(),
+            self.handle.clone(),
+            self.grace(&process),
+        );
+        tokio::spawn(async move {
+            registered(&voters, &process, grace).await;
+            let prepared = voters.prepare(&process, &change_digest, within).await;
+            tracing::info!(%process, ?prepared, "{process} was told that the change comes");
+            handle.send(Input::Machine(Event::Prepared { work, process }));
+        });
+    }
+
+    fn tell_process(
+        &self,
+        work: u64,
+        process: ProcessName,
+        change_digest: Digest,
+        outcome: Outcome,
+        within: Duration,
+    ) {
+        let (voters, handle, grace) = (
+            self.voters.clone(),
+            self.handle.clone(),
+            self.grace(&process),
+        );
+        tokio::spawn(async move {
+            registered(&voters, &process, grace).await;
+            let handled = voters
+                .changed(&process, &change_digest, outcome, within)
+                .await;
+            tracing::info!(%process, ?outcome, ?handled, "{process} was told how the change ended");
+            let handled = handled == Handled::Done;
+            handle.send(Input::Machine(Event::Told {
+                work,
+                process,
+                handled,
+            }));
+        });
+    }
+
+    /// For how much longer it may be that `process` has just not registered yet.
+    pub(super) fn grace(&self, process: &ProcessName) -> Duration {
+        let age = self.machine.age(process, self.now());
+        REGISTERS_WITHIN.saturating_sub(age)
+    }
+
+    fn commit(&mut self, number: u64) {
+        let old = self.machine.committed().number;
+        let result = self
+            .store
+            .commit(number)
+            .map_err(|error| crate::Chain(&error).to_string());
+        if result.is_ok() {
+            tracing::info!("generation {number} is committed in place of {old}");
+            self.previous = Some(old);
+        }
+        self.decide(Event::Committed(result));
+    }
+
+    fn answer(
+        &mut self,
+        rollout: String,
+        change_digest: Digest,
+        outcome: Result<Arc<Generation>, String>,
+    ) {
+        let committed = self.machine.committed().number;
+        let error = match outcome {
+            Ok(generation) => {
+                tracing::info!("generation {} is active for {rollout}", generation.number);
+                if self.failed.remove(&generation.digest).is_some() {
+                    log(self.store.note_failed(&self.failed));
+                }
+                self.staged.remove(&change_digest);
+                self.collect();
+                String::new()
+            }
+            Err(error) => {
+                tracing::warn!("the change of {rollout} is not active: {error}");
+                error
+            }
+        };
+        self.tell_users();
+        self.tell(&report::activated(rollout, change_digest, committed, error));
+    }
+
+    /// Tells the vote service who uses what from now on.
+    pub(super) fn tell_users(&self) {
+        self.voters
+            .set_users(launch::users(&self.machine.committed().manifest));
+    }
+
+    /// Removes generations that nobody needs any more.
+    fn collect(&self) {
+        if !self.staging.is_empty() {
+            // Modules that have arrived for it belong to no generation yet.
+            return;
+        }
+        let mut keep = self.machine.in_use();
+        keep.extend(self.previous);
+        keep.extend(self.staged.values());
+        match self.store.collect(&keep) {
+            Ok(removed) if removed.is_empty() => {}
+            Ok(removed) => tracing::info!("generations {removed:?} are removed"),
+            Err(error) => tracing::warn!("{}", crate::Chain(&error)),
+        }
+    }
+}
+
+/// Waits until `process` is registered, for as long as that may just need time.
+pub(super) async fn registered(voters: &Voters, process: &ProcessName, grace: Duration) {
+    /// Short beside what a process needs to connect.
+    const LOOK_EVERY: Duration = Duration::from_millis(10);
+    let wait = async {
+        while !voters.is_registered(process) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    let _ = tokio::time::timeout(grace, wait).await;
+}
+
+/// What could not be written down is said; the node goes on, since stopping helps nobody.
+fn log(result: Result<(), StoreError>) {
+    if let Err(error) = result {
+        tracing::error!("{}", crate::Chain(&error));
+    }
+}

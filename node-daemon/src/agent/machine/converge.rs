@@ -1,0 +1,145 @@
+//! From what runs to what is committed: which processes are stopped, told and started, and in
+//! which order. The one place for activation, giving back, and starting after a crash.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use placet_model::{Digest, ProcessAction, ProcessName};
+use placet_planner::change_with;
+
+use super::process::Process;
+use super::{Opened, find};
+use crate::store::Generation;
+
+/// What is done at once; the next step begins when this one is through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Stop these and wait until they are gone.
+    Stop(BTreeSet<ProcessName>),
+    /// Start these, or tell them of the change, and wait until they are ready.
+    Bring(BTreeSet<ProcessName>),
+}
+
+/// What becomes of one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Stop,
+    Restart,
+    Tell,
+    Start,
+}
+
+/// The steps to `committed`: obsolete and restarted processes are stopped in descending start
+/// order, then processes are brought up in ascending order. Processes that a change does not touch
+/// are in no step.
+///
+/// `overridden` processes are restarted where they would be told.
+pub(super) fn steps(
+    committed: &Generation,
+    processes: &BTreeMap<ProcessName, Process>,
+    opened: &Opened,
+    overridden: Overridden<'_>,
+) -> Vec<Step> {
+    let mut changes = Changes {
+        committed,
+        opened,
+        known: BTreeMap::new(),
+    };
+    let mut stop: BTreeMap<Reverse<i32>, BTreeSet<ProcessName>> = BTreeMap::new();
+    let mut bring: BTreeMap<i32, BTreeSet<ProcessName>> = BTreeMap::new();
+    let wanted = committed
+        .manifest
+        .modules
+        .iter()
+        .filter_map(|entry| entry.module.process.as_ref());
+    let names: BTreeSet<_> = processes
+        .keys()
+        .chain(wanted.map(|spec| &spec.name))
+        .collect();
+    for name in names {
+        let process = processes.get(name);
+        let Some(fate) = changes.fate(name, process, overridden) else {
+            continue;
+        };
+        if let (Fate::Stop | Fate::Restart, Some(process)) = (fate, process) {
+            stop.entry(Reverse(process.spec.start_order))
+                .or_default()
+                .insert(name.clone());
+        }
+        if let (Fate::Restart | Fate::Tell | Fate::Start, Some((_, spec))) =
+            (fate, find(&committed.manifest, name))
+        {
+            bring
+                .entry(spec.start_order)
+                .or_default()
+                .insert(name.clone());
+        }
+    }
+    let stop = stop.into_values().map(Step::Stop);
+    stop.chain(bring.into_values().map(Step::Bring)).collect()
+}
+
+/// Which self-managing processes are restarted instead of told.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Overridden<'a> {
+    /// There is no change that they could be told of.
+    All,
+    These(&'a BTreeSet<ProcessName>),
+}
+
+/// Changes from the generations that processes have handled to the committed one, each computed
+/// once.
+struct Changes<'a> {
+    committed: &'a Generation,
+    opened: &'a Opened,
+    known: BTreeMap<Digest, BTreeMap<ProcessName, ProcessAction>>,
+}
+
+impl Changes<'_> {
+    /// `None` if the process is left alone.
+    fn fate(
+        &mut self,
+        name: &ProcessName,
+        process: Option<&Process>,
+        overridden: Overridden<'_>,
+    ) -> Option<Fate> {
+        let wanted = find(&self.committed.manifest, name).is_some();
+        let Some(process) = process.filter(|process| process.is_alive()) else {
+            return wanted.then_some(Fate::Start);
+        };
+        if !wanted {
+            return Some(Fate::Stop);
+        }
+        if process.is_stopping() {
+            return Some(Fate::Restart);
+        }
+        match self.action(&process.handled, name)? {
+            ProcessAction::Ask if !overridden.has(name) => Some(Fate::Tell),
+            _ => Some(Fate::Restart),
+        }
+    }
+
+    fn action(&mut self, handled: &Generation, name: &ProcessName) -> Option<ProcessAction> {
+        if handled.digest == self.committed.digest {
+            return None;
+        }
+        let (committed, opened) = (self.committed, self.opened);
+        let actions = self.known.entry(handled.digest).or_insert_with(|| {
+            let change = change_with(&handled.manifest, &committed.manifest, opened);
+            let processes = change.change_set.processes.into_iter();
+            processes
+                .map(|process| (process.name, process.action))
+                .collect()
+        });
+        actions.get(name).copied()
+    }
+}
+
+impl Overridden<'_> {
+    fn has(self, name: &ProcessName) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(names) => names.contains(name),
+        }
+    }
+}

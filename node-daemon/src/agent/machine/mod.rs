@@ -1,0 +1,285 @@
+//! Every decision about a process, without I/O: events in, effects out.
+//!
+//! The machine knows which generation is committed, what runs, from which generation each process
+//! was started and up to which it has handled changes. From that it derives what to do, in three
+//! situations that are one: an activation, giving one back, and starting after a crash.
+//!
+//! **Invariant:** a process runs for its committed generation, or a step of the present [`Work`]
+//! will see to it, or it waits for its next start.
+//!
+//! **Invariant:** nothing is stopped before the swap of the `committed` link is known to be done.
+
+mod converge;
+mod process;
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use placet_model::{Digest, Module, ModulePath, NodeManifest, ProcessName, ProcessSpec};
+
+use crate::link::Signal;
+use crate::store::{Activating, Generation};
+use crate::vote::Outcome;
+use process::Process;
+use work::Work;
+
+/// Time since the agent started.
+pub(super) type Moment = Duration;
+
+/// What the voters of this node opened at run time.
+pub(super) type Opened = BTreeMap<ProcessName, BTreeSet<ModulePath>>;
+
+/// Something happened.
+#[derive(Debug, Clone)]
+pub(super) enum Event {
+    /// The controller orders an activation.
+    Activate(Order),
+    /// A process is prepared for the change, or will not be.
+    Prepared {
+        work: u64,
+        process: ProcessName,
+    },
+    /// A process was told of the change, and has handled it or wants to be restarted.
+    Told {
+        work: u64,
+        process: ProcessName,
+        handled: bool,
+    },
+    /// The `committed` link was swapped, or could not be.
+    Committed(Result<(), String>),
+    Started {
+        process: ProcessName,
+        pid: u32,
+    },
+    Ready {
+        process: ProcessName,
+        pid: u32,
+    },
+    Exited {
+        process: ProcessName,
+        pid: u32,
+        how: String,
+        output: Vec<String>,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// Something is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Effect {
+    Start {
+        process: ProcessName,
+        generation: Arc<Generation>,
+    },
+    Signal {
+        process: ProcessName,
+        pid: u32,
+        signal: Signal,
+    },
+    /// Remember that a process has handled the change to this generation.
+    Mark {
+        process: ProcessName,
+        pid: u32,
+        generation: Arc<Generation>,
+    },
+    /// Ask a process to prepare; answered by [`Event::Prepared`].
+    Prepare {
+        work: u64,
+        process: ProcessName,
+        change_digest: Digest,
+        within: Duration,
+    },
+    /// Tell a process how the change ended; answered by [`Event::Told`].
+    Tell {
+        work: u64,
+        process: ProcessName,
+        change_digest: Digest,
+        outcome: Outcome,
+        within: Duration,
+    },
+    /// A process of this name is not wanted any more.
+    Retire(ProcessName),
+    /// Write down what is going on, before anything that follows.
+    Note(Option<Activating>),
+    /// Remember that a manifest failed here, and why.
+    Fail { manifest: Digest, reason: String },
+    /// Swap the `committed` link; answered by [`Event::Committed`].
+    Commit(u64),
+    /// Tell the controller how an activation ended.
+    Answer {
+        rollout: String,
+        change_digest: Digest,
+        outcome: Result<Arc<Generation>, String>,
+    },
+    /// Tell the controller what runs.
+    Report,
+    /// A line for the log.
+    Say(String),
+}
+
+/// An activation as ordered, with what it needs looked up.
+#[derive(Debug, Clone)]
+pub(super) struct Order {
+    pub(super) rollout: String,
+    pub(super) change_digest: Digest,
+    /// The manifest that the node has to run now.
+    pub(super) from: Digest,
+    pub(super) to: Arc<Generation>,
+    /// Processes whose vote a person has overridden: they are told and then restarted.
+    pub(super) overridden: BTreeSet<ProcessName>,
+    pub(super) opened: Opened,
+}
+
+/// A process that the keeper has when the agent starts.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) process: ProcessName,
+    pub(super) pid: u32,
+    pub(super) origin: Arc<Generation>,
+    pub(super) handled: Arc<Generation>,
+    pub(super) ready: bool,
+}
+
+/// An activation that was under way when the last agent ended.
+#[derive(Debug, Clone)]
+pub(super) struct Resume {
+    pub(super) note: Activating,
+    pub(super) from: Arc<Generation>,
+    pub(super) to: Arc<Generation>,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub(super) struct Machine {
+    committed: Arc<Generation>,
+    processes: BTreeMap<ProcessName, Process>,
+    work: Option<Work>,
+    /// An order that came while other work was going on.
+    next: Option<Order>,
+    works: u64,
+    now: Moment,
+    effects: Vec<Effect>,
+}
+
+/// What is known of a running process, for reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Running {
+    pub(super) process: ProcessName,
+    pub(super) pid: u32,
+    /// The generation that it was started from.
+    pub(super) generation: u64,
+    pub(super) ready: bool,
+}
+
+impl Machine {
+    /// Takes over from an agent that ended: brings what runs in line with what is committed.
+    pub(super) fn start(
+        committed: Arc<Generation>,
+        known: Vec<Known>,
+        resume: Option<Resume>,
+        now: Moment,
+    ) -> (Self, Vec<Effect>) {
+        let processes = known
+            .into_iter()
+            .map(|known| Process::known(known, now))
+            .collect();
+        let mut machine = Self {
+            committed,
+            processes,
+            work: None,
+            next: None,
+            works: 0,
+            now,
+            effects: Vec::new(),
+        };
+        machine.resume(resume);
+        let effects = std::mem::take(&mut machine.effects);
+        (machine, effects)
+    }
+
+    /// Takes note of an event; says what is to be done about it.
+    pub(super) fn handle(&mut self, event: Event, now: Moment) -> Vec<Effect> {
+        self.now = now;
+        match event {
+            Event::Activate(order) => self.activate(order),
+            Event::Prepared { work, process } => self.prepared(work, &process),
+            Event::Told {
+                work,
+                process,
+                handled,
+            } => self.told(work, &process, handled),
+            Event::Committed(result) => self.swapped(result),
+            Event::Started { process, pid } => self.started(&process, pid),
+            Event::Ready { process, pid } => self.ready(&process, pid),
+            Event::Exited {
+                process,
+                pid,
+                how,
+                output,
+            } => self.exited(&process, pid, &how, &output),
+            Event::Tick => self.tick(),
+        }
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When [`Event::Tick`] is due.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        self.processes.values().filter_map(Process::deadline).min()
+    }
+
+    pub(super) fn committed(&self) -> &Arc<Generation> {
+        &self.committed
+    }
+
+    /// True while processes are being changed.
+    pub(super) fn is_busy(&self) -> bool {
+        self.work.is_some()
+    }
+
+    pub(super) fn running(&self) -> impl Iterator<Item = Running> {
+        self.processes
+            .iter()
+            .filter_map(|(name, process)| process.running(name))
+    }
+
+    /// For how long `process` has been starting, or up.
+    pub(super) fn age(&self, process: &ProcessName, now: Moment) -> Duration {
+        let since = self.processes.get(process).and_then(Process::since);
+        now.saturating_sub(since.unwrap_or(now))
+    }
+
+    /// Generations that must stay on disk.
+    pub(super) fn in_use(&self) -> BTreeSet<u64> {
+        let by_processes = self.processes.values().flat_map(Process::generations);
+        let by_work = self.work.iter().flat_map(Work::generations);
+        by_processes
+            .chain(by_work)
+            .chain([self.committed.number])
+            .collect()
+    }
+
+    fn say(&mut self, text: impl Into<String>) {
+        self.effects.push(Effect::Say(text.into()));
+    }
+}
+
+/// The module that runs as `process`, and how it is run.
+pub(super) fn find<'a>(
+    manifest: &'a NodeManifest,
+    process: &ProcessName,
+) -> Option<(&'a Module, &'a ProcessSpec)> {
+    let mut modules = manifest.modules.iter().map(|entry| &entry.module);
+    modules.find_map(|module| {
+        let spec = module
+            .process
+            .as_ref()
+            .filter(|spec| spec.name == *process)?;
+        Some((module, spec))
+    })
+}
+
+#[cfg(test)]
+mod tests;

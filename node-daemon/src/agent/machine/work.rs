@@ -1,0 +1,529 @@
+//! An activation on its way: prepare, swap, bring every process in line, and back if that fails.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use placet_model::{ProcessAction, ProcessName};
+use placet_planner::change_with;
+
+use super::converge::{Overridden, Step, steps};
+use super::process::Then;
+use super::{Effect, Machine, Order, Resume};
+use crate::store::{Activating, Generation};
+use crate::vote::Outcome;
+
+/// What is being done to several processes.
+#[derive(Debug)]
+pub(super) struct Work {
+    /// Answers that belong to earlier work, or to the way there when this is the way back, are
+    /// told by it.
+    id: u64,
+    /// None when the node only starts what is committed.
+    activation: Option<Activation>,
+    phase: Phase,
+    /// Processes that were told, started or restarted: their failure fails the activation.
+    touched: BTreeSet<ProcessName>,
+}
+
+#[derive(Debug)]
+struct Activation {
+    order: Order,
+    from: Arc<Generation>,
+    /// Processes that were asked to prepare.
+    prepared: BTreeSet<ProcessName>,
+    /// Why it is given back, if it is.
+    failure: Option<String>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Waiting for these to be prepared.
+    Preparing(BTreeSet<ProcessName>),
+    /// Waiting for the swap.
+    Committing,
+    /// Waiting for `waiting`, then come `steps`.
+    Bringing {
+        steps: VecDeque<Step>,
+        waiting: BTreeSet<ProcessName>,
+    },
+}
+
+impl Work {
+    pub(super) fn generations(&self) -> Vec<u64> {
+        let activation = self.activation.as_ref();
+        activation.map_or_else(Vec::new, |activation| {
+            vec![activation.from.number, activation.order.to.number]
+        })
+    }
+
+    fn is_about(&self, order: &Order) -> bool {
+        let activation = self.activation.as_ref();
+        activation.is_some_and(|activation| {
+            activation.failure.is_none() && activation.order.to.digest == order.to.digest
+        })
+    }
+
+    fn waiting(&mut self) -> Option<&mut BTreeSet<ProcessName>> {
+        match &mut self.phase {
+            Phase::Preparing(_) | Phase::Committing => None,
+            Phase::Bringing { waiting, .. } => Some(waiting),
+        }
+    }
+}
+
+impl Activation {
+    fn note(&self) -> Activating {
+        Activating {
+            rollout: self.order.rollout.clone(),
+            change_digest: self.order.change_digest,
+            from: self.from.number,
+            to: self.order.to.number,
+            gives_back: self.failure.clone(),
+        }
+    }
+}
+
+/// The way there.
+impl Machine {
+    pub(super) fn activate(&mut self, order: Order) {
+        if let Some(work) = &mut self.work {
+            if work.is_about(&order) {
+                // Ordered again after a new session: the answer goes by the latest order.
+                if let Some(activation) = &mut work.activation {
+                    activation.order.rollout = order.rollout;
+                    activation.order.change_digest = order.change_digest;
+                }
+            } else {
+                self.next = Some(order);
+            }
+            return;
+        }
+        if order.to.digest == self.committed.digest {
+            self.answer(&order, Ok(Arc::clone(&self.committed)));
+            return;
+        }
+        if order.from != self.committed.digest {
+            let why = format!(
+                "the change starts from manifest {}, but this node runs {} (generation {}): plan again",
+                order.from, self.committed.digest, self.committed.number
+            );
+            self.answer(&order, Err(why));
+            return;
+        }
+        self.prepare(order);
+    }
+
+    fn prepare(&mut self, order: Order) {
+        let change = change_with(&self.committed.manifest, &order.to.manifest, &order.opened);
+        let asked = change
+            .change_set
+            .processes
+            .into_iter()
+            .filter(|process| process.action == ProcessAction::Ask);
+        let alive = |name: &ProcessName| {
+            self.processes
+                .get(name)
+                .is_some_and(|process| process.pid.is_some())
+        };
+        let prepared: BTreeSet<_> = asked.map(|process| process.name).filter(alive).collect();
+        self.say(format!(
+            "activates generation {} in place of {} for {}",
+            order.to.number, self.committed.number, order.rollout
+        ));
+        let activation = Activation {
+            from: Arc::clone(&self.committed),
+            prepared,
+            failure: None,
+            order,
+        };
+        self.effects.push(Effect::Note(Some(activation.note())));
+        let id = self.begin(Phase::Preparing(activation.prepared.clone()), None);
+        for name in &activation.prepared {
+            let within = self.processes[name].change_patience();
+            let change_digest = activation.order.change_digest;
+            self.effects.push(Effect::Prepare {
+                work: id,
+                process: name.clone(),
+                change_digest,
+                within,
+            });
+        }
+        if let Some(work) = &mut self.work {
+            work.activation = Some(activation);
+        }
+        self.commit_if_prepared();
+    }
+
+    fn begin(&mut self, phase: Phase, activation: Option<Activation>) -> u64 {
+        self.works += 1;
+        self.work = Some(Work {
+            id: self.works,
+            activation,
+            phase,
+            touched: BTreeSet::new(),
+        });
+        self.works
+    }
+
+    pub(super) fn prepared(&mut self, id: u64, name: &ProcessName) {
+        if let Some(work) = self.work.as_mut().filter(|work| work.id == id)
+            && let Phase::Preparing(waiting) = &mut work.phase
+        {
+            waiting.remove(name);
+            self.commit_if_prepared();
+        }
+    }
+
+    fn commit_if_prepared(&mut self) {
+        if let Some(work) = &mut self.work
+            && let Phase::Preparing(waiting) = &work.phase
+            && waiting.is_empty()
+            && let Some(activation) = &work.activation
+        {
+            self.effects
+                .push(Effect::Commit(activation.order.to.number));
+            work.phase = Phase::Committing;
+        }
+    }
+
+    pub(super) fn swapped(&mut self, result: Result<(), String>) {
+        let Some(Work {
+            activation: Some(activation),
+            phase: Phase::Committing,
+            ..
+        }) = &self.work
+        else {
+            return;
+        };
+        match result {
+            Ok(()) if activation.failure.is_some() => {
+                self.committed = Arc::clone(&activation.from);
+                self.bring();
+            }
+            Ok(()) => {
+                self.committed = Arc::clone(&activation.order.to);
+                self.bring();
+            }
+            Err(why) => {
+                self.say(format!("failed to switch generations: {why}"));
+                self.finish(Some(why));
+            }
+        }
+    }
+
+    /// Computes what is to be done until everything runs for the committed generation.
+    fn bring(&mut self) {
+        let nothing = super::Opened::new();
+        let activation = self.work.as_ref().and_then(|work| work.activation.as_ref());
+        let opened = activation.map_or(&nothing, |activation| &activation.order.opened);
+        let none = BTreeSet::new();
+        let overridden = match activation {
+            None => Overridden::All,
+            Some(Activation {
+                failure: Some(_), ..
+            }) => Overridden::These(&none),
+            Some(activation) => Overridden::These(&activation.order.overridden),
+        };
+        let steps = steps(&self.committed, &self.processes, opened, overridden);
+        if let Some(work) = &mut self.work {
+            work.phase = Phase::Bringing {
+                steps: steps.into(),
+                waiting: BTreeSet::new(),
+            };
+        }
+        // Those that wait for their next start and are not wanted any more.
+        let committed = Arc::clone(&self.committed);
+        let effects = &mut self.effects;
+        self.processes.retain(|name, process| {
+            let keep = process.is_alive() || super::find(&committed.manifest, name).is_some();
+            if !keep {
+                effects.push(Effect::Retire(name.clone()));
+            }
+            keep
+        });
+        self.go_on();
+    }
+}
+
+/// Step by step.
+impl Machine {
+    fn go_on(&mut self) {
+        while let Some(work) = &mut self.work
+            && let Phase::Bringing { steps, waiting } = &mut work.phase
+            && waiting.is_empty()
+        {
+            match steps.pop_front() {
+                None => return self.finish(None),
+                Some(Step::Stop(names)) => {
+                    waiting.clone_from(&names);
+                    names.iter().for_each(|name| self.stop(name, Then::Rest));
+                }
+                Some(Step::Bring(names)) => {
+                    waiting.clone_from(&names);
+                    work.touched.extend(names.iter().cloned());
+                    names.iter().for_each(|name| self.bring_one(name));
+                }
+            }
+        }
+    }
+
+    fn bring_one(&mut self, name: &ProcessName) {
+        let Some(process) = self
+            .processes
+            .get(name)
+            .filter(|process| process.is_alive())
+        else {
+            return self.launch(name);
+        };
+        if process.has_handled(self.committed.digest) {
+            // It was started anew in the meantime.
+            if process.is_up() {
+                self.through(name);
+            }
+        } else {
+            self.tell(name);
+        }
+    }
+
+    fn tell(&mut self, name: &ProcessName) {
+        let Some(work) = &self.work else {
+            return;
+        };
+        let Some(activation) = &work.activation else {
+            return self.stop(name, Then::Start);
+        };
+        let outcome = if activation.failure.is_some() {
+            Outcome::Regressed
+        } else {
+            Outcome::Activated
+        };
+        self.effects.push(Effect::Tell {
+            work: work.id,
+            process: name.clone(),
+            change_digest: activation.order.change_digest,
+            outcome,
+            within: self.processes[name].change_patience(),
+        });
+    }
+
+    pub(super) fn told(&mut self, id: u64, name: &ProcessName, handled: bool) {
+        let digest = self.committed.digest;
+        let waits = self
+            .work
+            .as_mut()
+            .filter(|work| work.id == id)
+            .is_some_and(|work| work.waiting().is_some_and(|waiting| waiting.contains(name)));
+        let process = self.processes.get_mut(name);
+        let Some(process) =
+            process.filter(|process| waits && process.is_alive() && !process.has_handled(digest))
+        else {
+            // It ended meanwhile, and runs from the new generation or is about to.
+            return;
+        };
+        if process.is_stopping() {
+            return;
+        }
+        if handled {
+            process.handled = Arc::clone(&self.committed);
+            if let Some(pid) = process.pid {
+                let generation = Arc::clone(&self.committed);
+                self.effects.push(Effect::Mark {
+                    process: name.clone(),
+                    pid,
+                    generation,
+                });
+            }
+            self.say(format!("{name} has handled the change by itself"));
+            self.through(name);
+        } else {
+            self.say(format!(
+                "{name} leaves the change to the supervisor: it is restarted"
+            ));
+            self.stop(name, Then::Start);
+        }
+    }
+
+    /// True if the end of this process is its way to handle the change it was told of.
+    pub(super) fn restarts_itself(&mut self, name: &ProcessName) -> bool {
+        let digest = self.committed.digest;
+        let stale = self
+            .processes
+            .get(name)
+            .is_some_and(|process| !process.has_handled(digest));
+        let waiting = self.work.as_mut().and_then(Work::waiting);
+        stale && waiting.is_some_and(|waiting| waiting.contains(name))
+    }
+
+    /// A process that was being brought is where it should be, or one that was stopped is gone.
+    fn through(&mut self, name: &ProcessName) {
+        if let Some(waiting) = self.work.as_mut().and_then(Work::waiting) {
+            waiting.remove(name);
+        }
+        self.go_on();
+    }
+
+    pub(super) fn came_up(&mut self, name: &ProcessName) {
+        if self
+            .processes
+            .get(name)
+            .is_some_and(|process| process.has_handled(self.committed.digest))
+        {
+            self.through(name);
+        }
+    }
+
+    pub(super) fn ended(&mut self, name: &ProcessName) {
+        if super::find(&self.committed.manifest, name).is_none() {
+            self.effects.push(Effect::Retire(name.clone()));
+        }
+        self.through(name);
+    }
+}
+
+/// The way back, and the end.
+impl Machine {
+    /// A process died or did not become ready. Whatever is done about the process itself is done.
+    pub(super) fn failed(&mut self, name: &ProcessName, why: &str) {
+        let Some(work) = &mut self.work else {
+            return;
+        };
+        let forward = work
+            .activation
+            .as_mut()
+            .filter(|activation| activation.failure.is_none());
+        match forward {
+            Some(activation) if work.touched.contains(name) => {
+                activation.failure = Some(why.to_owned());
+                self.give_back();
+            }
+            // It is started again after a pause; nobody waits for it.
+            _ => self.through(name),
+        }
+    }
+
+    fn give_back(&mut self) {
+        self.works += 1;
+        let Some(work) = &mut self.work else {
+            return;
+        };
+        work.id = self.works;
+        work.phase = Phase::Committing;
+        let Some(activation) = &work.activation else {
+            return;
+        };
+        let reason = activation.failure.clone().unwrap_or_default();
+        let (from, to) = (activation.from.number, activation.order.to.number);
+        self.effects.push(Effect::Note(Some(activation.note())));
+        self.effects.push(Effect::Fail {
+            manifest: activation.order.to.digest,
+            reason: reason.clone(),
+        });
+        self.effects.push(Effect::Say(format!(
+            "gives generation {to} back for {from}: {reason}"
+        )));
+        self.effects.push(Effect::Commit(from));
+    }
+
+    fn finish(&mut self, error: Option<String>) {
+        let Some(work) = self.work.take() else {
+            return;
+        };
+        if let Some(activation) = work.activation {
+            self.effects.push(Effect::Note(None));
+            let failure = match (activation.failure.clone(), error) {
+                (Some(failure), Some(error)) => {
+                    Some(format!("{failure}; and giving it back failed: {error}"))
+                }
+                (failure, error) => failure.or(error),
+            };
+            if failure.is_some() {
+                self.tell_in_vain(&activation, &work.touched);
+            }
+            let outcome = failure.map_or_else(|| Ok(Arc::clone(&self.committed)), Err);
+            self.answer(&activation.order, outcome);
+        }
+        self.effects.push(Effect::Report);
+        if let Some(order) = self.next.take() {
+            self.activate(order);
+        }
+    }
+
+    /// Tells those that prepared for a change that never reached them.
+    fn tell_in_vain(&mut self, activation: &Activation, touched: &BTreeSet<ProcessName>) {
+        for process in activation.prepared.difference(touched) {
+            let Some(known) = self
+                .processes
+                .get(process)
+                .filter(|process| process.is_alive())
+            else {
+                continue;
+            };
+            self.effects.push(Effect::Tell {
+                work: 0,
+                process: process.clone(),
+                change_digest: activation.order.change_digest,
+                outcome: Outcome::Failed,
+                within: known.change_patience(),
+            });
+        }
+    }
+
+    fn answer(&mut self, order: &Order, outcome: Result<Arc<Generation>, String>) {
+        self.effects.push(Effect::Answer {
+            rollout: order.rollout.clone(),
+            change_digest: order.change_digest,
+            outcome,
+        });
+    }
+}
+
+/// After a crash.
+impl Machine {
+    /// Goes on where the last agent ended.
+    pub(super) fn resume(&mut self, resume: Option<Resume>) {
+        let Some(resume) = resume else {
+            return self.recover();
+        };
+        let Resume { note, from, to } = resume;
+        let committed = self.committed.number;
+        let text = format!(
+            "found the activation of generation {} unfinished: generation {committed}",
+            note.to
+        );
+        let order = Order {
+            rollout: note.rollout,
+            change_digest: note.change_digest,
+            from: from.digest,
+            to: Arc::clone(&to),
+            overridden: BTreeSet::new(),
+            opened: super::Opened::new(),
+        };
+        let back = note.gives_back.is_some();
+        let activation = Activation {
+            order,
+            from,
+            prepared: BTreeSet::new(),
+            failure: note.gives_back,
+        };
+        if committed != note.to && !back {
+            self.say(format!("{text} is committed; nothing was changed"));
+            self.effects.push(Effect::Note(None));
+            return self.recover();
+        }
+        self.say(format!(
+            "{text} is committed; it is {}",
+            if back { "given back" } else { "completed" }
+        ));
+        self.begin(Phase::Committing, Some(activation));
+        if back && committed == note.to {
+            self.give_back();
+        } else {
+            self.bring();
+        }
+    }
+
+    fn recover(&mut self) {
+        self.begin(Phase::Committing, None);
+        self.bring();
+    }
+}

@@ -1,0 +1,131 @@
+//! Orders of the controller, checked before they are obeyed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use placet_model::{Digest, NodeManifest, Proposal, visible};
+use placet_protocol::json;
+use placet_protocol::wire::to_node::Order as Ordered;
+use placet_protocol::wire::{Activate, Stage, ToNode, Welcome};
+
+use super::core::Core;
+use super::machine::{Event, Order};
+use super::report;
+
+/// An order that cannot be obeyed as it is written.
+#[derive(Debug, thiserror::Error)]
+enum BadOrder {
+    #[error("it is not readable: {}", .0.message())]
+    Unreadable(#[from] tonic::Status),
+    #[error("it names no digest")]
+    Digest(#[from] placet_model::DigestError),
+}
+
+impl Core {
+    pub(super) fn obey(&mut self, order: ToNode) {
+        if order.epoch < self.epoch {
+            tracing::warn!(
+                "refuses an order of epoch {}: a controller of epoch {} has taken over",
+                order.epoch,
+                self.epoch
+            );
+            return;
+        }
+        if order.epoch > self.epoch {
+            if let Err(error) = self.store.note_epoch(order.epoch) {
+                // Obeying without remembering could mean obeying an older one after a crash.
+                tracing::error!("refuses an order: {}", crate::Chain(&error));
+                return;
+            }
+            self.epoch = order.epoch;
+        }
+        let Some(order) = order.order else {
+            tracing::warn!("an order of a kind that this version does not know: ignored");
+            return;
+        };
+        if let Err(error) = self.obey_one(order) {
+            tracing::warn!("refuses an order: {error}");
+        }
+    }
+
+    fn obey_one(&mut self, order: Ordered) -> Result<(), BadOrder> {
+        match order {
+            Ordered::Welcome(Welcome { node }) => {
+                tracing::info!("the controller welcomes {}", visible(&node))
+            }
+            Ordered::ProposalJson(bytes) => self.propose(json::<Proposal>(&bytes, "proposal")?),
+            Ordered::Release(release) => {
+                self.release(release.change_digest.parse()?, release.reason)
+            }
+            Ordered::Stage(Stage {
+                rollout,
+                change_digest,
+                manifest_json,
+            }) => {
+                let manifest: NodeManifest = json(&manifest_json, "manifest")?;
+                self.stage(rollout, change_digest.parse()?, manifest);
+            }
+            Ordered::Activate(activate) => self.activate(activate)?,
+        }
+        Ok(())
+    }
+
+    fn activate(&mut self, order: Activate) -> Result<(), BadOrder> {
+        let change_digest: Digest = order.change_digest.parse()?;
+        let (from, to): (Digest, Digest) = (order.from.parse()?, order.to.parse()?);
+        let generation = match self.activatable(to, order.forced) {
+            Ok(generation) => generation,
+            Err(why) => {
+                tracing::warn!("refuses to activate for {}: {why}", visible(&order.rollout));
+                let generation = self.machine.committed().number;
+                self.tell(&report::activated(
+                    order.rollout,
+                    change_digest,
+                    generation,
+                    why,
+                ));
+                return Ok(());
+            }
+        };
+        let overridden: BTreeSet<_> = if order.forced {
+            self.objectors(change_digest).cloned().collect()
+        } else {
+            BTreeSet::new()
+        };
+        let opened = self.voters.opened();
+        let rollout = order.rollout;
+        self.decide(Event::Activate(Order {
+            rollout,
+            change_digest,
+            from,
+            to: generation,
+            overridden,
+            opened,
+        }));
+        Ok(())
+    }
+
+    fn activatable(
+        &self,
+        to: Digest,
+        forced: bool,
+    ) -> Result<Arc<crate::store::Generation>, String> {
+        let committed = self.machine.committed();
+        if committed.digest == to {
+            return Ok(Arc::clone(committed));
+        }
+        if let Some(reason) = self.failed.get(&to).filter(|_| !forced) {
+            return Err(format!(
+                "manifest {to} failed here before ({reason}); it is tried again only when somebody decides so"
+            ));
+        }
+        match self.store.find(to) {
+            Ok(Some(generation)) => Ok(Arc::new(generation)),
+            Ok(None) if to == NodeManifest::default().digest() => {
+                Ok(Arc::new(crate::store::Generation::pristine()))
+            }
+            Ok(None) => Err(format!("manifest {to} is not staged here")),
+            Err(error) => Err(crate::Chain(&error).to_string()),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What the controller is told.
+
+use placet_model::{Digest, Verdict, canonical_json};
+use placet_protocol::wire::from_node::Message;
+use placet_protocol::wire::{Activated, FromNode, Hello, Process, Report, Staged};
+
+use super::core::Core;
+use super::staging::Done;
+
+impl Core {
+    /// What the node has, as the first message of a session (S2).
+    pub(super) fn hello(&self) -> FromNode {
+        let committed = self.machine.committed();
+        let manifest_json = if committed.number == 0 {
+            Vec::new()
+        } else {
+            canonical_json(&committed.manifest)
+        };
+        message(Message::Hello(Hello {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            boot_id: self.boot_id.clone(),
+            facts_json: canonical_json(&self.settings.facts),
+            report: Some(Report {
+                manifest_json,
+                ..self.report()
+            }),
+            staged: self.staged_manifests(),
+            failed: self.failed.keys().map(Digest::to_string).collect(),
+        }))
+    }
+
+    /// What runs.
+    pub(super) fn report(&self) -> Report {
+        let committed = self.machine.committed();
+        let process = |running: super::machine::Running| Process {
+            name: running.process.to_string(),
+            pid: running.pid,
+            generation: running.generation,
+            ready: running.ready,
+        };
+        Report {
+            generation: committed.number,
+            manifest_digest: committed.digest.to_string(),
+            manifest_json: Vec::new(),
+            processes: self.machine.running().map(process).collect(),
+        }
+    }
+
+    fn staged_manifests(&self) -> Vec<String> {
+        let committed = self.machine.committed().number;
+        let numbers = self.store.numbers().unwrap_or_default().into_iter();
+        let others = numbers.filter(|number| *number != committed);
+        // One that cannot be read is as good as not there: it is staged again.
+        others
+            .filter_map(|number| self.store.load(number).ok())
+            .map(|staged| staged.digest.to_string())
+            .collect()
+    }
+}
+
+fn message(message: Message) -> FromNode {
+    FromNode {
+        message: Some(message),
+    }
+}
+
+pub(super) fn report(report: Report) -> FromNode {
+    message(Message::Report(report))
+}
+
+pub(super) fn verdict(verdict: &Verdict) -> FromNode {
+    message(Message::VerdictJson(canonical_json(verdict)))
+}
+
+pub(super) fn staged(
+    rollout: String,
+    change_digest: Digest,
+    outcome: Result<Done, String>,
+) -> FromNode {
+    let (done, error) = match outcome {
+        Ok(done) => (done, String::new()),
+        Err(error) => (Done::default(), error),
+    };
+    message(Message::Staged(Staged {
+        rollout,
+        change_digest: change_digest.to_string(),
+        modules: done.modules,
+        bytes: done.bytes,
+        error,
+    }))
+}
+
+pub(super) fn activated(
+    rollout: String,
+    change_digest: Digest,
+    generation: u64,
+    error: String,
+) -> FromNode {
+    let change_digest = change_digest.to_string();
+    message(Message::Activated(Activated {
+        rollout,
+        change_digest,
+        generation,
+        error,
+    }))
+}

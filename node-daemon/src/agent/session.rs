@@ -1,0 +1,337 @@
+//! The session with the controller: join, dial, renew, and dial again.
+//!
+//! The controller being away changes nothing on this node. A certificate is renewed at half its
+//! life, make before break: the old session ends when the new one was welcomed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use placet_protocol::wire::ToNode;
+use placet_protocol::wire::to_node::Order;
+use placet_protocol::{Error, Identity, Token, connect, join, nodes_client, renew};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+use super::AgentError;
+use super::core::{Handle, Input};
+use crate::arguments::Settings;
+
+/// Pause before the second attempt; doubles with each, up to `PAUSE_MAX`.
+const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// A controller welcomes at once, or something is wrong with it.
+const WELCOME_WITHIN: Duration = Duration::from_secs(10);
+
+/// Pause after a renewal that failed.
+const RENEW_AGAIN: Duration = Duration::from_secs(5);
+
+/// Pauses that grow, each a little different so that a fleet does not come back in step.
+struct BackOff(Duration);
+
+impl BackOff {
+    fn new() -> Self {
+        Self(PAUSE)
+    }
+
+    async fn pause(&mut self) {
+        let jitter = rand::random_range(0.5..1.5);
+        tokio::time::sleep(self.0.mul_f64(jitter)).await;
+        self.0 = PAUSE_MAX.min(self.0 * 2);
+    }
+}
+
+/// Why a session could not be had, or ended.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error(transparent)]
+    Dial(Box<Error>),
+    #[error("the controller refused the session: {}", placet_model::visible(.0.message()))]
+    Refused(Box<tonic::Status>),
+    #[error("the controller did not welcome this node within {} s", WELCOME_WITHIN.as_secs())]
+    NoWelcome,
+    #[error("the controller ended the session")]
+    Ended,
+}
+
+impl From<Error> for SessionError {
+    fn from(error: Error) -> Self {
+        Self::Dial(Box::new(error))
+    }
+}
+
+impl From<tonic::Status> for SessionError {
+    fn from(status: tonic::Status) -> Self {
+        Self::Refused(Box::new(status))
+    }
+}
+
+/// Keeps a session with the controller. Returns only if this node can never have one.
+pub(super) async fn run(settings: &Settings, core: Handle) -> AgentError {
+    let mut dialer = match Dialer::new(settings, core).await {
+        Ok(dialer) => dialer,
+        Err(error) => return error,
+    };
+    let mut back_off = BackOff::new();
+    loop {
+        match dialer.open().await {
+            Ok(session) => {
+                back_off = BackOff::new();
+                let why = dialer.serve(session).await;
+                tracing::warn!("session with the controller ended: {}", crate::Chain(&why));
+            }
+            Err(error) => {
+                tracing::warn!("no session with the controller: {}", crate::Chain(&error));
+                dialer.join_again().await;
+            }
+        }
+        back_off.pause().await;
+    }
+}
+
+struct Dialer<'a> {
+    settings: &'a Settings,
+    core: Handle,
+    identity: Identity,
+    sessions: u64,
+}
+
+/// A session that was welcomed.
+struct Session {
+    id: u64,
+    core: Handle,
+    channel: Channel,
+    orders: Streaming<ToNode>,
+}
+
+/// The core is told however the session ends.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.core.send(Input::Detach { session: self.id });
+    }
+}
+
+/// What a renewal brings: the new identity, and the session that was opened with it.
+type Renewal = JoinHandle<Result<(Identity, Session), SessionError>>;
+
+impl<'a> Dialer<'a> {
+    async fn new(settings: &'a Settings, core: Handle) -> Result<Self, AgentError> {
+        let path = folder(settings);
+        let found = Identity::load(&path).map_err(|source| AgentError::Identity {
+            path: path.clone(),
+            source: Box::new(source),
+        })?;
+        let identity = match found {
+            Some(identity) if *identity.node() == settings.node => identity,
+            Some(identity) => {
+                let found = identity.node().clone();
+                return Err(AgentError::OtherNode {
+                    path,
+                    found,
+                    wanted: settings.node.clone(),
+                });
+            }
+            None => first_join(settings).await?,
+        };
+        Ok(Self {
+            settings,
+            core,
+            identity,
+            sessions: 0,
+        })
+    }
+
+    async fn open(&mut self) -> Result<Session, SessionError> {
+        self.sessions += 1;
+        let (id, core) = (self.sessions, self.core.clone());
+        open(&self.settings.controllers, &self.identity, id, core).await
+    }
+
+    /// Passes orders on until the session ends; changes over to a new one when it is time to
+    /// renew the certificate.
+    async fn serve(&mut self, mut session: Session) -> SessionError {
+        let mut renew_in = until_renewal(&self.identity);
+        let mut renewal: Option<Renewal> = None;
+        loop {
+            // Cancel safe: `message` keeps what it has read of an order; the other two hold
+            // nothing.
+            tokio::select! {
+                order = session.orders.message() => match order {
+                    Ok(Some(order)) => self.core.send(Input::Order(order)),
+                    Ok(None) => return SessionError::Ended,
+                    Err(status) => return status.into(),
+                },
+                () = tokio::time::sleep_until(renew_in), if renewal.is_none() => {
+                    renewal = Some(self.renew(session.channel.clone()));
+                }
+                outcome = finished(&mut renewal), if renewal.is_some() => {
+                    renewal = None;
+                    match outcome {
+                        Ok((identity, next)) => {
+                            tracing::info!(until = %identity.not_after(), "certificate is renewed");
+                            self.identity = identity;
+                            session = next;
+                            renew_in = until_renewal(&self.identity);
+                        }
+                        Err(error) => {
+                            tracing::warn!(until = %self.identity.not_after(), "failed to renew the certificate: {}", crate::Chain(&error));
+                            renew_in = tokio::time::Instant::now() + RENEW_AGAIN;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn renew(&mut self, channel: Channel) -> Renewal {
+        self.sessions += 1;
+        let (id, core) = (self.sessions, self.core.clone());
+        let (identity, settings) = (self.identity.clone(), self.settings.clone());
+        tokio::spawn(async move {
+            let next = renew(channel, &identity).await?;
+            next.save(&folder(&settings))
+                .map_err(|error| Error::Identity(error))?;
+            let session = open(&settings.controllers, &next, id, core).await?;
+            Ok((next, session))
+        })
+    }
+
+    /// A node that was away for longer than its certificate lives may have been given a new token.
+    async fn join_again(&mut self) {
+        if self.identity.not_after() > Timestamp::now() {
+            return;
+        }
+        match first_join(self.settings).await {
+            Ok(identity) => self.identity = identity,
+            Err(error) => {
+                tracing::warn!("the certificate has expired, and: {}", crate::Chain(&error))
+            }
+        }
+    }
+}
+
+/// Dials, says Hello, and waits for the welcome.
+async fn open(
+    controllers: &[String],
+    identity: &Identity,
+    id: u64,
+    core: Handle,
+) -> Result<Session, SessionError> {
+    let channel = connect(controllers, identity).await?;
+    let (sender, messages) = mpsc::unbounded_channel();
+    // The core sends the Hello, and what follows it, in one order of events.
+    core.send(Input::Attach {
+        session: id,
+        sender,
+        channel: channel.clone(),
+    });
+    let detach = Detach(Some((core.clone(), id)));
+    let mut client = nodes_client(channel.clone());
+    let welcomed = async {
+        let mut orders = client
+            .session(UnboundedReceiverStream::new(messages))
+            .await?
+            .into_inner();
+        let first = orders.message().await?.ok_or(SessionError::Ended)?;
+        Ok::<_, SessionError>((orders, first))
+    };
+    let (orders, first) = tokio::time::timeout(WELCOME_WITHIN, welcomed)
+        .await
+        .map_err(|_| SessionError::NoWelcome)??;
+    if !matches!(first.order, Some(Order::Welcome(_))) {
+        return Err(SessionError::NoWelcome);
+    }
+    core.send(Input::Order(first));
+    detach.keep();
+    Ok(Session {
+        id,
+        core,
+        channel,
+        orders,
+    })
+}
+
+/// Takes an attached session back unless it was welcomed.
+struct Detach(Option<(Handle, u64)>);
+
+impl Detach {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Detach {
+    fn drop(&mut self) {
+        if let Some((core, session)) = self.0.take() {
+            core.send(Input::Detach { session });
+        }
+    }
+}
+
+async fn finished(renewal: &mut Option<Renewal>) -> Result<(Identity, Session), SessionError> {
+    match renewal {
+        Some(task) => task.await.unwrap_or(Err(SessionError::Ended)),
+        None => std::future::pending().await,
+    }
+}
+
+fn until_renewal(identity: &Identity) -> tokio::time::Instant {
+    let left = identity.renew_at().duration_since(Timestamp::now());
+    tokio::time::Instant::now() + Duration::try_from(left).unwrap_or(Duration::ZERO)
+}
+
+fn folder(settings: &Settings) -> PathBuf {
+    settings.state.join("identity")
+}
+
+/// Buys an identity with the join token; waits for a controller that is not there yet.
+async fn first_join(settings: &Settings) -> Result<Identity, AgentError> {
+    let node = settings.node.clone();
+    let Some(text) = settings.token.read()? else {
+        return Err(AgentError::NoToken { node });
+    };
+    let token: Token = text.parse().map_err(AgentError::Token)?;
+    let mut back_off = BackOff::new();
+    loop {
+        match join(&settings.controllers, &token, &node).await {
+            Ok(identity) => {
+                let path = folder(settings);
+                identity
+                    .save(&path)
+                    .map_err(|source| AgentError::Identity {
+                        path,
+                        source: Box::new(source),
+                    })?;
+                tracing::info!(until = %identity.not_after(), "node {node} has joined");
+                return Ok(identity);
+            }
+            Err(error) if may_pass(&error) => {
+                tracing::warn!("node {node} cannot join yet: {}", crate::Chain(&error));
+                back_off.pause().await;
+            }
+            Err(source) => {
+                return Err(AgentError::Join {
+                    node,
+                    source: Box::new(source),
+                });
+            }
+        }
+    }
+}
+
+/// True if the controller may just not be there yet.
+fn may_pass(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Connect { .. }
+            | Error::Handshake { .. }
+            | Error::Unreachable { .. }
+            | Error::Channel(_)
+            | Error::Call { .. }
+            | Error::Silent { .. }
+    )
+}

@@ -1,0 +1,330 @@
+//! What the daemon is told when it is started: arguments in, checked [`Settings`] out.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use clap::Args;
+use placet_model::{Architecture, NameError, NodeFacts, NodeName};
+
+/// Arguments of the node daemon.
+///
+/// A node is joined once, with a token; from then on its identity is in the state folder and
+/// neither token nor controller's key is needed again.
+#[derive(Debug, Clone, Args)]
+pub struct Arguments {
+    /// Name of this node
+    #[arg(long, value_name = "NAME", env = "PLACET_NODE")]
+    pub node: String,
+    /// Where a controller listens for nodes; may be repeated, every address is tried
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "PLACET_CONTROLLER",
+        value_delimiter = ','
+    )]
+    pub controller: Vec<String>,
+    /// Folder for modules, generations, identity and logs [default: /var/lib/placet/NODE for root]
+    #[arg(long, value_name = "FOLDER")]
+    pub state: Option<PathBuf>,
+    /// Folder for sockets, with a short path [default: /run/placet/NODE for root]
+    #[arg(long, value_name = "FOLDER")]
+    pub run: Option<PathBuf>,
+    /// Join token, as `placet node token` prints it
+    #[arg(
+        long,
+        env = "PLACET_TOKEN",
+        hide_env_values = true,
+        conflicts_with = "token_file"
+    )]
+    pub token: Option<String>,
+    /// File that holds the join token
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Node type to announce (`line-card`)
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<String>,
+    /// Processor architecture to announce [default: the machine's own]
+    #[arg(long, value_name = "NAME")]
+    pub architecture: Option<String>,
+    /// Location to announce
+    #[arg(long, value_name = "PLACE")]
+    pub location: Option<String>,
+    /// Feature to announce; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub feature: Vec<String>,
+    /// What is logged: `warn`, `info`, `debug`, or a tracing filter
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "info",
+        env = "PLACET_LOG"
+    )]
+    pub log: String,
+    /// Set by the keeper for the agent that it starts: the descriptor of their connection.
+    #[arg(long, hide = true)]
+    pub agent_fd: Option<i32>,
+}
+
+/// Checked arguments.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) node: NodeName,
+    pub(crate) controllers: Vec<String>,
+    pub(crate) state: PathBuf,
+    pub(crate) run: PathBuf,
+    pub(crate) token: Token,
+    pub(crate) facts: NodeFacts,
+}
+
+/// Where the join token is found, if there is one.
+#[derive(Clone)]
+pub(crate) enum Token {
+    None,
+    Given(String),
+    File(PathBuf),
+}
+
+/// Arguments that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ArgumentError {
+    #[error("--node cannot be used")]
+    Node { source: NameError },
+    #[error("no controller is named; add --controller HOST:PORT")]
+    NoController,
+    #[error("failed to find a state folder; name one with --state")]
+    NoState,
+    #[error("failed to find the working directory, which `{path}` is relative to")]
+    WorkingDirectory { path: PathBuf, source: io::Error },
+    #[error("failed to read the join token from `{path}`")]
+    TokenFile { path: PathBuf, source: io::Error },
+}
+
+impl Arguments {
+    pub(crate) fn settings(&self) -> Result<Settings, ArgumentError> {
+        let node: NodeName = self
+            .node
+            .parse()
+            .map_err(|source| ArgumentError::Node { source })?;
+        if self.controller.is_empty() {
+            return Err(ArgumentError::NoController);
+        }
+        let state = match &self.state {
+            Some(path) => path.clone(),
+            None => default_state(&node).ok_or(ArgumentError::NoState)?,
+        };
+        let state = absolute(&state)?;
+        let run = match &self.run {
+            Some(path) => absolute(path)?,
+            None => default_run(&node).unwrap_or_else(|| state.join("run")),
+        };
+        Ok(Settings {
+            controllers: self.controller.clone(),
+            token: self.token(),
+            facts: self.facts(),
+            node,
+            state,
+            run,
+        })
+    }
+
+    fn token(&self) -> Token {
+        match (&self.token, &self.token_file) {
+            (Some(token), _) => Token::Given(token.clone()),
+            (None, Some(file)) => Token::File(file.clone()),
+            (None, None) => Token::None,
+        }
+    }
+
+    fn facts(&self) -> NodeFacts {
+        let architecture = self.architecture.as_deref().unwrap_or(env::consts::ARCH);
+        NodeFacts {
+            kind: self.kind.clone(),
+            architecture: Some(Architecture(architecture.to_owned())),
+            location: self.location.clone(),
+            features: self.feature.iter().cloned().collect(),
+        }
+    }
+
+    /// The command line and environment with which the keeper starts the agent: these arguments
+    /// again. The token goes through the environment, which other users cannot read.
+    pub(crate) fn reexec(&self, program: Vec<OsString>) -> Reexec {
+        let mut arguments = program;
+        let mut add = |name: &str, value: &OsString| arguments.extend([name.into(), value.clone()]);
+        add("--node", &self.node.clone().into());
+        add("--log", &self.log.clone().into());
+        for controller in &self.controller {
+            add("--controller", &controller.into());
+        }
+        for feature in &self.feature {
+            add("--feature", &feature.into());
+        }
+        let paths = [
+            ("--state", &self.state),
+            ("--run", &self.run),
+            ("--token-file", &self.token_file),
+        ];
+        for (name, path) in paths {
+            path.iter().for_each(|path| add(name, &path.into()));
+        }
+        let texts = [
+            ("--type", &self.kind),
+            ("--architecture", &self.architecture),
+            ("--location", &self.location),
+        ];
+        for (name, text) in texts {
+            text.iter().for_each(|text| add(name, &text.into()));
+        }
+        let environment = self
+            .token
+            .iter()
+            .map(|token| ("PLACET_TOKEN", token.clone()))
+            .collect();
+        Reexec {
+            arguments,
+            environment,
+        }
+    }
+}
+
+/// How the keeper starts the agent.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reexec {
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) environment: Vec<(&'static str, String)>,
+}
+
+impl Token {
+    /// The token's text. Read only when it is needed: the file may go once the node has joined.
+    pub(crate) fn read(&self) -> Result<Option<String>, ArgumentError> {
+        match self {
+            Self::None => Ok(None),
+            Self::Given(text) => Ok(Some(text.trim().to_owned())),
+            Self::File(path) => fs::read_to_string(path)
+                .map(|text| Some(text.trim().to_owned()))
+                .map_err(|source| ArgumentError::TokenFile {
+                    path: path.clone(),
+                    source,
+                }),
+        }
+    }
+}
+
+/// The secret stays out of logs.
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Given(_) => f.write_str("Given(…)"),
+            Self::File(path) => write!(f, "File({})", path.display()),
+        }
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, ArgumentError> {
+    std::path::absolute(path).map_err(|source| ArgumentError::WorkingDirectory {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn default_state(node: &NodeName) -> Option<PathBuf> {
+    if nix::unistd::geteuid().is_root() {
+        return Some(Path::new("/var/lib/placet").join(node.as_str()));
+    }
+    let home = env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".local/state")))?;
+    Some(home.join("placet/nodes").join(node.as_str()))
+}
+
+fn default_run(node: &NodeName) -> Option<PathBuf> {
+    if nix::unistd::geteuid().is_root() {
+        return Some(Path::new("/run/placet").join(node.as_str()));
+    }
+    let run = env::var_os("XDG_RUNTIME_DIR")?;
+    Some(Path::new(&run).join("placet").join(node.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn parse(arguments: &[&str]) -> Arguments {
+        Command::try_parse_from([&["placetd"], arguments].concat())
+            .unwrap()
+            .arguments
+    }
+
+    #[test]
+    fn the_agent_gets_the_same_settings_and_the_token_only_through_the_environment() {
+        let arguments = parse(&[
+            "--node",
+            "core-1",
+            "--controller",
+            "a:1",
+            "--controller",
+            "b:2",
+            "--state",
+            "/s",
+            "--run",
+            "/r",
+            "--token",
+            "id.secret.pin",
+            "--type",
+            "core",
+            "--location",
+            "here",
+            "--feature",
+            "x",
+            "--architecture",
+            "aarch64",
+            "--log",
+            "debug",
+        ]);
+        let reexec = arguments.reexec(Vec::new());
+        let texts: Vec<_> = reexec
+            .arguments
+            .iter()
+            .map(|text| text.to_str().unwrap())
+            .collect();
+        assert!(
+            !texts.iter().any(|text| text.contains("secret")),
+            "{texts:?}"
+        );
+        assert_eq!(
+            reexec.environment,
+            [("PLACET_TOKEN", "id.secret.pin".to_owned())]
+        );
+        let again = parse(&texts);
+        assert_eq!(
+            again.settings().unwrap().facts,
+            arguments.settings().unwrap().facts
+        );
+        assert_eq!(again.controller, arguments.controller);
+        assert_eq!(
+            (again.state, again.run, again.log),
+            (arguments.state, arguments.run, arguments.log)
+        );
+    }
+
+    #[test]
+    fn a_node_name_that_is_none_is_refused_with_the_rule() {
+        let error = parse(&["--node", "Core 1", "--controller", "a:1"])
+            .settings()
+            .unwrap_err();
+        assert!(
+            crate::Chain(&error)
+                .to_string()
+                .contains("lower-case letters"),
+            "{error:?}"
+        );
+    }
+}

@@ -1,0 +1,289 @@
+//! Modules by digest, and how they come in.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Group, User};
+use placet_model::{Digest, Hasher, Module, ModulePath, NodeManifest};
+
+use super::files::{self, Context as _};
+use super::{Generation, Store, StoreError};
+
+/// Write permission is never given: a generation stays as it is.
+const MODE_MASK: u32 = 0o555;
+
+/// A module that has to be fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+}
+
+impl Store {
+    /// What has to be fetched before `manifest` can be laid out, each module once.
+    ///
+    /// Bytes that `base`, the running generation, holds for an equal signature at the same path
+    /// are kept (B10) and need not be fetched.
+    pub(crate) fn missing(&self, manifest: &NodeManifest, base: &Generation) -> Vec<Missing> {
+        let files = manifest.modules.iter().map(|entry| &entry.module);
+        let lacking = files
+            .filter(|module| module.link.is_none())
+            .map(|module| (self.held(module, base), module.size))
+            .filter(|(digest, _)| self.any_variant(*digest).is_none());
+        let unique: BTreeMap<_, _> = lacking.collect();
+        unique
+            .into_iter()
+            .map(|(digest, size)| Missing { digest, size })
+            .collect()
+    }
+
+    /// The digest of the bytes that this node holds, or will hold, for `module`.
+    pub(super) fn held(&self, module: &Module, base: &Generation) -> Digest {
+        let kept = base
+            .manifest
+            .get(&module.path)
+            .filter(|entry| {
+                entry.module.link.is_none() && entry.module.signature == module.signature
+            })
+            .map(|entry| base.held(&entry.module))
+            .filter(|digest| self.any_variant(*digest).is_some());
+        kept.unwrap_or(module.digest)
+    }
+
+    /// Begins or goes on with fetching a module: what arrived before is not fetched again.
+    pub(crate) fn incoming(&self, missing: Missing) -> Result<Incoming, StoreError> {
+        let path = self.root.join("partial").join(missing.digest.hex());
+        let mut options = File::options();
+        let file = options
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(&path)
+            .on("open", &path)?;
+        let mut incoming = Incoming {
+            store: self.clone(),
+            missing,
+            path,
+            file,
+            hasher: Hasher::default(),
+            received: 0,
+        };
+        incoming.take_what_is_there()?;
+        Ok(incoming)
+    }
+
+    /// A file in the store with the bytes of `digest` and the mode and owner of `module`.
+    pub(super) fn variant(&self, digest: Digest, module: &Module) -> Result<PathBuf, StoreError> {
+        let owner = Owner::of(module)?;
+        let folder = self.blobs().join(digest.hex());
+        let path = folder.join(owner.file_name(module));
+        if path.exists() {
+            return Ok(path);
+        }
+        let source = self.any_variant(digest);
+        let source = source.ok_or_else(|| StoreError::Lacking {
+            digest,
+            path: module.path.clone(),
+        })?;
+        let temporary = self
+            .root
+            .join("partial")
+            .join(format!("{}.copy", digest.hex()));
+        copy_verified(&source, &temporary, digest)?;
+        self.admit(&temporary, &path, module.mode.bits(), &owner)?;
+        Ok(path)
+    }
+
+    fn any_variant(&self, digest: Digest) -> Option<PathBuf> {
+        let entries = fs::read_dir(self.blobs().join(digest.hex())).ok()?;
+        entries.flatten().map(|entry| entry.path()).min()
+    }
+
+    /// Gives a complete file its mode, owner and final name.
+    fn admit(&self, from: &Path, to: &Path, mode: u32, owner: &Owner) -> Result<(), StoreError> {
+        if owner.is_given() {
+            chown(from, owner.user, owner.group).on("give away", from)?;
+        }
+        fs::set_permissions(from, Permissions::from_mode(mode & MODE_MASK))
+            .on("set the mode of", from)?;
+        // A file without read permission cannot be opened by its owner; this one was flushed
+        // before, and its mode is in the name.
+        self.fault.at("blob:written").on("store", to)?;
+        let folder = to.parent().unwrap_or(to);
+        files::make_folder(folder)?;
+        fs::rename(from, to).on("put in place", to)?;
+        self.fault.at("blob:renamed").on("store", to)?;
+        files::sync(folder)?;
+        files::sync(&self.blobs())
+    }
+}
+
+/// Who owns a stored file.
+struct Owner {
+    user: Option<u32>,
+    group: Option<u32>,
+}
+
+impl Owner {
+    fn of(module: &Module) -> Result<Self, StoreError> {
+        let unknown = |what, name: &String| StoreError::Owner {
+            path: module.path.clone(),
+            what,
+            name: placet_model::visible(name).to_string(),
+        };
+        let user = module.owner.user.as_ref().map(|name| {
+            let user = User::from_name(name).ok().flatten();
+            user.map(|user| user.uid.as_raw())
+                .ok_or_else(|| unknown("user", name))
+        });
+        let group = module.owner.group.as_ref().map(|name| {
+            let group = Group::from_name(name).ok().flatten();
+            group
+                .map(|group| group.gid.as_raw())
+                .ok_or_else(|| unknown("group", name))
+        });
+        Ok(Self {
+            user: user.transpose()?,
+            group: group.transpose()?,
+        })
+    }
+
+    fn is_given(&self) -> bool {
+        self.user.is_some() || self.group.is_some()
+    }
+
+    fn file_name(&self, module: &Module) -> String {
+        let part = |id: Option<u32>| id.map_or_else(String::new, |id| id.to_string());
+        if self.is_given() {
+            format!("{}-{}-{}", module.mode, part(self.user), part(self.group))
+        } else {
+            module.mode.to_string()
+        }
+    }
+}
+
+/// A module that is being fetched.
+pub(crate) struct Incoming {
+    store: Store,
+    missing: Missing,
+    path: PathBuf,
+    file: File,
+    hasher: Hasher,
+    received: u64,
+}
+
+impl Incoming {
+    /// How many bytes are here already.
+    pub(crate) fn offset(&self) -> u64 {
+        self.received
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.received == self.missing.size
+    }
+
+    /// Adds bytes that arrived.
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let Missing { digest, size } = self.missing;
+        self.received += bytes.len() as u64;
+        if self.received > size {
+            files::remove(&self.path)?;
+            return Err(StoreError::TooLong { digest, size });
+        }
+        self.hasher.update(bytes);
+        self.file.write_all(bytes).on("write", &self.path)
+    }
+
+    /// Checks that the bytes are those of the digest, and puts them into the store with the mode
+    /// and owner of `module`.
+    pub(crate) fn finish(self, module: &Module) -> Result<(), StoreError> {
+        let Missing { digest, size } = self.missing;
+        if self.received < size {
+            return Err(StoreError::TooShort {
+                digest,
+                received: self.received,
+                size,
+            });
+        }
+        let found = self.hasher.finish();
+        if found != digest {
+            files::remove(&self.path)?;
+            return Err(StoreError::WrongDigest { digest, found });
+        }
+        self.file.sync_all().on("flush", &self.path)?;
+        let owner = Owner::of(module)?;
+        let to = self
+            .store
+            .blobs()
+            .join(digest.hex())
+            .join(owner.file_name(module));
+        self.store
+            .admit(&self.path, &to, module.mode.bits(), &owner)
+    }
+
+    fn take_what_is_there(&mut self) -> Result<(), StoreError> {
+        let there = self.file.metadata().on("look at", &self.path)?.len();
+        if there > self.missing.size {
+            return self.file.set_len(0).on("empty", &self.path);
+        }
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let count = self.file.read(&mut buffer).on("read", &self.path)?;
+            if count == 0 {
+                return Ok(());
+            }
+            self.hasher.update(&buffer[..count]);
+            self.received += count as u64;
+        }
+    }
+}
+
+fn copy_verified(from: &Path, to: &Path, digest: Digest) -> Result<(), StoreError> {
+    let content = fs::read(from).on("read", from)?;
+    let found = Digest::of(&content);
+    if found != digest {
+        // The next attempt fetches it.
+        files::remove(from)?;
+        return Err(StoreError::WrongDigest { digest, found });
+    }
+    files::remove(to)?;
+    let mut file = File::create(to).on("make", to)?;
+    file.write_all(&content).on("write", to)?;
+    file.sync_all().on("flush", to)
+}
+
+/// Removes modules that no generation has: those with no name but the store's.
+pub(super) fn collect(store: &Store) -> Result<(), StoreError> {
+    let partial = store.root.join("partial");
+    for name in files::names(&partial)? {
+        files::remove(&partial.join(name))?;
+    }
+    for name in files::names(&store.blobs())? {
+        let folder = store.blobs().join(name);
+        for variant in files::names(&folder)? {
+            let path = folder.join(variant);
+            if fs::symlink_metadata(&path).on("look at", &path)?.nlink() == 1 {
+                files::remove(&path)?;
+            }
+        }
+        // Fails while a variant is left, as it should.
+        let _ = fs::remove_dir(&folder);
+    }
+    Ok(())
+}
+
+impl Generation {
+    /// The digest of the bytes that stand at the path of `module`, one of this generation's.
+    pub(crate) fn held(&self, module: &Module) -> Digest {
+        self.held
+            .get(&module.path)
+            .copied()
+            .unwrap_or(module.digest)
+    }
+}
+
+/// Digests held where they are not those of the manifest.
+pub(super) type Held = BTreeMap<ModulePath, Digest>;

@@ -1,0 +1,102 @@
+//! What is going on, written down before it begins, so that after a crash the node can say what
+//! it was about and finish it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use placet_model::Digest;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Store, StoreError, files};
+
+/// A generation is being fetched and laid out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Staging {
+    pub(crate) rollout: String,
+    pub(crate) manifest: Digest,
+}
+
+/// A generation is taking the place of another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Activating {
+    pub(crate) rollout: String,
+    pub(crate) change_digest: Digest,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// Why it is being given back, if it is.
+    pub(crate) gives_back: Option<String>,
+}
+
+/// What was going on when the daemon ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Journal {
+    pub(crate) staging: Option<Staging>,
+    pub(crate) activating: Option<Activating>,
+}
+
+impl Store {
+    pub(crate) fn journal(&self) -> Result<Journal, StoreError> {
+        Ok(Journal {
+            staging: self.get("journal/staging.json")?,
+            activating: self.get("journal/activating.json")?,
+        })
+    }
+
+    /// Notes that staging begins, or has ended.
+    pub(crate) fn note_staging(&self, staging: Option<&Staging>) -> Result<(), StoreError> {
+        self.put("journal/staging.json", staging)
+    }
+
+    /// Notes that an activation begins, turns back, or has ended.
+    pub(crate) fn note_activating(
+        &self,
+        activating: Option<&Activating>,
+    ) -> Result<(), StoreError> {
+        self.put("journal/activating.json", activating)
+    }
+
+    /// The manifests that failed on this node, and why.
+    pub(crate) fn failed(&self) -> Result<BTreeMap<Digest, String>, StoreError> {
+        Ok(self.get("failed.json")?.unwrap_or_default())
+    }
+
+    pub(crate) fn note_failed(&self, failed: &BTreeMap<Digest, String>) -> Result<(), StoreError> {
+        self.put("failed.json", Some(failed))
+    }
+
+    /// The highest epoch of a controller that this node has obeyed.
+    pub(crate) fn epoch(&self) -> Result<u64, StoreError> {
+        Ok(self.get("epoch.json")?.unwrap_or(0))
+    }
+
+    pub(crate) fn note_epoch(&self, epoch: u64) -> Result<(), StoreError> {
+        self.put("epoch.json", Some(&epoch))
+    }
+
+    fn get<T: DeserializeOwned>(&self, file: &str) -> Result<Option<T>, StoreError> {
+        let path: PathBuf = self.root.join(file);
+        let Some(content) = files::read(&path)? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&content)
+            .map(Some)
+            .map_err(|error| StoreError::Damaged {
+                path,
+                why: error.to_string(),
+            })
+    }
+
+    fn put<T: Serialize>(&self, file: &str, value: Option<&T>) -> Result<(), StoreError> {
+        let path = self.root.join(file);
+        match value {
+            Some(value) => {
+                let text = serde_json::to_vec(value).expect("store types serialise to JSON");
+                files::write(&path, &text)
+            }
+            None => files::remove(&path),
+        }
+    }
+}

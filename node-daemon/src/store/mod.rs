@@ -1,0 +1,140 @@
+//! What a node keeps on disk: modules by digest, generations made of them, and which one is
+//! committed.
+//!
+//! ```text
+//! store/<digest>/<mode>[-<uid>-<gid>]   one module; hard-linked into the generations
+//! partial/<digest>                      one that is being fetched
+//! generations/<N>/manifest.json         canonical JSON: its SHA-256 is the manifest's digest
+//! generations/<N>/held.json             digests held where they are not the manifest's
+//! generations/<N>/tree/                 what processes see
+//! committed -> generations/<N>          what runs, and what starts when the node starts
+//! journal/                              what is going on
+//! ```
+//!
+//! **Invariant:** whatever stands under a final name is complete and was flushed before it got
+//! that name. A crash leaves at most files under temporary names, which [`Store::open`] removes.
+//! That is also why no error path tidies up: an error and a crash leave the same behind.
+
+mod blob;
+mod check;
+mod fault;
+mod files;
+mod generation;
+mod journal;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use placet_model::{Digest, ModulePath, PathError, ProcessName};
+
+pub(crate) use blob::{Incoming, Missing};
+pub(crate) use fault::Fault;
+pub(crate) use generation::Generation;
+pub(crate) use journal::{Activating, Journal, Staging};
+
+/// What the store could not do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    #[error("failed to {what} `{path}`")]
+    File {
+        what: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("`{path}` does not hold what it should: {why}; remove it to let the node start anew")]
+    Damaged { path: PathBuf, why: String },
+    #[error("manifest {digest} has {count} modules; a node takes up to {most}")]
+    TooMany {
+        digest: Digest,
+        count: usize,
+        most: usize,
+    },
+    #[error("manifest {digest} names `{path}` twice, or not in order")]
+    Order { digest: Digest, path: ModulePath },
+    #[error("manifest {digest} has `{path}` both as a module and as the folder of another")]
+    Folder { digest: Digest, path: ModulePath },
+    #[error("manifest {digest} has a symbolic link that is refused")]
+    Link { digest: Digest, source: PathError },
+    #[error(
+        "manifest {digest} has a symbolic link `{path}` whose target has `..` after a name; write it with `..` first"
+    )]
+    LinkShape { digest: Digest, path: ModulePath },
+    #[error("manifest {digest} runs a process from `{path}`, which is not an executable file")]
+    NotExecutable { digest: Digest, path: ModulePath },
+    #[error("manifest {digest} has two processes with the name `{process}`")]
+    SameProcess {
+        digest: Digest,
+        process: ProcessName,
+    },
+    #[error("module `{path}` belongs to {what} `{name}`, which this node does not have")]
+    Owner {
+        path: ModulePath,
+        what: &'static str,
+        name: String,
+    },
+    #[error(
+        "module {digest} has more than the {size} bytes that its manifest says; what arrived is thrown away"
+    )]
+    TooLong { digest: Digest, size: u64 },
+    #[error("module {digest} ended after {received} of {size} bytes")]
+    TooShort {
+        digest: Digest,
+        received: u64,
+        size: u64,
+    },
+    #[error(
+        "the bytes that arrived for module {digest} have the digest {found}; they are thrown away"
+    )]
+    WrongDigest { digest: Digest, found: Digest },
+    #[error("module {digest} for `{path}` is not in the store")]
+    Lacking { digest: Digest, path: ModulePath },
+}
+
+/// The store of one node. Clones are the same store.
+///
+/// Its methods block; they are fast except for [`Store::lay_out`] and [`Store::collect`].
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    root: PathBuf,
+    fault: Fault,
+}
+
+impl Store {
+    /// Opens the store at `root`, makes it if there is none, and removes what a crash left under
+    /// temporary names.
+    pub(crate) fn open(root: &Path, fault: Fault) -> Result<Self, StoreError> {
+        let store = Self {
+            root: root.to_owned(),
+            fault,
+        };
+        for folder in ["store", "partial", "generations", "journal"] {
+            files::make_folder(&store.root.join(folder))?;
+        }
+        generation::tidy(&store)?;
+        Ok(store)
+    }
+
+    /// Where process and controller state that is not the store's is kept.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Removes every generation that is not in `keep`, and every module that no generation has.
+    pub(crate) fn collect(&self, keep: &BTreeSet<u64>) -> Result<Vec<u64>, StoreError> {
+        let removed = generation::collect(self, keep)?;
+        blob::collect(self)?;
+        Ok(removed)
+    }
+
+    fn blobs(&self) -> PathBuf {
+        self.root.join("store")
+    }
+
+    fn generations(&self) -> PathBuf {
+        self.root.join("generations")
+    }
+}
+
+#[cfg(test)]
+mod tests;

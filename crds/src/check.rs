@@ -29,7 +29,7 @@ struct Check {
 
 impl Check {
     fn say(&mut self, message: impl Into<String>) {
-        if self.findings.len() < FINDINGS_MAX {
+        if !self.is_full() {
             self.findings.push(Finding::new(&self.path, message));
         }
     }
@@ -40,7 +40,15 @@ impl Check {
         self.path.pop();
     }
 
+    fn is_full(&self) -> bool {
+        self.findings.len() >= FINDINGS_MAX
+    }
+
     fn value(&mut self, schema: &Value, value: &Value) {
+        // Below a value whose unknown fields are kept there is no schema.
+        if schema.is_null() || self.is_full() {
+            return;
+        }
         let wanted = schema["type"].as_str().unwrap_or_default();
         if !is_a(wanted, value) {
             self.say(wrong_type(wanted, value, schema));
@@ -64,6 +72,9 @@ impl Check {
     fn object(&mut self, schema: &Value, map: &Map<String, Value>) {
         let properties = schema["properties"].as_object();
         for (key, value) in map {
+            if self.is_full() {
+                return;
+            }
             let inner = properties
                 .and_then(|properties| properties.get(key))
                 .or_else(|| {
@@ -112,7 +123,7 @@ impl Check {
         self.count(schema, ["minItems", "maxItems"], items.len(), "entries");
         for (index, item) in items.iter().enumerate() {
             self.within(Step::Index(index), |check| {
-                check.value(&schema["items"], item)
+                check.value(&schema["items"], item);
             });
         }
         if schema["x-kubernetes-list-type"] == "map" {
@@ -141,15 +152,13 @@ impl Check {
 
     fn text(&mut self, schema: &Value, text: &str) {
         let length = text.chars().count();
+        let said = self.findings.len();
         self.count(schema, ["minLength", "maxLength"], length, "characters");
         if let Some(pattern) = schema["pattern"].as_str()
+            && said == self.findings.len()
             && !matches(pattern, text)
         {
-            self.say(format!(
-                "`{}` is not of the form `{pattern}`{}",
-                visible(text),
-                hint(schema)
-            ));
+            self.say(wrong_form(pattern, text, schema));
         }
         if schema["format"] == "date-time" && text.parse::<jiff::Timestamp>().is_err() {
             self.say(format!(
@@ -244,6 +253,17 @@ fn wrong_type(wanted: &str, value: &Value, schema: &Value) -> String {
         _ => "",
     };
     format!("expected {expected}, found {found}{advice}{}", hint(schema))
+}
+
+/// The documentation says it better than a regular expression; where there is none, that has to do.
+fn wrong_form(pattern: &str, text: &str, schema: &Value) -> String {
+    let hint = hint(schema);
+    let text = visible(text);
+    if hint.is_empty() {
+        format!("`{text}` is not of the form `{pattern}`")
+    } else {
+        format!("`{text}` is not what is expected here{hint}")
+    }
 }
 
 fn not_allowed(allowed: &[Value], value: &Value) -> String {

@@ -88,14 +88,14 @@ pub(crate) fn field(path: &[Step]) -> String {
     let mut text = String::new();
     for step in path {
         match step {
-            Step::Index(index) => text.push_str(&format!("[{index}]")),
+            Step::Index(index) => text.extend(["[", &index.to_string(), "]"]),
             Step::Key(key) if is_plain(key) => {
                 if !text.is_empty() {
                     text.push('.');
                 }
                 text.push_str(key);
             }
-            Step::Key(key) => text.push_str(&format!("[\"{}\"]", visible(key))),
+            Step::Key(key) => text.extend(["[\"", &visible(key).to_string(), "\"]"]),
         }
     }
     text
@@ -195,7 +195,7 @@ pub(crate) fn list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
         .collect::<Vec<_>>()
         .join(", ");
     if words.len() > MOST {
-        text.push_str(&format!(" and {} more", words.len() - MOST));
+        text.extend([" and ", &(words.len() - MOST).to_string(), " more"]);
     }
     text
 }

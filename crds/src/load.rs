@@ -109,6 +109,7 @@ fn load_file(file: &SourceFile, loaded: &mut Loaded, seen: &mut Seen) -> Vec<Fau
         );
         faults.extend(twice(file, &value, &place, seen));
     }
+    faults.sort();
     faults
 }
 

@@ -93,7 +93,10 @@ fn parse(source: String) -> Result<Expression, RuleError> {
             Parser::new()
                 .max_recursion_depth(NESTING_MAX)
                 .parse(&source)
-                .map_err(|errors| errors.to_string())
+                .map_err(|errors| {
+                    let text = errors.to_string();
+                    text.lines().next().unwrap_or_default().to_owned()
+                })
         })
         .map_err(|error| RuleError::Failed(error.to_string()))?
         .join()

@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
-use serde_yaml::{Location, Spanned};
+use serde_yaml::budget::BudgetBreach;
+use serde_yaml::{Error, Location, Spanned, UserMessageFormatter};
 
 use crate::fault::Step;
 
@@ -61,10 +62,10 @@ pub(crate) fn read(text: &str) -> Result<Vec<Document>, Unreadable> {
         .map_err(|error| Unreadable {
             place: error
                 .location()
-                .map(|location| Place::at(location))
+                .map(Place::at)
                 .filter(|place| place.line > 0)
                 .map(|place| (place.line, place.column)),
-            message: error.without_snippet().to_string(),
+            message: explain(&error),
         })?;
     Ok(documents
         .into_iter()
@@ -75,23 +76,54 @@ pub(crate) fn read(text: &str) -> Result<Vec<Document>, Unreadable> {
         .collect())
 }
 
-/// Limits far above what people write and far below what hurts: aliases may repeat 10,000 values
-/// in all, nesting ends at 32, a file has at most 50,000 values.
+/// What is wrong and what to do, without the place, which is told apart.
+fn explain(error: &Error) -> String {
+    match error.without_snippet() {
+        Error::AliasError { error, .. } => explain(error),
+        Error::AliasReplayCounterOverflow { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => {
+            format!("aliases repeat more than {REPEATED_MAX} values; write the values out instead")
+        }
+        Error::Budget {
+            breach: BudgetBreach::Depth { .. },
+            ..
+        } => format!("nested deeper than {DEPTH_MAX} levels; no resource needs that"),
+        Error::Budget { .. } => {
+            format!("more than {VALUES_MAX} values, or too many aliases; split the file")
+        }
+        error => {
+            let text = error.render_with_formatter(&UserMessageFormatter);
+            let text = text.split(" at line ").next().unwrap_or_default();
+            format!("this YAML cannot be read: {text}")
+        }
+    }
+}
+
+/// How deep a file may nest.
+const DEPTH_MAX: usize = 32;
+/// How many values a file may hold.
+const VALUES_MAX: usize = 50_000;
+/// How many values aliases may repeat in all.
+const REPEATED_MAX: usize = 10_000;
+
+/// Limits far above what people write and far below what hurts.
 fn options() -> serde_yaml::Options {
     serde_yaml::options! {
         budget: serde_yaml::budget! {
-            max_depth: 32,
-            flow_nesting_limit: 32,
-            max_nodes: 50_000,
-            max_events: 150_000,
+            max_depth: DEPTH_MAX,
+            flow_nesting_limit: DEPTH_MAX,
+            max_nodes: VALUES_MAX,
+            max_events: 3 * VALUES_MAX,
             max_documents: 1_000,
             max_anchors: 1_000,
             max_aliases: 1_000,
             max_merge_keys: 1_000,
-            max_recorded_anchor_events: 50_000,
+            max_recorded_anchor_events: VALUES_MAX,
         },
         alias_limits: serde_yaml::alias_limits! {
-            max_total_replayed_events: 10_000,
+            max_total_replayed_events: REPEATED_MAX,
             max_replay_stack_depth: 16,
             max_alias_expansions_per_anchor: 1_000,
         },
@@ -105,8 +137,8 @@ fn options() -> serde_yaml::Options {
 #[derive(Debug)]
 enum Node {
     Scalar(Value),
-    List(Vec<Spanned<Node>>),
-    Map(Vec<(Spanned<String>, Spanned<Node>)>),
+    List(Vec<Spanned<Self>>),
+    Map(Vec<(Spanned<String>, Spanned<Self>)>),
 }
 
 /// Parts a value from its places. A field stands where its key does.

@@ -1,5 +1,7 @@
 //! The generated definitions are current, and are what a Kubernetes API server accepts.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 use std::path::Path;
 
 use placet_crds::{generated, kinds};
@@ -85,33 +87,35 @@ fn schemas_are_structural_and_documented() {
     }
 }
 
+/// The keywords that the checks of this crate know; another one would be passed over.
+const KNOWN: [&str; 24] = [
+    "type",
+    "description",
+    "properties",
+    "required",
+    "additionalProperties",
+    "items",
+    "enum",
+    "pattern",
+    "format",
+    "default",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "minProperties",
+    "maxProperties",
+    "oneOf",
+    "x-kubernetes-validations",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
+    "x-kubernetes-map-type",
+    "x-kubernetes-preserve-unknown-fields",
+];
+
 fn structural(schema: &Value, at: &str) {
-    const KNOWN: [&str; 24] = [
-        "type",
-        "description",
-        "properties",
-        "required",
-        "additionalProperties",
-        "items",
-        "enum",
-        "pattern",
-        "format",
-        "default",
-        "minimum",
-        "maximum",
-        "minLength",
-        "maxLength",
-        "minItems",
-        "maxItems",
-        "minProperties",
-        "maxProperties",
-        "oneOf",
-        "x-kubernetes-validations",
-        "x-kubernetes-list-type",
-        "x-kubernetes-list-map-keys",
-        "x-kubernetes-map-type",
-        "x-kubernetes-preserve-unknown-fields",
-    ];
     let node = schema
         .as_object()
         .unwrap_or_else(|| panic!("{at} has no schema: {schema}"));
@@ -156,7 +160,7 @@ fn documented(schema: &Value, at: &str) {
         if at.matches('.').count() > 1 {
             let text = inner["description"].as_str().unwrap_or_default();
             assert!(
-                text.ends_with(['.', '`', ')']) && text.len() > 5,
+                text.ends_with(['.', '`', ')']) && text.len() >= 4,
                 "{at} is not documented in sentences: {text:?}"
             );
         }

@@ -1,5 +1,13 @@
 //! Good declarations load; bad ones are refused with file, line, field and what to do.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(
+    clippy::needless_raw_string_hashes,
+    reason = "expect-test writes the texts this way"
+)]
+
+use std::fmt::Write as _;
+
 use placet_crds::{
     Fault, Object, SourceFile, desired, load, load_all, locate, not_carried_out, validate,
 };
@@ -61,7 +69,7 @@ fn one(text: &str) -> Result<Vec<Object>, Vec<Fault>> {
 fn faults(text: &str) -> String {
     let faults = one(text).unwrap_err();
     let lines: Vec<String> = faults.iter().map(Fault::to_string).collect();
-    lines.join("\n")
+    lines.join("\n") + "\n"
 }
 
 #[track_caller]
@@ -101,6 +109,27 @@ fn what_is_loaded_round_trips_through_json() {
     }
 }
 
+/// As `kubectl get -o yaml` writes it.
+#[test]
+fn what_a_server_adds_is_no_fault() {
+    let text = r#"apiVersion: placet.dev/v1alpha1
+kind: PackageSet
+metadata:
+  name: base
+  uid: 7d8b1c3e-0000-4000-8000-000000000000
+  resourceVersion: "12"
+  generation: 3
+  creationTimestamp: "2026-01-31T12:00:00Z"
+  managedFields:
+  - {manager: kubectl, operation: Apply, fieldsV1: {"f:spec": {"f:packages": {}}}}
+spec: {packages: []}
+status: {anything: goes}
+"#;
+    let objects = one(text).unwrap();
+    assert!(objects[0].to_json().get("status").is_none());
+    assert_eq!(objects[0].metadata().generation, Some(3));
+}
+
 #[test]
 fn declarations_become_the_planners_view() {
     let desired = desired("main@sha1:x", &one(GOOD).unwrap()).unwrap();
@@ -126,13 +155,21 @@ fn references_to_nothing_are_refused_with_candidates() {
     let faults = desired("r", &objects).unwrap_err();
     let faults = locate(faults, &[file("fleet/all.yaml", &text)]);
     let lines: Vec<String> = faults.iter().map(Fault::to_string).collect();
-    expect_test::expect![[r#""#]].assert_eq(&lines.join("\n"));
+    expect_test::expect![[r#"
+        fleet/all.yaml:6:17: spec.packageSets[0]: there is no PackageSet `app`; did you mean `apps`?
+        fleet/all.yaml:30:3: spec.class: there is no NodeClass `edge`; declared are `core`"#]]
+    .assert_eq(&lines.join("\n"));
 }
 
 #[test]
 fn a_file_that_is_too_large_is_not_parsed() {
     let text = "x".repeat((1 << 20) + 1);
-    check(&text, &expect_test::expect![[r#""#]]);
+    check(
+        &text,
+        &expect_test::expect![[r#"
+        f.yaml: the file has 1048577 bytes; at most 1048576 are read: split it
+    "#]],
+    );
 }
 
 #[test]
@@ -140,10 +177,15 @@ fn an_alias_bomb_does_not_go_off() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..10 {
         let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
-        text.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+        writeln!(text, "a{level}: &a{level} [{aliases}]").unwrap();
     }
     let begun = std::time::Instant::now();
-    check(&text, &expect_test::expect![[r#""#]]);
+    check(
+        &text,
+        &expect_test::expect![[r#"
+            f.yaml:4:45: aliases repeat more than 10000 values; write the values out instead
+        "#]],
+    );
     assert!(begun.elapsed().as_secs() < 5);
 }
 
@@ -151,9 +193,16 @@ fn an_alias_bomb_does_not_go_off() {
 fn depth_is_bounded() {
     check(
         &format!("{}{}", "[".repeat(10_000), "]".repeat(10_000)),
-        &expect_test::expect![[r#""#]],
+        &expect_test::expect![[r#"
+            f.yaml:1:33: this YAML cannot be read: recursion limit exceeded
+        "#]],
     );
-    check(&"- ".repeat(10_000), &expect_test::expect![[r#""#]]);
+    check(
+        &"- ".repeat(10_000),
+        &expect_test::expect![[r#"
+        f.yaml:1:65: nested deeper than 32 levels; no resource needs that
+    "#]],
+    );
 }
 
 #[test]
@@ -173,7 +222,16 @@ spec:
     onUnreachable: skipp
   wants: [x]
 "#,
-        &expect_test::expect![[r#""#]],
+        &expect_test::expect![[r#"
+            f.yaml:4:3: metadata.name: `Core` is not what is expected here (The name of the resource: lower-case letters, digits, `-` and `.`, starting and ending with a letter or digit)
+            f.yaml:5:3: metadata.namespace: unknown field `namespace`; remove it. Known here: `annotations`, `creationTimestamp`, `deletionGracePeriodSeconds`, `deletionTimestamp`, `finalizers`, `generation`, `labels`, `managedFields`, `name`, `ownerReferences`, `resourceVersion`, `selfLink` and 1 more
+            f.yaml:7:3: spec.pakageSets: unknown field `pakageSets`; did you mean `packageSets`?
+            f.yaml:8:3: spec.colour: unknown field `colour`; remove it. Known here: `bootImages`, `packageSets`, `persistence`, `selector`, `strategy`, `vetoRules`, `wants`
+            f.yaml:10:5: spec.strategy.voteSeconds: expected a whole number, found the text `30`; write it without quotes (How long a node may take to answer a proposal, in seconds; 30 by default)
+            f.yaml:11:5: spec.strategy.promiseSeconds: 0 is out of bounds; expected at least 1 and at most 604800 (How long the accept of a node holds, in seconds; 3600 by default)
+            f.yaml:12:5: spec.strategy.onUnreachable: `skipp` is not one of `wait`, `skip`, `fail`; did you mean `skip`?
+            f.yaml:13:3: spec.wants: expected fields (`name: value`), found a list (Which modules of the packages its nodes want; all that fit their architecture by default)
+        "#]],
     );
     check(
         r#"apiVersion: placet.dev/v1
@@ -187,24 +245,73 @@ spec:
     - {name: chat, version: "1.1", reference: "oci-layout:x:1"}
     - {}
 "#,
-        &expect_test::expect![[r#""#]],
+        &expect_test::expect![[r#"
+            f.yaml:1:1: apiVersion: `placet.dev/v1` is not one of `placet.dev/v1alpha1`
+            f.yaml:7:7: spec.packages[0].version: expected text, found `1.1`; put it in quotes (The version of the package, as in `1.1.0`; the artifact must say the same)
+            f.yaml:8:7: spec.packages[0].reference: `../packages` is not what is expected here (Where the package is found: an OCI image layout on disk, by tag (`oci-layout:../packages:1.1.0`) or by digest (`oci-layout:../packages@sha256:…`), or a registry (`oci://host/repository:1.1.0`))
+            f.yaml:9:7: spec.packages[1]: `chat` stands in the list already; remove one of the two
+            f.yaml:9:20: spec.packages[1].version: `1.1` is not what is expected here (The version of the package, as in `1.1.0`; the artifact must say the same)
+            f.yaml:10:7: spec.packages[2].name: this field is required and missing (The name of the package; the artifact must say the same)
+            f.yaml:10:7: spec.packages[2].reference: this field is required and missing (Where the package is found: an OCI image layout on disk, by tag (`oci-layout:../packages:1.1.0`) or by digest (`oci-layout:../packages@sha256:…`), or a registry (`oci://host/repository:1.1.0`))
+            f.yaml:10:7: spec.packages[2].version: this field is required and missing (The version of the package, as in `1.1.0`; the artifact must say the same)
+        "#]],
     );
 }
 
 #[test]
 fn kinds_are_read_first() {
-    check("kind: NodeClas\n", &expect_test::expect![[r#""#]]);
-    check("apiVersion: v1\n", &expect_test::expect![[r#""#]]);
-    check("- a\n", &expect_test::expect![[r#""#]]);
+    check(
+        "kind: NodeClas\n",
+        &expect_test::expect![[r#"
+        f.yaml:1:1: kind: `NodeClas` is not a kind of Placet; did you mean `NodeClass`? Known: `GitSource`, `NodeClass`, `PackageSet`, `FleetNode`, `Rollout`
+    "#]],
+    );
+    check(
+        "apiVersion: v1\n",
+        &expect_test::expect![[r#"
+        f.yaml:1:1: kind: expected the kind of the resource: one of `GitSource`, `NodeClass`, `PackageSet`, `FleetNode`, `Rollout`
+    "#]],
+    );
+    check(
+        "- a\n",
+        &expect_test::expect![[r#"
+        f.yaml:1:1: expected a resource: `apiVersion`, `kind`, `metadata` and `spec`
+    "#]],
+    );
 }
 
 #[test]
 fn what_is_no_yaml_is_refused() {
-    check("a: 1\na: 2\n", &expect_test::expect![[r#""#]]);
-    check("1: a\n\"1\": b\n", &expect_test::expect![[r#""#]]);
-    check("a: [1\nb: 2\n", &expect_test::expect![[r#""#]]);
-    check("a: !secret b\n", &expect_test::expect![[r#""#]]);
-    check("a: *nowhere\n", &expect_test::expect![[r#""#]]);
+    check(
+        "a: 1\na: 2\n",
+        &expect_test::expect![[r#"
+        f.yaml:2:1: this YAML cannot be read: duplicate mapping key `a` is not allowed here
+    "#]],
+    );
+    check(
+        "1: a\n\"1\": b\n",
+        &expect_test::expect![[r#"
+        f.yaml: this YAML cannot be read: the key `1` stands twice
+    "#]],
+    );
+    check(
+        "a: [1\nb: 2\n",
+        &expect_test::expect![[r#"
+        f.yaml:2:2: this YAML cannot be read: illegal placement of ':' indicator
+    "#]],
+    );
+    check(
+        "a: !secret b\n",
+        &expect_test::expect![[r#"
+        f.yaml:1:12: this YAML cannot be read: unsupported tag `!secret`
+    "#]],
+    );
+    check(
+        "a: *nowhere\n",
+        &expect_test::expect![[r#"
+        f.yaml:1:4: this YAML cannot be read: reference to unknown value
+    "#]],
+    );
 }
 
 #[test]
@@ -219,7 +326,9 @@ fn a_name_is_declared_once() {
         .iter()
         .map(Fault::to_string)
         .collect();
-    expect_test::expect![[r#""#]].assert_eq(&lines.join("\n"));
+    expect_test::expect![[r#"
+        b.yaml:4:3: metadata.name: PackageSet `apps` is declared twice, first at a.yaml:4; remove or rename one of the two
+        b.yaml:10:3: metadata.name: PackageSet `apps` is declared twice, first at a.yaml:4; remove or rename one of the two"#]].assert_eq(&lines.join("\n"));
 }
 
 #[test]
@@ -249,7 +358,14 @@ spec:
     - {name: syntax, rule: "node.facts.type ==", message: m}
     - {name: fine, rule: "node.facts.type == 'a'", message: m}
 "#,
-        &expect_test::expect![[r#""#]],
+        &expect_test::expect![[r#"
+            f.yaml:5:3: spec.packageSets: a package set stands in the list only once
+            f.yaml:6:3: spec.strategy: promiseSeconds is at least voteSeconds: a promise must outlive the asking
+            f.yaml:13:3: spec.url: the URL of a web server holds no user name or password; put them into a secret and name it in secretRef
+            f.yaml:14:3: spec.ref: name a branch, a tag or a commit, only one of them
+            f.yaml:15:3: spec.path: the path stays inside the repository: no component may be `..`
+            f.yaml:22:22: spec.vetoRules[0].rule: the rule is not a CEL expression of at most 32 levels: ERROR: <input>:1:19: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}
+        "#]],
     );
 }
 
@@ -275,7 +391,10 @@ fn control_characters_are_shown() {
 
 #[test]
 fn faults_are_many_but_not_without_end() {
-    let unknown: String = (0..1_000).map(|n| format!("x{n}: 1\n")).collect();
+    let mut unknown = String::new();
+    for n in 0..1_000 {
+        writeln!(unknown, "x{n}: 1").unwrap();
+    }
     let text = format!("apiVersion: placet.dev/v1alpha1\nkind: Rollout\n{unknown}");
     let faults = one(&text).unwrap_err();
     assert_eq!(faults.len(), 21);
@@ -297,17 +416,27 @@ spec:
         loaded.decisions[0].decision.kind().to_string(),
         "force core-1"
     );
-    check(text, &expect_test::expect![[r#""#]]);
+    check(
+        text,
+        &expect_test::expect![[r#"
+        f.yaml:5:3: spec.decision: a decision is not taken by a file; use `placet rollout decide`
+    "#]],
+    );
     check(
         &text.replace("force", "skip").replace("night", "\"\\n"),
-        &expect_test::expect![[r#""#]],
+        &expect_test::expect![[r#"
+            f.yaml:5:62: this YAML cannot be read: unclosed quote
+        "#]],
     );
     let bad = text.replace("force", "skip");
     let lines = load_all(&[file("d.yaml", &bad)]).unwrap_err();
-    expect_test::expect![[r#""#]].assert_eq(&lines[0].to_string());
+    expect_test::expect![[r#"
+        d.yaml:5:3: spec.decision: only force names nodes
+    "#]]
+    .assert_eq(&format!("{}\n", lines[0]));
 }
 
-fn rollout(spec: serde_json::Value) -> serde_json::Value {
+fn rollout(spec: &serde_json::Value) -> serde_json::Value {
     json!({
         "apiVersion": "placet.dev/v1alpha1",
         "kind": "Rollout",
@@ -324,9 +453,9 @@ fn a_rollout_changes_only_by_decision() {
     let decided = |hold: u32, action: &str| {
         let mut spec = spec.clone();
         spec["decision"] = json!({"hold": hold, "action": action, "reason": "because"});
-        rollout(spec)
+        rollout(&spec)
     };
-    let old = rollout(spec.clone());
+    let old = rollout(&spec);
     let said = |new: &serde_json::Value, old: &serde_json::Value| {
         validate("ro", new, Some(old)).map_or_else(
             |faults| {
@@ -348,7 +477,11 @@ fn a_rollout_changes_only_by_decision() {
         (decided(1, "skip"), decided(2, "skip")),
         (old.clone(), decided(1, "skip")),
     ] {
-        expect_test::expect![[r#""#]].assert_eq(&said(&new, &old));
+        assert!(
+            said(&new, &old).contains("decided already"),
+            "{}",
+            said(&new, &old)
+        );
     }
     for (field, value) in [
         ("planDigest", json!(format!("sha256:{}", "c".repeat(64)))),
@@ -358,7 +491,7 @@ fn a_rollout_changes_only_by_decision() {
     ] {
         let mut new = spec.clone();
         new[field] = value;
-        let said = said(&rollout(new), &old);
+        let said = said(&rollout(&new), &old);
         assert!(said.contains("only decided"), "{field}: {said}");
     }
     let mut named = decided(1, "skip");
@@ -397,7 +530,15 @@ spec: {testMode: {}}
         .iter()
         .map(|it| format!("{}:{} {}", it.file, it.line.unwrap(), it.field))
         .collect();
-    expect_test::expect![[r#""#]].assert_eq(&places.join("\n"));
+    expect_test::expect![[r#"
+        f.yaml:5 spec.bootImages
+        f.yaml:7 spec.strategy.canaries
+        f.yaml:8 spec.strategy.haltThreshold
+        f.yaml:9 spec.persistence.packages
+        f.yaml:17 spec.packages[1].reference
+        f.yaml:17 spec.packages[1].tagPolicy
+        f.yaml:22 spec.testMode"#]]
+    .assert_eq(&places.join("\n"));
 }
 
 proptest! {

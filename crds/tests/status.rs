@@ -1,5 +1,7 @@
 //! A status is the model's JSON, whole, and passes the schema.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use jiff::Timestamp;
 use placet_crds::{
     FleetNode, FleetNodeSpec, FleetNodeStatus, NodeProcess, NodeRollout, Object, Presence, Reason,
@@ -43,14 +45,11 @@ fn verdict() -> Verdict {
 
 fn node() -> FleetNode {
     let mut node = FleetNode::new("core-1", FleetNodeSpec::default());
-    let state = NodeState {
-        change_digest: Digest::of(b"change"),
-        asked: now(),
-        verdict: Some(verdict()),
-        activating: Some(now()),
-        activation: Some(Activation::Failed("it died".to_owned())),
-        stage_error: Some("no space".to_owned()),
-    };
+    let mut state = NodeState::asked(Digest::of(b"change"), now());
+    state.verdict = Some(verdict());
+    state.activating = Some(now());
+    state.activation = Some(Activation::Failed("it died".to_owned()));
+    state.stage_error = Some("no space".to_owned());
     node.status = Some(FleetNodeStatus {
         observed_generation: Some(1),
         presence: Presence::Connected,

@@ -141,7 +141,7 @@ pub struct SecretReference {
 /// Which keys must have signed a commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CommitVerification {
-    /// Public keys, each an armoured OpenPGP key or a line as in an `authorized_keys` file. A
+    /// Public keys, each an armoured `OpenPGP` key or a line as in an `authorized_keys` file. A
     /// commit needs the signature of one of them.
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 16_384)))]
     pub keys: Vec<String>,

@@ -4,6 +4,7 @@
     unreachable_pub,
     reason = "the derive KubeSchema repeats the public structs inside functions"
 )]
+#![expect(clippy::duplicated_attributes, reason = "printer columns share words")]
 
 pub(crate) mod fleet_node;
 pub(crate) mod git_source;

@@ -140,7 +140,7 @@ pub struct BootImage {
     #[schemars(length(min = 1, max = 2048), regex(pattern = super::package_set::REFERENCE))]
     pub reference: String,
     /// The version of the boot image.
-    #[schemars(with = "String", length(min = 5, max = 255), regex(pattern = super::package_set::VERSION))]
+    #[schemars(with = "String", length(max = 255), regex(pattern = super::package_set::VERSION))]
     pub version: semver::Version,
     /// The command that installs it on a node, with its arguments; the path of the image is added
     /// as the last one.

@@ -29,11 +29,7 @@ pub(crate) const REFERENCE: &str = r"^(oci-layout:|oci://)[^\x00-\x1f\x7f]+(:[A-
     status = "PackageSetStatus",
     derive = "PartialEq",
     doc = "An ordered list of package versions.",
-    printcolumn(
-        name = "Packages",
-        type_ = "string",
-        json_path = ".spec.packages[*].name"
-    ),
+    printcolumn(name = "Packages", type_ = "string", json_path = ".status.summary"),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -43,12 +39,6 @@ pub(crate) const REFERENCE: &str = r"^(oci-layout:|oci://)[^\x00-\x1f\x7f]+(:[A-
         name = "Status",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].message"
-    ),
-    printcolumn(
-        name = "Versions",
-        type_ = "string",
-        json_path = ".spec.packages[*].version",
-        priority = "1"
     ),
     printcolumn(
         name = "Age",
@@ -80,7 +70,7 @@ pub struct PackageEntry {
     /// The name of the package; the artifact must say the same.
     pub name: PackageName,
     /// The version of the package, as in `1.1.0`; the artifact must say the same.
-    #[schemars(with = "String", length(min = 5, max = 255), regex(pattern = VERSION))]
+    #[schemars(with = "String", length(max = 255), regex(pattern = VERSION))]
     pub version: Version,
     /// Where the package is found: an OCI image layout on disk, by tag
     /// (`oci-layout:../packages:1.1.0`) or by digest (`oci-layout:../packages@sha256:…`), or a
@@ -129,6 +119,9 @@ pub struct PackageSetStatus {
     /// The packages as they were found, in the order in which they are used.
     #[serde(default)]
     pub packages: Vec<ResolvedPackage>,
+    /// The packages in one line, for tables: `chat 1.1.0, base 2.0.0`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub summary: String,
     /// The value of the annotation `reconcile.placet.dev/requestedAt` that was handled last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
@@ -138,6 +131,21 @@ pub struct PackageSetStatus {
     pub conditions: Vec<Condition>,
 }
 
+impl PackageSetStatus {
+    /// The status of these packages, with nothing said yet of conditions.
+    pub fn of(packages: Vec<ResolvedPackage>) -> Self {
+        let words: Vec<String> = packages
+            .iter()
+            .map(|package| format!("{} {}", package.name, package.version))
+            .collect();
+        Self {
+            packages,
+            summary: words.join(", "),
+            ..Self::default()
+        }
+    }
+}
+
 /// A package as it was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -145,7 +153,7 @@ pub struct ResolvedPackage {
     /// Its name.
     pub name: PackageName,
     /// Its version.
-    #[schemars(with = "String", length(min = 5, max = 255), regex(pattern = VERSION))]
+    #[schemars(with = "String", length(max = 255), regex(pattern = VERSION))]
     pub version: Version,
     /// The digest of its OCI manifest.
     pub digest: Digest,

@@ -1,7 +1,7 @@
 //! One connection: messages that end in a NUL byte, some with a file descriptor.
 
 use std::fs::File;
-use std::io::{self, IoSliceMut, Read as _, Write as _};
+use std::io::{self, IoSliceMut, Read as _, Seek as _, Write as _};
 use std::mem::MaybeUninit;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -137,8 +137,9 @@ impl Frames {
 }
 
 /// Reads a file that was passed, which says to have `size` bytes.
-pub(crate) fn read_exactly(file: File, size: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_exactly(mut file: File, size: u64) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
+    file.rewind()?;
     file.take(size.min(MOST_FILE)).read_to_end(&mut text)?;
     if u64::try_from(text.len()) == Ok(size) {
         Ok(text)

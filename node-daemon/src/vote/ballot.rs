@@ -113,13 +113,16 @@ impl Proposal {
     }
 
     /// Gives a registered process a ballot, and says what to tell it; `None` if the change does
-    /// not touch it or answers no longer count.
+    /// not touch it, if it has answered, or if answers no longer count.
     pub(super) fn ask(&mut self, key: &Key) -> Option<Event> {
         let voter = self.voters.get(&key.0).filter(|_| self.open)?;
         let left = self
             .deadline(voter)
             .checked_duration_since(Instant::now())?;
-        self.ballots.entry(key.clone()).or_default();
+        let ballot = self.ballots.entry(key.clone()).or_default();
+        if ballot.0.is_some() {
+            return None;
+        }
         let seconds = SignedDuration::from_secs(i64::from(voter.vote_seconds));
         let deadline = self.asked_at + seconds;
         Some(Event::Proposed {

@@ -146,7 +146,7 @@ impl Connection {
                 },
             };
             let Some(event) = event else {
-                self.log("it does not read its events");
+                self.log("it does not read its events, or watches on another connection");
                 return End::Silent;
             };
             if let Err(error) = frame::write(&self.stream, event.to_message(), None).await {
@@ -204,7 +204,7 @@ impl Connection {
             }
             "dev.placet.Vote.Opened" => {
                 let Opened { libraries } = call.parameters()?;
-                state().add_opened(&self.key, &libraries)?;
+                state().add_opened(&self.key, self.id, &libraries)?;
                 json!({})
             }
             "org.varlink.service.GetInfo" => get_info(),
@@ -223,7 +223,7 @@ impl Connection {
         let (process, pid) = &self.key;
         let mut state = self.shared.lock();
         state.register(&self.key, self.id);
-        state.add_opened(&self.key, &parameters.opened.unwrap_or_default())?;
+        state.add_opened(&self.key, self.id, &parameters.opened.unwrap_or_default())?;
         drop(state);
         tracing::debug!(%process, pid, client = %visible(&client), "registered");
         Ok(json!({"process": process, "pid": pid}))

@@ -37,6 +37,9 @@ pub(super) struct Shared {
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct State {
+    /// Processes that announced themselves and do not watch yet.
+    announced: BTreeMap<Key, Announced>,
+    /// Processes that are asked.
     registrations: BTreeMap<Key, Registration>,
     proposals: BTreeMap<Digest, Proposal>,
     /// Records of rounds that ended before their time, for whoever asked to collect.
@@ -46,20 +49,23 @@ pub(super) struct State {
     last_number: u64,
 }
 
-/// A process that announced itself.
+/// A process that announced itself and becomes registered when it watches. One that restarts
+/// itself keeps its process id: then this stands beside the registration that it is to replace.
 #[derive(Debug)]
-struct Registration {
-    /// The connection that announced it; the registration goes with it until it is watched.
-    registrar: u64,
+struct Announced {
+    connection: u64,
     opened: BTreeSet<ModulePath>,
-    /// Set from `Watch` on; from then on the process is asked.
-    watch: Option<Watch>,
 }
 
+/// A process that is asked.
 #[derive(Debug)]
-struct Watch {
-    connection: u64,
+struct Registration {
+    /// The connection that announced it.
+    registrar: u64,
+    /// The connection that watches; the registration lives as long as it does.
+    watcher: u64,
     events: mpsc::Sender<Event>,
+    opened: BTreeSet<ModulePath>,
 }
 
 /// A question under way; dropping it closes it.
@@ -259,31 +265,47 @@ impl State {
 // What processes do.
 impl State {
     pub(super) fn register(&mut self, key: &Key, connection: u64) {
-        let registration = Registration {
-            registrar: connection,
+        let registration = self.registrations.get(key);
+        if registration.is_some_and(|registration| registration.registrar == connection) {
+            return;
+        }
+        let announced = Announced {
+            connection,
             opened: BTreeSet::new(),
-            watch: None,
         };
-        self.registrations
-            .entry(key.clone())
-            .or_insert(registration);
+        match self.announced.get(key) {
+            Some(known) if known.connection == connection => {}
+            _ => drop(self.announced.insert(key.clone(), announced)),
+        }
     }
 
     /// Adds what a process says to have opened.
-    pub(super) fn add_opened(&mut self, key: &Key, paths: &[String]) -> Result<(), CallError> {
-        let registration = self.registrations.get_mut(key).ok_or_else(not_registered)?;
-        let mut opened = registration.opened.clone();
+    pub(super) fn add_opened(
+        &mut self,
+        key: &Key,
+        connection: u64,
+        paths: &[String],
+    ) -> Result<(), CallError> {
+        let announced = self.announced.get_mut(key);
+        let opened = match announced.filter(|known| known.connection == connection) {
+            Some(announced) => &mut announced.opened,
+            None => {
+                let registration = self.registrations.get_mut(key);
+                &mut registration.ok_or_else(not_registered)?.opened
+            }
+        };
+        let mut all = opened.clone();
         for path in paths {
             let path = path
                 .parse()
                 .map_err(|error| CallError::refused("opened", format!("{error}")))?;
-            opened.insert(path);
+            all.insert(path);
         }
-        if opened.len() > MOST_OPENED {
+        if all.len() > MOST_OPENED {
             let message = format!("expected at most {MOST_OPENED} modules");
             return Err(CallError::refused("opened", message));
         }
-        registration.opened = opened;
+        *opened = all;
         Ok(())
     }
 
@@ -291,14 +313,23 @@ impl State {
     pub(super) fn watch(
         &mut self,
         key: &Key,
-        connection: u64,
+        watcher: u64,
     ) -> Result<mpsc::Receiver<Event>, CallError> {
-        let registration = self.registrations.get_mut(key).ok_or_else(not_registered)?;
-        if registration.watch.is_some() {
-            return Err(CallError::of("AlreadyWatching", serde_json::json!({})));
-        }
+        let Some(announced) = self.announced.remove(key) else {
+            return Err(if self.is_watching(key) {
+                CallError::of("AlreadyWatching", serde_json::json!({}))
+            } else {
+                not_registered()
+            });
+        };
         let (events, receiver) = mpsc::channel(QUEUE);
-        registration.watch = Some(Watch { connection, events });
+        let registration = Registration {
+            registrar: announced.connection,
+            watcher,
+            events,
+            opened: announced.opened,
+        };
+        self.registrations.insert(key.clone(), registration);
         self.deliver(key, Event::Watching);
         let open = self.proposals.values_mut();
         let late: Vec<_> = open.filter_map(|proposal| proposal.ask(key)).collect();
@@ -354,13 +385,13 @@ impl State {
 
     /// Takes note that a connection ended. A registration ends with the connection that watches.
     pub(super) fn disconnected(&mut self, key: &Key, connection: u64, end: &End) {
-        let Some(registration) = self.registrations.get(key) else {
+        let announced = self.announced.get(key);
+        if announced.is_some_and(|announced| announced.connection == connection) {
+            self.announced.remove(key);
+        }
+        let registration = self.registrations.get(key);
+        if registration.is_none_or(|registration| registration.watcher != connection) {
             return;
-        };
-        match &registration.watch {
-            Some(watch) if watch.connection != connection => return,
-            None if registration.registrar != connection => return,
-            _ => {}
         }
         self.registrations.remove(key);
         for proposal in self.proposals.values_mut() {
@@ -404,18 +435,12 @@ impl State {
 }
 
 impl State {
-    /// Puts an event into a process's queue. One whose queue is full does not read: its events
-    /// end, and its connection closes itself.
+    /// Puts an event into a process's queue. One whose queue is full does not read: it is no longer
+    /// registered, and its connection closes itself.
     fn deliver(&mut self, key: &Key, event: Event) {
-        let Some(registration) = self.registrations.get_mut(key) else {
-            return;
-        };
-        let full = registration
-            .watch
-            .as_ref()
-            .is_some_and(|watch| watch.events.try_send(event).is_err());
-        if full {
-            registration.watch = None;
+        let registration = self.registrations.get(key);
+        if registration.is_some_and(|registration| registration.events.try_send(event).is_err()) {
+            self.registrations.remove(key);
         }
     }
 
@@ -446,15 +471,11 @@ impl State {
         let first = (process.clone(), 0);
         let last = (process.clone(), u32::MAX);
         let registrations = self.registrations.range(first..=last);
-        registrations
-            .filter(|(_, registration)| registration.watch.is_some())
-            .map(|(key, _)| key.clone())
-            .collect()
+        registrations.map(|(key, _)| key.clone()).collect()
     }
 
     fn is_watching(&self, key: &Key) -> bool {
-        let registration = self.registrations.get(key);
-        registration.is_some_and(|registration| registration.watch.is_some())
+        self.registrations.contains_key(key)
     }
 
     fn check_watching(&self, key: &Key) -> Result<(), CallError> {

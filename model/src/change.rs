@@ -161,6 +161,64 @@ pub enum Because {
     },
 }
 
+impl fmt::Display for ChangeSet {
+    /// One line for each module, then for each process one line per reason.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { modules, processes } = self;
+        if self.is_empty() {
+            return writeln!(f, "  nothing that a process could notice");
+        }
+        modules.iter().try_for_each(|module| module.fmt(f))?;
+        processes.iter().try_for_each(|process| process.fmt(f))
+    }
+}
+
+impl fmt::Display for ModuleChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            path,
+            change,
+            kind,
+            from,
+            to,
+        } = self;
+        let path = visible(path.as_str()).to_string();
+        write!(f, "  {change:8} {path:36} {kind:11} ")?;
+        match (from, to) {
+            (Some(from), Some(to)) if from.package == to.package => {
+                writeln!(f, "{} {} -> {}", to.package, from.version, to.version)
+            }
+            (Some(from), Some(to)) => writeln!(
+                f,
+                "{} {} -> {} {}",
+                from.package, from.version, to.package, to.version
+            ),
+            (Some(one), None) | (None, Some(one)) => writeln!(f, "{} {}", one.package, one.version),
+            (None, None) => writeln!(f),
+        }
+    }
+}
+
+impl fmt::Display for ProcessChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            path: _,
+            kind: _,
+            action,
+            because,
+        } = self;
+        for (index, because) in because.iter().enumerate() {
+            if index == 0 {
+                writeln!(f, "  {action:8} {name:16} {because}")?;
+            } else {
+                writeln!(f, "  {:25} {because}", "")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Because {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

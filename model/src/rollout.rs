@@ -67,6 +67,16 @@ pub struct NodeState {
     /// Its latest verdict to that digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
+    /// Since when its voters have been asking to be asked later; a defer that goes on for too long
+    /// counts as a veto.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deferred_since: Option<Timestamp>,
+    /// When it was told to forget the proposal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released: Option<Timestamp>,
+    /// When it was told to stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staging: Option<Timestamp>,
     /// When it was told to activate; from then on the roll-out has begun to change the fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activating: Option<Timestamp>,
@@ -76,6 +86,23 @@ pub struct NodeState {
     /// What went wrong while staging; cleared when it is told to stage again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage_error: Option<String>,
+}
+
+impl NodeState {
+    /// A node that is asked about `change_digest` at the time `asked`, and has done nothing yet.
+    pub fn asked(change_digest: Digest, asked: Timestamp) -> Self {
+        Self {
+            change_digest,
+            asked,
+            verdict: None,
+            deferred_since: None,
+            released: None,
+            staging: None,
+            activating: None,
+            activation: None,
+            stage_error: None,
+        }
+    }
 }
 
 /// How an activation ended.

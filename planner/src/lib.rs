@@ -13,10 +13,25 @@
 //! input gives the same output, byte for byte. Nothing that differs from what is desired is skipped
 //! silently: it is in [`Plan::steps`] or in [`Plan::held`].
 
+mod audit;
 mod catalog;
+mod change;
+mod display;
+mod libraries;
 mod observed;
 mod plan;
+mod problem;
+mod rollout;
+mod tally;
+mod target;
 
+pub use audit::{Violation, audit};
 pub use catalog::{Catalog, CatalogEntry, Unresolved};
-pub use observed::{Observed, ObservedNode, Presence, RolloutState};
-pub use plan::{Action, NodePlan, Note, Plan, Problem, Step, Target, TargetNode, WaitingOn};
+pub use change::{Opened, change, change_with};
+pub use libraries::library_directories;
+pub use observed::{Observed, ObservedNode, Presence, RolloutState, Running};
+pub use plan::{Action, NodePlan, Plan, Step, Target, TargetNode, WaitingOn};
+pub use problem::{Note, Problem};
+pub use rollout::{noted, plan, tally};
+pub use tally::{Tally, verdict_of};
+pub use target::target;

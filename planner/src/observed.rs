@@ -1,6 +1,7 @@
 //! What is observed of the fleet and of the roll-out under way.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use placet_model::{
@@ -28,14 +29,59 @@ pub struct ObservedNode {
     pub announced: NodeFacts,
     /// Its boot; empty while unknown.
     pub boot_id: String,
+    /// Since when it has been connected without a break; orders given before may be lost.
+    pub connected_since: Option<Timestamp>,
+    /// Since when it has been without connection: when the connection broke or, where there was
+    /// none since then, when the controller started. The policy for unreachable nodes takes hold
+    /// when it has lasted for as long as a node may take to answer; where it is none, at once.
+    pub away_since: Option<Timestamp>,
     /// What it runs; none while unknown (a pristine node runs the empty manifest).
-    pub running: Option<NodeManifest>,
+    pub running: Option<Running>,
     /// Digests of manifests that are staged on it completely.
     pub staged: BTreeSet<Digest>,
     /// Digests of manifests whose activation failed on it.
     pub failed: BTreeSet<Digest>,
     /// Processes that are not ready, of those that it should run.
     pub not_ready: BTreeSet<String>,
+}
+
+impl ObservedNode {
+    /// True if the connection is newer than `time`: an order given then may be lost.
+    pub(crate) fn is_newly_connected(&self, time: Timestamp) -> bool {
+        self.connected_since.is_some_and(|since| since > time)
+    }
+}
+
+/// The manifest that a node runs. Cheap to clone; its digest is taken once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    manifest: Arc<NodeManifest>,
+    digest: Digest,
+}
+
+impl Running {
+    /// The manifest.
+    pub fn manifest(&self) -> &NodeManifest {
+        &self.manifest
+    }
+
+    /// Its digest.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+impl From<Arc<NodeManifest>> for Running {
+    fn from(manifest: Arc<NodeManifest>) -> Self {
+        let digest = manifest.digest();
+        Self { manifest, digest }
+    }
+}
+
+impl From<NodeManifest> for Running {
+    fn from(manifest: NodeManifest) -> Self {
+        Arc::new(manifest).into()
+    }
 }
 
 /// Whether a node can be reached. Absence and ignorance are two things.

@@ -1,22 +1,24 @@
-//! What comes out of planning. The `Display` of these types is the one text used in logs, events,
-//! status, dry runs and golden files.
+//! What comes out of planning.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use placet_model::{
-    ChangeSet, Digest, Hold, ModulePath, NodeManifest, NodeName, PackageName, Proposal,
-    RolloutPhase,
+    ChangeSet, Digest, Hold, NodeManifest, NodeName, Proposal, RolloutPhase, Strategy,
 };
-use semver::Version;
+
+use crate::{Note, Problem};
 
 /// What every node should run, from declarations, catalog and facts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Target {
     /// The revision of the declarations.
     pub revision: String,
-    /// Declared nodes.
+    /// Declared nodes of which enough is known to say what they should run.
     pub nodes: BTreeMap<NodeName, TargetNode>,
+    /// Declared nodes that have to announce their type or architecture first.
+    pub awaited: BTreeSet<NodeName>,
     /// What keeps the target from being reached; any of them blocks the roll-out.
     pub problems: Vec<Problem>,
     /// What people should know but nothing waits for.
@@ -31,141 +33,54 @@ pub struct TargetNode {
     /// Its class.
     pub class: String,
     /// Its manifest; shared by all nodes of the same configuration.
-    pub manifest: std::sync::Arc<NodeManifest>,
+    pub manifest: Arc<NodeManifest>,
     /// Digest of the manifest.
     pub manifest_digest: Digest,
     /// How a change goes through its class.
-    pub strategy: placet_model::Strategy,
+    pub strategy: Strategy,
     /// True if nothing is to change on it for now.
     pub suspended: bool,
 }
 
-/// Something that keeps the target from being reached (D3, D4, D7).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Problem {
-    /// A declaration names something that does not exist.
-    UnknownReference {
-        /// What names it (`NodeClass core`).
-        from: String,
-        /// What is named (`PackageSet base`).
-        to: String,
-    },
-    /// A package could not be had.
-    Package {
-        /// Its reference.
-        reference: String,
-        /// Why.
-        why: String,
-    },
-    /// A node belongs to no class, or to several.
-    Class {
-        /// The node.
-        node: NodeName,
-        /// The classes whose selectors match.
-        candidates: Vec<String>,
-    },
-    /// A package was chosen for a node type that it does not apply to.
-    NodeType {
-        /// The node.
-        node: NodeName,
-        /// Its type.
-        node_type: String,
-        /// The package.
-        package: PackageName,
-    },
-    /// The declared order contradicts a dependency: `before` stands before `after` but must not.
-    Order {
-        /// The class or node that declares the order.
-        declared_by: String,
-        /// Stands first.
-        before: PackageName,
-        /// Needs to stand first.
-        after: PackageName,
-    },
-    /// A requirement does not hold on a node.
-    Requirement {
-        /// The node.
-        node: NodeName,
-        /// The package, and the module where one is concerned.
-        package: PackageName,
-        /// The module that needs it.
-        module: Option<ModulePath>,
-        /// What is needed (`libz.so.1`, `libc.so.6(GLIBC_2.38)`, `base >=2`).
-        needs: String,
-        /// What would satisfy it, as far as the catalog knows; empty if nothing does.
-        candidates: Vec<String>,
-    },
-    /// A feature is offered by no package of the node, or wanted features are ambiguous.
-    Feature {
-        /// The node.
-        node: NodeName,
-        /// The feature.
-        feature: String,
-        /// Packages in the catalog that offer it.
-        candidates: Vec<String>,
-    },
-    /// What a node announces contradicts what is declared of it.
-    Facts {
-        /// The node.
-        node: NodeName,
-        /// Which fact.
-        fact: String,
-        /// What is declared.
-        declared: String,
-        /// What the node announces.
-        announced: String,
-    },
-}
-
-/// Something worth saying that nothing waits for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Note {
-    /// Several packages contain the same path; the first in the list wins (D4).
-    SamePath {
-        /// Where the list is declared.
-        class: String,
-        /// The path.
-        path: ModulePath,
-        /// The package whose module is used.
-        winner: PackageName,
-        /// The others.
-        losers: Vec<PackageName>,
-    },
-    /// An upgrade package left the list because its base has another version now (D5).
-    UpgradeDropped {
-        /// Where the list is declared.
-        class: String,
-        /// The upgrade package.
-        package: PackageName,
-        /// Its base.
-        base: PackageName,
-        /// The version of the base.
-        version: Version,
-    },
-}
-
 /// What happens now, what waits, and for what.
+///
+/// **Superseding.** When the newest roll-out is of another revision than the target, the plan first
+/// takes it down: it releases every node that was asked and has not begun to change. While nodes of
+/// it are in the midst of activation, the plan stays with it ([`Plan::opens`] is false,
+/// [`Plan::rollout`] and [`Plan::phase`] are the old one's, and every other node waits for
+/// [`WaitingOn::OlderRollout`]). When none is, the plan opens the new one: `opens` is true and
+/// `supersedes` names the old one if that had not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
+    /// The roll-out that `phase`, `hold` and the proposals belong to. For one that is to be opened
+    /// it is a name made of [`Plan::digest`]; a controller that prefers another name opens the
+    /// roll-out under it and plans again before it carries out the steps.
+    pub rollout: String,
     /// The revision planned for.
     pub revision: String,
     /// [`Target::digest`].
     pub digest: Digest,
-    /// Every declared node that differs from its target, or took part in the roll-out.
+    /// True if a roll-out of this name, revision and digest is to be opened now, in this phase.
+    pub opens: bool,
+    /// The unfinished roll-out of an older revision whose place the opened one takes.
+    pub supersedes: Option<String>,
+    /// Every declared node that is known to differ from its target.
     pub nodes: BTreeMap<NodeName, NodePlan>,
     /// [`Target::problems`].
     pub problems: Vec<Problem>,
     /// [`Target::notes`].
     pub notes: Vec<Note>,
-    /// The phase that the roll-out of this revision is in by this plan. A controller that holds no
-    /// roll-out of this revision opens one in this phase.
+    /// The phase that the roll-out is in by this plan. While there is no roll-out and none is
+    /// opened, nothing is known that would need one.
     pub phase: RolloutPhase,
     /// The hold that is open by this plan; equal to the observed one while nothing changed.
     pub hold: Option<Hold>,
     /// What to do now, in order. Every step can be carried out at once.
     pub steps: Vec<Step>,
-    /// Nodes that differ from their target and have to wait.
+    /// Nodes that differ from their target, or may differ, and have to wait.
     pub held: BTreeMap<NodeName, WaitingOn>,
+    /// When planning again may give something new though nothing was observed.
+    pub wake: Option<Timestamp>,
 }
 
 /// What the change is on one node.
@@ -177,8 +92,8 @@ pub struct NodePlan {
     pub to: Digest,
     /// The node change digest.
     pub change_digest: Digest,
-    /// What differs.
-    pub change_set: ChangeSet,
+    /// What differs; shared by all nodes with the same change.
+    pub change_set: Arc<ChangeSet>,
 }
 
 /// One order to one node, with everything that it was planned against.
@@ -198,6 +113,8 @@ pub enum Action {
     Propose(Box<Proposal>),
     /// Forget a proposal: it was superseded or given up.
     Release {
+        /// The roll-out that the proposal belonged to.
+        rollout: String,
         /// The node change digest.
         change_digest: Digest,
         /// Why.
@@ -208,7 +125,7 @@ pub enum Action {
         /// The node change digest.
         change_digest: Digest,
         /// What to stage.
-        manifest: std::sync::Arc<NodeManifest>,
+        manifest: Arc<NodeManifest>,
     },
     /// Make the staged manifest the running one.
     Activate {
@@ -230,14 +147,16 @@ pub enum WaitingOn {
     Problems,
     /// It never joined.
     FirstContact,
-    /// It joined, but has not yet said what it runs.
+    /// It joined, but has not yet said what it is or what it runs.
     Observation,
     /// It has no connection.
     Connection,
+    /// Nodes of the roll-out before, which are in the midst of their change.
+    OlderRollout(Arc<BTreeSet<NodeName>>),
     /// Its answer.
     Answer,
     /// The answers of other nodes.
-    OtherAnswers(BTreeSet<NodeName>),
+    OtherAnswers(Arc<BTreeSet<NodeName>>),
     /// A person's decision about this hold.
     Decision(u32),
     /// Its voters want to be asked later.
@@ -245,13 +164,13 @@ pub enum WaitingOn {
     /// It is fetching.
     Staging,
     /// Other nodes are fetching.
-    OthersStaging(BTreeSet<NodeName>),
+    OthersStaging(Arc<BTreeSet<NodeName>>),
     /// So many nodes are changing already; it is its turn later.
     Budget {
         /// Nodes that are changing.
         unavailable: u32,
     },
-    /// It is changing.
+    /// It is changing, or its processes are coming up.
     Activating,
     /// It was left out by decision in this roll-out.
     Skipped,

@@ -1,0 +1,229 @@
+//! What a change would do to a node (V1, V2): the same function for controller, node and simulator.
+
+mod uses;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use placet_model::{
+    Because, Change, ChangeSet, ManifestEntry, Module, ModuleChange, ModulePath, ModuleVersion,
+    NodeChange, NodeManifest, ProcessAction, ProcessChange, ProcessKind, ProcessName, ProcessSpec,
+};
+
+use self::uses::{Users, Uses};
+
+/// Libraries that processes opened at run time, by process.
+pub type Opened = BTreeMap<ProcessName, BTreeSet<ModulePath>>;
+
+/// What it is to a node to go from one manifest to another.
+///
+/// # Guarantees
+///
+/// A module is changed if signature, mode, owner, link target or process definition differ; another
+/// digest alone is no change. A process is affected by its own module, by the way it is run, and by
+/// every library that it maps, directly or not, in the old manifest or in the new one; each reason
+/// is there once, with the shortest chain of libraries that leads to it.
+pub fn change(from: &NodeManifest, to: &NodeManifest) -> NodeChange {
+    change_with(from, to, &Opened::new())
+}
+
+/// As [`change`], with the modules that processes of the node are known to have opened at run time.
+///
+/// Only the node knows them, so votes bind to the digest of [`change`], not of this.
+pub fn change_with(from: &NodeManifest, to: &NodeManifest, opened: &Opened) -> NodeChange {
+    NodeChange {
+        from: from.digest(),
+        to: to.digest(),
+        change_set: change_set(from, to, opened),
+    }
+}
+
+pub(crate) fn change_set(from: &NodeManifest, to: &NodeManifest, opened: &Opened) -> ChangeSet {
+    let modules = module_changes(from, to);
+    let changed = modules
+        .iter()
+        .map(|module| (&module.path, module.change))
+        .collect();
+    let sides = Sides {
+        old: Users::new(from, opened),
+        new: Users::new(to, opened),
+        changed,
+    };
+    let processes = sides.process_changes();
+    ChangeSet { modules, processes }
+}
+
+fn module_changes(from: &NodeManifest, to: &NodeManifest) -> Vec<ModuleChange> {
+    let paths: BTreeSet<&ModulePath> = from
+        .modules
+        .iter()
+        .chain(&to.modules)
+        .map(|entry| &entry.module.path)
+        .collect();
+    let changes = paths.into_iter().filter_map(|path| {
+        let (old, new) = (from.get(path), to.get(path));
+        let change = match (old, new) {
+            (None, _) => Change::Added,
+            (_, None) => Change::Removed,
+            (Some(old), Some(new)) if is_same(&old.module, &new.module) => return None,
+            (Some(_), Some(_)) => Change::Changed,
+        };
+        Some(ModuleChange {
+            path: path.clone(),
+            change,
+            kind: new.or(old)?.module.kind,
+            from: old.map(|entry| version_of(from, entry)),
+            to: new.map(|entry| version_of(to, entry)),
+        })
+    });
+    changes.collect()
+}
+
+fn is_same(old: &Module, new: &Module) -> bool {
+    has_same_content(old, new)
+        && (old.mode, &old.owner, &old.process) == (new.mode, &new.owner, &new.process)
+}
+
+fn has_same_content(old: &Module, new: &Module) -> bool {
+    (&old.signature, &old.link) == (&new.signature, &new.link)
+}
+
+fn version_of(manifest: &NodeManifest, entry: &ManifestEntry) -> ModuleVersion {
+    let package = manifest
+        .packages
+        .iter()
+        .find(|package| package.name == entry.package);
+    ModuleVersion {
+        package: entry.package.clone(),
+        // A manifest whose module comes from a package that it does not list is malformed.
+        version: package.map_or(semver::Version::new(0, 0, 0), |package| {
+            package.version.clone()
+        }),
+        digest: entry.module.digest,
+        signature: entry.module.signature,
+    }
+}
+
+/// Both sides of a change.
+struct Sides<'m> {
+    old: Users<'m>,
+    new: Users<'m>,
+    changed: BTreeMap<&'m ModulePath, Change>,
+}
+
+impl Sides<'_> {
+    fn process_changes(&self) -> Vec<ProcessChange> {
+        let names: BTreeSet<&ProcessName> = self
+            .old
+            .processes
+            .keys()
+            .chain(self.new.processes.keys())
+            .copied()
+            .collect();
+        let mut changes: Vec<_> = names
+            .into_iter()
+            .filter_map(|name| self.process_change(name))
+            .collect();
+        changes.sort_by(|(left, one), (right, other)| (left, &one.name).cmp(&(right, &other.name)));
+        changes.into_iter().map(|(_, change)| change).collect()
+    }
+
+    /// How a process is affected, with its place in the order of handling.
+    fn process_change(&self, name: &ProcessName) -> Option<((i32, usize), ProcessChange)> {
+        let (old, new) = (self.old.process(name), self.new.process(name));
+        let (side, (module, spec)) = match (old, new) {
+            (_, Some(new)) => (&self.new, new),
+            (old, None) => (&self.old, old?),
+        };
+        let kind = old.map_or(spec.kind, |(_, old)| old.kind);
+        let (action, because) = match (old, new) {
+            (None, _) => (ProcessAction::Start, vec![Because::New]),
+            (_, None) => (ProcessAction::Stop, vec![Because::Gone]),
+            (Some(old), Some(new)) => (action_of(kind), self.reasons(old, new)),
+        };
+        let order = (spec.start_order, side.processes_used_by(&module.path));
+        let (name, path) = (name.clone(), module.path.clone());
+        let change = ProcessChange {
+            name,
+            path,
+            kind,
+            action,
+            because,
+        };
+        (!change.because.is_empty()).then_some((order, change))
+    }
+
+    /// Every reason why a process that is in both manifests is affected, sorted.
+    fn reasons(
+        &self,
+        (old, old_spec): (&Module, &ProcessSpec),
+        (new, new_spec): (&Module, &ProcessSpec),
+    ) -> Vec<Because> {
+        let mut reasons = BTreeSet::new();
+        let before = self.old.uses(&old.path);
+        let after = self.new.uses(&new.path);
+        let behind_link = before.own.iter().chain(&after.own).any(|path| {
+            **path != old.path && **path != new.path && self.changed.contains_key(path)
+        });
+        if old.path != new.path || !has_same_content(old, new) || behind_link {
+            reasons.insert(Because::OwnModule);
+        }
+        if (old.mode, &old.owner) != (new.mode, &new.owner) || !runs_same(old_spec, new_spec) {
+            reasons.insert(Because::Definition);
+        }
+        for (path, change) in &self.changed {
+            reasons.extend(because_of(path, *change, &before, &after));
+        }
+        reasons.into_iter().collect()
+    }
+}
+
+/// Why the change of one module affects a process that uses what `before` and `after` say.
+fn because_of(path: &ModulePath, change: Change, before: &Uses, after: &Uses) -> Vec<Because> {
+    let via = [before, after]
+        .into_iter()
+        .filter_map(|uses| uses.linked.get(path))
+        .min_by_key(|via| (via.len(), *via));
+    let library = via.map(|via| Because::Library {
+        library: path.clone(),
+        change,
+        via: via.iter().map(|step| (*step).clone()).collect(),
+    });
+    let is_opened = before.opened.contains(path) || after.opened.contains(path);
+    let opened = is_opened.then(|| Because::Opened {
+        module: path.clone(),
+        change,
+    });
+    library.into_iter().chain(opened).collect()
+}
+
+fn action_of(kind: ProcessKind) -> ProcessAction {
+    match kind {
+        ProcessKind::Simple => ProcessAction::Restart,
+        ProcessKind::SelfManaging => ProcessAction::Ask,
+    }
+}
+
+/// True if a process that runs by `old` need not be touched to run by `new`: time-outs, orders and
+/// what silence means take effect without.
+fn runs_same(old: &ProcessSpec, new: &ProcessSpec) -> bool {
+    let ProcessSpec {
+        name,
+        kind,
+        arguments,
+        environment,
+        notify,
+        start_order: _,
+        ready_seconds: _,
+        stop_seconds: _,
+        vote_seconds: _,
+        silence: _,
+    } = old;
+    (name, kind, arguments, environment, notify)
+        == (
+            &new.name,
+            &new.kind,
+            &new.arguments,
+            &new.environment,
+            &new.notify,
+        )
+}

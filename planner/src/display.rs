@@ -1,0 +1,217 @@
+//! The one text of plans, used in logs, events, status, dry runs and golden files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use placet_model::{NodeName, visible};
+
+use crate::plan::{Action, NodePlan, Plan, Step, WaitingOn};
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            rollout,
+            revision,
+            digest: _,
+            opens,
+            supersedes,
+            nodes,
+            problems,
+            notes,
+            phase,
+            hold,
+            steps,
+            held,
+            wake: _,
+        } = self;
+        let opens = if *opens { ", opened now" } else { "" };
+        writeln!(
+            f,
+            "roll-out {} of {}: {phase}{opens}",
+            visible(rollout),
+            visible(revision)
+        )?;
+        if let Some(older) = supersedes {
+            writeln!(f, "supersedes {}", visible(older))?;
+        }
+        section(f, "problems", problems)?;
+        section(f, "notes", notes)?;
+        for (members, change) in by_change(nodes) {
+            writeln!(f, "{}: {change}", Wrapped(&members))?;
+        }
+        if let Some(hold) = hold {
+            writeln!(f, "hold {}", hold.number)?;
+            hold.objections
+                .iter()
+                .try_for_each(|line| writeln!(f, "  {line}"))?;
+        }
+        section(f, "now", steps)?;
+        let waiting: Vec<_> = held
+            .iter()
+            .map(|(node, why)| format!("{node:16} {why}"))
+            .collect();
+        section(f, "waiting", &waiting)
+    }
+}
+
+fn section<T: fmt::Display>(f: &mut fmt::Formatter<'_>, title: &str, lines: &[T]) -> fmt::Result {
+    if !lines.is_empty() {
+        writeln!(f, "{title}")?;
+    }
+    lines.iter().try_for_each(|line| writeln!(f, "  {line}"))
+}
+
+/// Nodes with the same change are shown together.
+fn by_change(nodes: &BTreeMap<NodeName, NodePlan>) -> Vec<(BTreeSet<&NodeName>, &NodePlan)> {
+    let mut groups = BTreeMap::<_, (BTreeSet<_>, _)>::new();
+    for (name, plan) in nodes {
+        let group = groups
+            .entry(plan.change_digest)
+            .or_insert((BTreeSet::new(), plan));
+        group.0.insert(name);
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    groups.sort_by(|(left, _), (right, _)| left.cmp(right));
+    groups
+}
+
+/// Names separated by commas, in lines that a terminal can show.
+struct Wrapped<'a>(&'a BTreeSet<&'a NodeName>);
+
+/// Leaves room for what stands behind the last name.
+const NAMES_WIDTH: usize = 60;
+
+impl fmt::Display for Wrapped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut column = 0;
+        for (index, name) in self.0.iter().enumerate() {
+            if index > 0 && column + name.as_str().len() > NAMES_WIDTH {
+                f.write_str(",\n")?;
+                column = 0;
+            } else if index > 0 {
+                f.write_str(", ")?;
+            }
+            f.write_str(name.as_str())?;
+            column += name.as_str().len() + 2;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for NodePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            from: _,
+            to: _,
+            change_digest,
+            change_set,
+        } = self;
+        let text = change_set.to_string();
+        write!(
+            f,
+            "change {}\n{}",
+            change_digest.short(),
+            text.trim_end_matches('\n')
+        )
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, action } = self;
+        write!(f, "{node:16} {action}")
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Propose(proposal) => write!(f, "propose {}", proposal.change_digest.short()),
+            Self::Release {
+                rollout,
+                change_digest,
+                reason,
+            } => write!(
+                f,
+                "release {} of {}: {}",
+                change_digest.short(),
+                visible(rollout),
+                visible(reason)
+            ),
+            Self::Stage {
+                change_digest,
+                manifest: _,
+            } => {
+                write!(f, "stage {}", change_digest.short())
+            }
+            Self::Activate {
+                change_digest,
+                from: _,
+                to: _,
+                forced,
+            } => {
+                let forced = if *forced { ", forced" } else { "" };
+                write!(f, "activate {}{forced}", change_digest.short())
+            }
+        }
+    }
+}
+
+impl fmt::Display for WaitingOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Problems => f.write_str("waits until the problems are solved"),
+            Self::FirstContact => f.write_str("has never joined"),
+            Self::Observation => f.write_str("has not yet said what it is or runs"),
+            Self::Connection => f.write_str("has no connection"),
+            Self::OlderRollout(nodes) => {
+                write!(
+                    f,
+                    "waits until the roll-out before has ended on {}",
+                    Few(nodes)
+                )
+            }
+            Self::Answer => f.write_str("is asked"),
+            Self::OtherAnswers(nodes) => write!(f, "agrees, waits for {}", Few(nodes)),
+            Self::Decision(hold) => write!(f, "waits for a decision on hold {hold}"),
+            Self::Deferred(until) => write!(f, "wants to be asked again at {until}"),
+            Self::Staging => f.write_str("is fetching"),
+            Self::OthersStaging(nodes) => {
+                write!(f, "has fetched, waits for {}", Few(nodes))
+            }
+            Self::Budget { unavailable } => {
+                write!(
+                    f,
+                    "waits for its turn: {unavailable} of its class are changing"
+                )
+            }
+            Self::Activating => f.write_str("is changing"),
+            Self::Skipped => f.write_str("is left out by decision"),
+            Self::Aborted => f.write_str("is left as it is: the roll-out was given up"),
+            Self::Failed(why) => {
+                write!(
+                    f,
+                    "failed and is not tried again by itself: {}",
+                    visible(why)
+                )
+            }
+            Self::Suspended => f.write_str("is suspended"),
+        }
+    }
+}
+
+/// The first names of a group, and how many more there are.
+struct Few<'a>(&'a BTreeSet<NodeName>);
+
+const FEW: usize = 3;
+
+impl fmt::Display for Few<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.0.iter().take(FEW).map(NodeName::as_str).collect();
+        f.write_str(&names.join(", "))?;
+        match self.0.len().saturating_sub(FEW) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! What stands in a target's way, and what is worth saying about it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use placet_model::{ModulePath, NodeName, PackageName, ProcessName, visible};
+use semver::Version;
+
+/// Something that keeps the target from being reached (D3, D4, D7).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Problem {
+    /// A declaration names something that does not exist.
+    UnknownReference {
+        /// What names it (`NodeClass core`).
+        from: String,
+        /// What is named (`PackageSet base`).
+        to: String,
+    },
+    /// A package could not be had.
+    Package {
+        /// Its reference.
+        reference: String,
+        /// Why.
+        why: String,
+    },
+    /// A node belongs to no class, or to several.
+    Class {
+        /// The node.
+        node: NodeName,
+        /// The classes whose selectors match.
+        candidates: Vec<String>,
+    },
+    /// A package was chosen for a node type that it does not apply to.
+    NodeType {
+        /// The nodes.
+        nodes: BTreeSet<NodeName>,
+        /// Their type; empty if unknown.
+        node_type: String,
+        /// The package.
+        package: PackageName,
+    },
+    /// The declared order contradicts a dependency: `before` stands before `after` but must not.
+    Order {
+        /// The class or node that declares the order.
+        declared_by: String,
+        /// Stands first.
+        before: PackageName,
+        /// Needs to stand first.
+        after: PackageName,
+        /// Why it needs to.
+        why: String,
+    },
+    /// Two packages cannot be laid out in one tree: what is a file of the one is a directory of
+    /// the other.
+    Path {
+        /// The class or node that declares the packages.
+        declared_by: String,
+        /// The file.
+        path: ModulePath,
+        /// Its package.
+        package: PackageName,
+        /// The path that runs through it.
+        inside: ModulePath,
+        /// That path's package.
+        inside_package: PackageName,
+    },
+    /// Two modules run as processes of one name.
+    SameProcess {
+        /// The class or node that declares the packages.
+        declared_by: String,
+        /// The name.
+        process: ProcessName,
+        /// The modules, sorted.
+        paths: Vec<ModulePath>,
+    },
+    /// A requirement does not hold on nodes.
+    Requirement {
+        /// The nodes.
+        nodes: BTreeSet<NodeName>,
+        /// The package that needs something.
+        package: PackageName,
+        /// The module that needs it, where one is concerned.
+        module: Option<ModulePath>,
+        /// What is needed (`libz.so.1`, `libc.so.6(GLIBC_2.38)`, `base >=2`).
+        needs: String,
+        /// What would satisfy it, as far as the catalog knows; empty if nothing does.
+        candidates: Vec<String>,
+    },
+    /// A wanted feature is offered by no package of the nodes.
+    Feature {
+        /// The nodes.
+        nodes: BTreeSet<NodeName>,
+        /// The feature.
+        feature: String,
+        /// Packages in the catalog that offer it.
+        candidates: Vec<String>,
+    },
+    /// What a node announces contradicts what is declared of it.
+    Facts {
+        /// The node.
+        node: NodeName,
+        /// Which fact.
+        fact: String,
+        /// What is declared.
+        declared: String,
+        /// What the node announces.
+        announced: String,
+    },
+}
+
+/// Something worth saying that nothing waits for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Note {
+    /// Several packages contain the same path; the first in the list wins (D4).
+    SamePath {
+        /// The class or node that declares the list.
+        declared_by: String,
+        /// The path.
+        path: ModulePath,
+        /// The package whose module is used.
+        winner: PackageName,
+        /// The others.
+        losers: Vec<PackageName>,
+    },
+    /// A package is listed with two versions; the first in the list is used.
+    ListedTwice {
+        /// The class or node that declares the list.
+        declared_by: String,
+        /// The package.
+        package: PackageName,
+        /// The version that is used.
+        used: Version,
+        /// The version that is not.
+        ignored: Version,
+    },
+    /// An upgrade package left the list because it does not apply to its base any more (D5).
+    UpgradeDropped {
+        /// The class or node that declares the list.
+        declared_by: String,
+        /// The upgrade package.
+        package: PackageName,
+        /// Its base.
+        base: PackageName,
+        /// The version of the base; none if the base itself left the list for the same reason.
+        version: Option<Version>,
+    },
+    /// Sonames and interpreters that no package of the catalog provides: they are taken to belong
+    /// to the base software of the nodes, and are not checked.
+    BaseSoftware {
+        /// The class or node that declares the packages.
+        declared_by: String,
+        /// The names.
+        names: BTreeSet<String>,
+    },
+}
+
+impl fmt::Display for Problem {
+    #[expect(
+        clippy::too_many_lines,
+        reason = "a flat list of sentences, one for each problem"
+    )]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownReference { from, to } => {
+                write!(
+                    f,
+                    "{} names {}, which does not exist",
+                    visible(from),
+                    visible(to)
+                )
+            }
+            Self::Package { reference, why } => {
+                write!(f, "package {}: {}", visible(reference), visible(why))
+            }
+            Self::Class { node, candidates } if candidates.is_empty() => write!(
+                f,
+                "node {node} belongs to no class: name one in spec.class, or widen a class's selector"
+            ),
+            Self::Class { node, candidates } => write!(
+                f,
+                "node {node} belongs to several classes ({}): name one in spec.class",
+                candidates.join(", ")
+            ),
+            Self::NodeType {
+                nodes,
+                node_type,
+                package,
+            } => {
+                let node_type = if node_type.is_empty() {
+                    "unknown"
+                } else {
+                    node_type
+                };
+                write!(
+                    f,
+                    "{}: package {package} does not apply to node type {}",
+                    Names(nodes),
+                    visible(node_type)
+                )
+            }
+            Self::Order {
+                declared_by,
+                before,
+                after,
+                why,
+            } => write!(
+                f,
+                "{declared_by}: {before} stands before {after}, but {} must stand first: {}",
+                after,
+                visible(why)
+            ),
+            Self::Path {
+                declared_by,
+                path,
+                package,
+                inside,
+                inside_package,
+            } => write!(
+                f,
+                "{declared_by}: {path} is a file of {package} but a directory of {inside_package} ({inside})"
+            ),
+            Self::SameProcess {
+                declared_by,
+                process,
+                paths,
+            } => {
+                let paths: Vec<_> = paths.iter().map(ModulePath::as_str).collect();
+                write!(
+                    f,
+                    "{declared_by}: several modules run as process {process}: {}",
+                    paths.join(", ")
+                )
+            }
+            Self::Requirement {
+                nodes,
+                package,
+                module,
+                needs,
+                candidates,
+            } => {
+                write!(f, "{}: package {package}", Names(nodes))?;
+                if let Some(module) = module {
+                    write!(f, ", {module}")?;
+                }
+                write!(f, ", needs {}; {}", visible(needs), Candidates(candidates))
+            }
+            Self::Feature {
+                nodes,
+                feature,
+                candidates,
+            } => write!(
+                f,
+                "{}: no package offers feature {}; {}",
+                Names(nodes),
+                visible(feature),
+                Candidates(candidates)
+            ),
+            Self::Facts {
+                node,
+                fact,
+                declared,
+                announced,
+            } => write!(
+                f,
+                "node {node} announces {fact} {}, but {} is declared",
+                visible(announced),
+                visible(declared)
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SamePath {
+                declared_by,
+                path,
+                winner,
+                losers,
+            } => {
+                let losers: Vec<_> = losers.iter().map(PackageName::as_str).collect();
+                write!(
+                    f,
+                    "{declared_by}: {path} is taken from {winner}, which stands before {}",
+                    losers.join(", ")
+                )
+            }
+            Self::ListedTwice {
+                declared_by,
+                package,
+                used,
+                ignored,
+            } => write!(
+                f,
+                "{declared_by}: {package} {used} is used, {ignored} stands later in the list and is not"
+            ),
+            Self::UpgradeDropped {
+                declared_by,
+                package,
+                base,
+                version: Some(version),
+            } => write!(
+                f,
+                "{declared_by}: {package} left the list: it does not apply to {base} {version}"
+            ),
+            Self::UpgradeDropped {
+                declared_by,
+                package,
+                base,
+                version: None,
+            } => write!(
+                f,
+                "{declared_by}: {package} left the list with {base}, which it upgrades"
+            ),
+            Self::BaseSoftware { declared_by, names } => {
+                let names: Vec<_> = names.iter().map(String::as_str).collect();
+                write!(
+                    f,
+                    "{declared_by}: taken to be part of the base software: {}",
+                    visible(&names.join(", "))
+                )
+            }
+        }
+    }
+}
+
+/// `nodes a, b and 7 more`.
+struct Names<'a>(&'a BTreeSet<NodeName>);
+
+/// Enough to recognise a group of nodes by, few enough for a line.
+const NAMES_SHOWN: usize = 5;
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: Vec<_> = self
+            .0
+            .iter()
+            .take(NAMES_SHOWN)
+            .map(NodeName::as_str)
+            .collect();
+        let word = if self.0.len() == 1 { "node" } else { "nodes" };
+        write!(f, "{word} {}", shown.join(", "))?;
+        match self.0.len().saturating_sub(shown.len()) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+struct Candidates<'a>(&'a [String]);
+
+impl fmt::Display for Candidates<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            f.write_str("nothing in the catalog provides it")
+        } else {
+            write!(f, "it could come from {}", self.0.join(", "))
+        }
+    }
+}

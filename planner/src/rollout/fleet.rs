@@ -1,0 +1,192 @@
+//! Target, observation and roll-out together, with what each node's change is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use placet_model::{Digest, NodeChange, NodeName, NodeState, RolloutPhase, digest_of};
+
+use super::decisions::Decisions;
+use super::standing::Standing;
+use crate::change::{Opened, change_set};
+use crate::plan::{NodePlan, Plan, Target, TargetNode};
+use crate::{Observed, ObservedNode, Presence, RolloutState};
+
+pub(super) struct Fleet<'a> {
+    pub(super) target: &'a Target,
+    pub(super) observed: &'a Observed,
+    /// The roll-out of the target's revision, if there is one.
+    pub(super) rollout: Option<&'a RolloutState>,
+    pub(super) decisions: Decisions<'a>,
+    pub(super) digest: Digest,
+    changes: BTreeMap<NodeName, NodePlan>,
+}
+
+/// One node that has a target and has joined.
+#[derive(Clone, Copy)]
+pub(super) struct Node<'a> {
+    pub(super) name: &'a NodeName,
+    pub(super) target: &'a TargetNode,
+    pub(super) seen: &'a ObservedNode,
+    pub(super) state: Option<&'a NodeState>,
+    /// None while it is not known to differ.
+    pub(super) change: Option<&'a NodePlan>,
+}
+
+impl<'a> Fleet<'a> {
+    pub(super) fn new(
+        target: &'a Target,
+        observed: &'a Observed,
+        rollout: Option<&'a RolloutState>,
+    ) -> Self {
+        Self {
+            target,
+            observed,
+            rollout,
+            decisions: Decisions::new(rollout.map_or(&[], |rollout| &rollout.decisions)),
+            digest: target.digest.unwrap_or_else(|| digest_of(&target.revision)),
+            changes: changes(target, observed),
+        }
+    }
+
+    pub(super) fn standings(&self) -> BTreeMap<NodeName, Standing> {
+        let awaited = self.target.awaited.iter();
+        let awaited = awaited.map(|name| (name.clone(), self.standing_of_awaited(name)));
+        let nodes = self.target.nodes.keys();
+        nodes
+            .map(|name| (name.clone(), self.standing_of(name)))
+            .chain(awaited)
+            .collect()
+    }
+
+    pub(super) fn node(&self, name: &NodeName) -> Option<Node<'_>> {
+        let (name, target) = self.target.nodes.get_key_value(name)?;
+        let seen = self.observed.nodes.get(name)?;
+        Some(Node {
+            name,
+            target,
+            seen,
+            state: self.rollout.and_then(|rollout| rollout.nodes.get(name)),
+            change: self.changes.get(name),
+        })
+    }
+
+    pub(super) fn changes(&self) -> &BTreeMap<NodeName, NodePlan> {
+        &self.changes
+    }
+
+    /// True once a node of the roll-out was told to activate.
+    pub(super) fn has_begun(&self) -> bool {
+        let mut nodes = self
+            .rollout
+            .iter()
+            .flat_map(|rollout| rollout.nodes.values());
+        nodes.any(|state| state.activating.is_some())
+    }
+
+    /// True if the roll-out had come to its end: not knowing what a node runs does not reopen it.
+    pub(super) fn was_done(&self) -> bool {
+        self.rollout
+            .is_some_and(|rollout| rollout.phase == RolloutPhase::Done)
+    }
+
+    /// Of the roll-out that there is, or that would be opened.
+    pub(super) fn name(&self) -> String {
+        self.rollout.map_or_else(
+            || format!("r-{}", self.digest.short()),
+            |rollout| rollout.name.clone(),
+        )
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.observed.now
+    }
+
+    /// A plan that says what differs and leaves all as it is.
+    pub(super) fn bare_plan(&self) -> Plan {
+        Plan {
+            rollout: self.name(),
+            revision: self.target.revision.clone(),
+            digest: self.digest,
+            opens: false,
+            supersedes: None,
+            nodes: self.changes.clone(),
+            problems: self.target.problems.clone(),
+            notes: self.target.notes.clone(),
+            phase: RolloutPhase::Done,
+            hold: None,
+            steps: Vec::new(),
+            held: BTreeMap::new(),
+            wake: None,
+        }
+    }
+}
+
+/// What the change is on each node that is known to differ. Computed once for each pair of
+/// manifests.
+fn changes(target: &Target, observed: &Observed) -> BTreeMap<NodeName, NodePlan> {
+    let mut computed = BTreeMap::<(Digest, Digest), NodePlan>::new();
+    let mut changes = BTreeMap::new();
+    for (name, node) in &target.nodes {
+        let seen = observed
+            .nodes
+            .get(name)
+            .filter(|seen| seen.presence != Presence::NeverSeen);
+        let Some(running) = seen.and_then(|seen| seen.running.as_ref()) else {
+            continue;
+        };
+        let (from, to) = (running.digest(), node.manifest_digest);
+        if from == to {
+            continue;
+        }
+        let plan = computed.entry((from, to)).or_insert_with(|| {
+            let change_set = change_set(running.manifest(), &node.manifest, &Opened::new());
+            let change = NodeChange {
+                from,
+                to,
+                change_set,
+            };
+            let change_digest = change.digest();
+            NodePlan {
+                from,
+                to,
+                change_digest,
+                change_set: Arc::new(change.change_set),
+            }
+        });
+        changes.insert(name.clone(), plan.clone());
+    }
+    changes
+}
+
+impl<'a> Node<'a> {
+    /// The change that it is or was asked about; what it is asked about now, where that is known.
+    pub(super) fn change_digest(&self) -> Option<Digest> {
+        let known = self.change.map(|change| change.change_digest);
+        known.or_else(|| self.state.map(|state| state.change_digest))
+    }
+
+    /// What happened so far of the change at hand.
+    pub(super) fn current(&self) -> Option<&'a NodeState> {
+        self.state
+            .filter(|state| Some(state.change_digest) == self.change_digest())
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.seen.presence == Presence::Connected
+    }
+
+    /// How long to wait for its answer, and for it to come back.
+    pub(super) fn patience(&self) -> SignedDuration {
+        SignedDuration::from_secs(self.target.strategy.vote_seconds.into())
+    }
+
+    pub(super) fn is_staged(&self) -> bool {
+        self.seen.staged.contains(&self.target.manifest_digest)
+    }
+}
+
+/// The time after so long, or the end of time.
+pub(super) fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
+    time.checked_add(duration).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,212 @@
+//! What should every node run? (D2 to D8)
+//!
+//! Nodes of equal class, package lists, type, architecture and wants share one computed
+//! configuration, so that the cost grows with distinct configurations, not with nodes.
+
+mod list;
+mod order;
+mod place;
+mod remote;
+mod require;
+mod select;
+mod shelf;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use placet_model::{
+    Architecture, ChosenPackage, Desired, Digest, ModuleType, NodeFacts, NodeManifest, NodeName,
+    digest_of,
+};
+use serde::Serialize;
+
+use self::list::List;
+use self::place::Placed;
+use self::shelf::Shelf;
+use crate::plan::{Target, TargetNode};
+use crate::{Catalog, CatalogEntry, Note, Problem};
+
+/// What every node should run.
+///
+/// # Guarantees
+///
+/// The same input gives the same manifests, byte for byte (D8). Whatever keeps a declaration from
+/// being carried out is in [`Target::problems`], sorted.
+///
+/// # Assumptions
+///
+/// `announced` holds what nodes said of themselves; a node that is not in it never joined.
+///
+/// **Base software.** A soname that no package of the catalog provides is taken to be part of the
+/// node's base software, and said in a note; so are the C library and its companions unless the
+/// manifest brings the interpreter itself. Every other soname must be in the manifest.
+pub fn target(
+    desired: &Desired,
+    catalog: &Catalog,
+    announced: &BTreeMap<NodeName, NodeFacts>,
+) -> Target {
+    let mut findings = Findings::default();
+    let shelf = Shelf::new(catalog);
+    let placement = place::place(desired, announced, &mut findings);
+    let mut members = BTreeMap::<Configuration, BTreeSet<NodeName>>::new();
+    for (name, placed) in &placement.nodes {
+        members
+            .entry(placed.configuration.clone())
+            .or_default()
+            .insert(name.clone());
+    }
+    let computed: BTreeMap<_, _> = members
+        .iter()
+        .map(|(configuration, nodes)| {
+            let scope = Scope {
+                desired,
+                catalog,
+                shelf: &shelf,
+                configuration,
+                nodes,
+            };
+            (configuration, scope.compute(&mut findings))
+        })
+        .collect();
+    remote::check(&placement.nodes, &computed, &shelf, &mut findings);
+    Target {
+        revision: desired.revision.clone(),
+        nodes: target_nodes(desired, &placement.nodes, &computed),
+        awaited: placement.awaited,
+        problems: findings.problems.into_iter().collect(),
+        notes: findings.notes.into_iter().collect(),
+        digest: Some(digest(&desired.revision, &computed)),
+    }
+}
+
+/// Problems and notes, in order and each once.
+#[derive(Default)]
+struct Findings {
+    problems: BTreeSet<Problem>,
+    notes: BTreeSet<Note>,
+}
+
+/// All that decides a manifest, beside the packages themselves.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Configuration {
+    class: String,
+    /// Set where a node's own package sets take the place of the class's.
+    overridden: bool,
+    package_sets: Vec<String>,
+    node_type: Option<String>,
+    architecture: Architecture,
+    types: BTreeSet<ModuleType>,
+    functions: BTreeSet<String>,
+    features: BTreeSet<String>,
+}
+
+/// What a configuration comes to.
+struct Computed<'c> {
+    packages: Vec<&'c CatalogEntry>,
+    manifest: Arc<NodeManifest>,
+    digest: Digest,
+}
+
+/// One configuration and everything that its computation looks at.
+struct Scope<'a, 'c> {
+    desired: &'a Desired,
+    catalog: &'c Catalog,
+    shelf: &'a Shelf<'c>,
+    configuration: &'a Configuration,
+    nodes: &'a BTreeSet<NodeName>,
+}
+
+impl<'c> Scope<'_, 'c> {
+    fn compute(&self, findings: &mut Findings) -> Computed<'c> {
+        let list = List::of(self, findings);
+        let wanted = select::wanted(&list.packages, self.configuration);
+        let modules = select::compose(self, &wanted, findings);
+        let manifest = NodeManifest {
+            packages: list
+                .packages
+                .iter()
+                .map(|entry| self.chosen(entry))
+                .collect(),
+            modules,
+        };
+        // A list with holes would only repeat what is missing from it.
+        if list.complete {
+            order::check(self, &wanted, findings);
+            require::check(self, &list.packages, &manifest, findings);
+        }
+        Computed {
+            digest: manifest.digest(),
+            packages: list.packages,
+            manifest: Arc::new(manifest),
+        }
+    }
+
+    fn chosen(&self, entry: &CatalogEntry) -> ChosenPackage {
+        let requires = entry.config.requires.iter();
+        ChosenPackage {
+            name: entry.config.name.clone(),
+            version: entry.config.version.clone(),
+            digest: entry.digest,
+            requires: requires
+                .filter(|requirement| self.configuration.is_of(&requirement.node_types))
+                .cloned()
+                .collect(),
+        }
+    }
+
+    /// Who declares the package list, for people.
+    fn declared_by(&self) -> String {
+        match self.nodes.first() {
+            Some(node) if self.configuration.overridden => format!("FleetNode {node}"),
+            _ => format!("NodeClass {}", self.configuration.class),
+        }
+    }
+}
+
+impl Configuration {
+    /// True if something for these node types, or for all if there is none, is for this one.
+    fn is_of(&self, node_types: &BTreeSet<String>) -> bool {
+        let is_named = |own: &String| node_types.contains(own);
+        node_types.is_empty() || self.node_type.as_ref().is_some_and(is_named)
+    }
+}
+
+fn target_nodes(
+    desired: &Desired,
+    placed: &BTreeMap<NodeName, Placed>,
+    computed: &BTreeMap<&Configuration, Computed>,
+) -> BTreeMap<NodeName, TargetNode> {
+    let nodes = placed.iter().map(|(name, placed)| {
+        let class = &placed.configuration.class;
+        let result = &computed[&placed.configuration];
+        let node = TargetNode {
+            class: class.clone(),
+            manifest: Arc::clone(&result.manifest),
+            manifest_digest: result.digest,
+            strategy: desired
+                .classes
+                .get(class)
+                .map(|class| class.strategy.clone())
+                .unwrap_or_default(),
+            suspended: desired.nodes.get(name).is_some_and(|node| node.suspended),
+        };
+        (name.clone(), node)
+    });
+    nodes.collect()
+}
+
+/// Covers what is rolled out, and never to whom: a node that joins voids nobody's vote.
+fn digest(revision: &str, computed: &BTreeMap<&Configuration, Computed>) -> Digest {
+    #[derive(Serialize)]
+    struct Covered<'a> {
+        revision: &'a str,
+        packages: BTreeSet<Digest>,
+        manifests: BTreeSet<Digest>,
+    }
+    let packages = computed.values().flat_map(|result| &result.packages);
+    digest_of(&Covered {
+        revision,
+        packages: packages.map(|entry| entry.digest).collect(),
+        manifests: computed.values().map(|result| result.digest).collect(),
+    })
+}

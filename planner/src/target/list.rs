@@ -1,0 +1,133 @@
+//! The package list of a configuration: references resolved, upgrades that lost their base dropped.
+
+use placet_model::{PackageName, PackageReference};
+use semver::Version;
+
+use super::{Findings, Scope};
+use crate::{CatalogEntry, Note, Problem};
+
+/// The packages in the declared order.
+pub(super) struct List<'c> {
+    pub(super) packages: Vec<&'c CatalogEntry>,
+    /// False if a package or a set of it could not be had.
+    pub(super) complete: bool,
+}
+
+impl<'c> List<'c> {
+    pub(super) fn of(scope: &Scope<'_, 'c>, findings: &mut Findings) -> Self {
+        let mut list = Self {
+            packages: Vec::new(),
+            complete: true,
+        };
+        for set in &scope.configuration.package_sets {
+            let Some(declaration) = scope.desired.package_sets.get(set) else {
+                list.complete = false;
+                findings.problems.insert(Problem::UnknownReference {
+                    from: scope.declared_by(),
+                    to: format!("PackageSet {set}"),
+                });
+                continue;
+            };
+            for reference in &declaration.packages {
+                list.push(scope, reference, findings);
+            }
+        }
+        list.drop_upgrades(scope, findings);
+        list
+    }
+
+    fn push(
+        &mut self,
+        scope: &Scope<'_, 'c>,
+        reference: &PackageReference,
+        findings: &mut Findings,
+    ) {
+        match resolve(scope, reference) {
+            Ok(entry) => match self.get(&reference.name) {
+                None => self.packages.push(entry),
+                Some(listed) if listed.config.version == reference.version => {}
+                Some(listed) => {
+                    findings.notes.insert(Note::ListedTwice {
+                        declared_by: scope.declared_by(),
+                        package: reference.name.clone(),
+                        used: listed.config.version.clone(),
+                        ignored: reference.version.clone(),
+                    });
+                }
+            },
+            Err(why) => {
+                self.complete = false;
+                let reference = format!("{} ({})", reference.name, reference.reference);
+                findings
+                    .problems
+                    .insert(Problem::Package { reference, why });
+            }
+        }
+    }
+
+    fn get(&self, name: &PackageName) -> Option<&'c CatalogEntry> {
+        self.packages
+            .iter()
+            .find(|entry| entry.config.name == *name)
+            .copied()
+    }
+
+    /// D5. One upgrade may be the base of another, so this goes on until nothing leaves.
+    fn drop_upgrades(&mut self, scope: &Scope<'_, 'c>, findings: &mut Findings) {
+        let mut dropped = Vec::<PackageName>::new();
+        while let Some((index, base, version)) = self.first_lost(&dropped) {
+            let package = self.packages.remove(index).config.name.clone();
+            dropped.push(package.clone());
+            let declared_by = scope.declared_by();
+            findings.notes.insert(Note::UpgradeDropped {
+                declared_by,
+                package,
+                base,
+                version,
+            });
+        }
+    }
+
+    /// The first upgrade that applies to no package of the list, though a base of it is there, or
+    /// was until it left.
+    fn first_lost(&self, dropped: &[PackageName]) -> Option<(usize, PackageName, Option<Version>)> {
+        self.packages.iter().enumerate().find_map(|(index, entry)| {
+            let upgrades = &entry.config.upgrades;
+            let applies = upgrades.iter().any(|upgrade| {
+                let base = self.get(&upgrade.package);
+                base.is_some_and(|base| upgrade.version.matches(&base.config.version))
+            });
+            if applies {
+                return None;
+            }
+            let bases = upgrades.iter().map(|upgrade| &upgrade.package);
+            let present = bases.clone().find_map(|base| self.get(base));
+            let (base, version) = match present {
+                Some(base) => (&base.config.name, Some(base.config.version.clone())),
+                None => (bases.into_iter().find(|base| dropped.contains(base))?, None),
+            };
+            Some((index, base.clone(), version))
+        })
+    }
+}
+
+/// The package, if it is what the declaration says.
+fn resolve<'c>(
+    scope: &Scope<'_, 'c>,
+    reference: &PackageReference,
+) -> Result<&'c CatalogEntry, String> {
+    let entry = match scope.catalog.get(reference) {
+        None => return Err("it has not been resolved yet".to_owned()),
+        Some(Err(unresolved)) => return Err(unresolved.0.clone()),
+        Some(Ok(entry)) => entry,
+    };
+    let config = &entry.config;
+    if config.name == reference.name && config.version == reference.version {
+        Ok(entry)
+    } else {
+        Err(format!(
+            "the declaration says {} {}, but what is there is {} {}",
+            reference.name, reference.version, config.name, config.version
+        ))
+    }
+}

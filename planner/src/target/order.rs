@@ -1,0 +1,206 @@
+//! Does the declared order hold what the packages need of it? (D4)
+//!
+//! A package stands before all that it depends on, an upgrade before what it upgrades. The order is
+//! declared, not computed: what contradicts it is an error that names both packages.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use placet_model::{Module, ModulePath};
+
+use super::select::{Wanted, upgrades};
+use super::{Findings, Scope};
+use crate::Problem;
+use crate::libraries::path_of;
+
+/// The package at index `user` has to stand before one of `providers`.
+struct Dependency {
+    user: usize,
+    providers: BTreeSet<usize>,
+    why: String,
+}
+
+pub(super) fn check(scope: &Scope, wanted: &[Wanted], findings: &mut Findings) {
+    let upgrades = upgrade_edges(wanted);
+    let dependencies = dependencies(scope, wanted);
+    let mut edges = vec![BTreeSet::new(); wanted.len()];
+    for (user, provider) in &upgrades {
+        edges[*user].insert(*provider);
+    }
+    for dependency in &dependencies {
+        edges[dependency.user].extend(&dependency.providers);
+    }
+    let mut contradicts = |user: usize, provider: usize, why: String| {
+        findings.problems.insert(Problem::Order {
+            declared_by: scope.declared_by(),
+            before: wanted[provider].name().clone(),
+            after: wanted[user].name().clone(),
+            why,
+        });
+    };
+    for (user, base) in upgrades.into_iter().filter(|(user, base)| base < user) {
+        contradicts(user, base, format!("it upgrades {}", wanted[base].name()));
+    }
+    for Dependency {
+        user,
+        providers,
+        why,
+    } in dependencies
+    {
+        // Where several provide the same, it is enough that one of them stands behind.
+        let Some(provider) = providers.last().copied().filter(|last| *last < user) else {
+            continue;
+        };
+        if !reaches(&edges, provider, user) {
+            contradicts(user, provider, why);
+        }
+    }
+}
+
+fn upgrade_edges(wanted: &[Wanted]) -> BTreeSet<(usize, usize)> {
+    let mut edges = BTreeSet::new();
+    for (user, package) in wanted.iter().enumerate() {
+        for upgrade in &package.package.config.upgrades {
+            let base = wanted
+                .iter()
+                .position(|other| other.name() == &upgrade.package);
+            edges.extend(base.filter(|base| *base != user).map(|base| (user, base)));
+        }
+    }
+    edges
+}
+
+/// True if `to` is among what `from` has to stand before. Dependencies in a circle force no order.
+fn reaches(edges: &[BTreeSet<usize>], from: usize, to: usize) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![from];
+    while let Some(next) = open.pop() {
+        if next == to {
+            return true;
+        }
+        if seen.insert(next) {
+            open.extend(&edges[next]);
+        }
+    }
+    false
+}
+
+fn dependencies(scope: &Scope, wanted: &[Wanted]) -> Vec<Dependency> {
+    let offers = Offers::new(wanted);
+    let mut dependencies = Vec::new();
+    for (user, package) in wanted.iter().enumerate() {
+        let requires = package.package.config.requires.iter();
+        for requirement in requires.filter(|it| scope.configuration.is_of(&it.node_types)) {
+            let provider = wanted
+                .iter()
+                .position(|other| *other.name() == requirement.package);
+            let providers = provider
+                .into_iter()
+                .filter(|provider| *provider != user)
+                .collect();
+            let why = format!(
+                "it requires {} {}",
+                requirement.package, requirement.version
+            );
+            dependencies.push(Dependency {
+                user,
+                providers,
+                why,
+            });
+        }
+        for module in &package.modules {
+            for (what, providers) in offers.used_by(module) {
+                if !providers.contains(&user) {
+                    let providers = without_upgrades(wanted, &providers);
+                    let why = format!("{} needs {what}", module.path);
+                    dependencies.push(Dependency {
+                        user,
+                        providers,
+                        why,
+                    });
+                }
+            }
+        }
+    }
+    dependencies
+}
+
+/// An upgrade provides what its base provides; it is the base that users have to stand before.
+fn without_upgrades(wanted: &[Wanted], providers: &BTreeSet<usize>) -> BTreeSet<usize> {
+    let is_base = |index: &&usize| {
+        let name = wanted[**index].name();
+        !providers
+            .iter()
+            .any(|other| other != *index && upgrades(wanted, name, wanted[*other].name()))
+    };
+    providers.iter().filter(is_base).copied().collect()
+}
+
+/// Which packages, by index, offer what modules use.
+#[derive(Default)]
+struct Offers<'c> {
+    libraries: BTreeMap<&'c str, BTreeSet<usize>>,
+    apis: BTreeMap<&'c placet_model::Api, BTreeSet<usize>>,
+    paths: BTreeMap<&'c ModulePath, BTreeSet<usize>>,
+}
+
+impl<'c> Offers<'c> {
+    fn new(wanted: &[Wanted<'c>]) -> Self {
+        let mut offers = Self::default();
+        for (index, package) in wanted.iter().enumerate() {
+            for module in &package.modules {
+                offers.paths.entry(&module.path).or_default().insert(index);
+                for api in &module.provides {
+                    offers.apis.entry(api).or_default().insert(index);
+                }
+                let soname = module.elf.as_ref().and_then(|elf| elf.soname.as_deref());
+                let is_file = module.elf.is_some() || module.link.is_some();
+                for name in soname
+                    .into_iter()
+                    .chain(is_file.then(|| module.path.file_name()))
+                {
+                    offers.libraries.entry(name).or_default().insert(index);
+                }
+            }
+        }
+        offers
+    }
+
+    /// Everything that `module` uses and some package of the list offers.
+    fn used_by(&self, module: &Module) -> Vec<(String, BTreeSet<usize>)> {
+        let mut used = Vec::new();
+        if let Some(elf) = &module.elf {
+            for needed in &elf.needed {
+                used.extend(
+                    self.libraries
+                        .get(needed.as_str())
+                        .map(|by| (needed.clone(), by.clone())),
+                );
+            }
+            let interpreter = elf.interpreter.as_deref().and_then(path_of);
+            used.extend(interpreter.and_then(|path| {
+                self.paths
+                    .get(&path)
+                    .map(|by| (path.to_string(), by.clone()))
+            }));
+        }
+        for api in &module.uses {
+            let what = format!("{} {}", api.name, api.version);
+            used.extend(self.apis.get(api).map(|by| (what, by.clone())));
+        }
+        for one_of in module
+            .supplemental
+            .iter()
+            .map(|supplemental| &supplemental.one_of)
+        {
+            let by: BTreeSet<_> = one_of
+                .iter()
+                .filter_map(|path| self.paths.get(path))
+                .flatten()
+                .copied()
+                .collect();
+            let names: Vec<_> = one_of.iter().map(ModulePath::as_str).collect();
+            used.extend((!by.is_empty()).then(|| (names.join(" or "), by)));
+        }
+        used
+    }
+}

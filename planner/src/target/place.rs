@@ -1,0 +1,196 @@
+//! Facts and class of each node (D2, S1).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use placet_model::{
+    Architecture, ClassDeclaration, Desired, NodeDeclaration, NodeFacts, NodeName, Selector,
+};
+
+use super::{Configuration, Findings};
+use crate::Problem;
+
+/// Where the nodes belong.
+pub(super) struct Placement {
+    pub(super) nodes: BTreeMap<NodeName, Placed>,
+    /// Nodes that have to say more of themselves first.
+    pub(super) awaited: BTreeSet<NodeName>,
+}
+
+/// A node whose configuration is known.
+pub(super) struct Placed {
+    pub(super) configuration: Configuration,
+    pub(super) labels: BTreeMap<String, String>,
+}
+
+pub(super) fn place(
+    desired: &Desired,
+    announced: &BTreeMap<NodeName, NodeFacts>,
+    findings: &mut Findings,
+) -> Placement {
+    let silent = NodeFacts::default();
+    let mut placement = Placement {
+        nodes: BTreeMap::new(),
+        awaited: BTreeSet::new(),
+    };
+    for (name, node) in &desired.nodes {
+        let announced = announced.get(name).unwrap_or(&silent);
+        let facts = settle(name, &node.facts, announced, findings);
+        let class = class_of(desired, name, node, &facts);
+        match (class, facts.architecture.clone()) {
+            (Ok((class, declaration)), Some(architecture)) => {
+                let configuration = configure(class, declaration, node, facts.kind, architecture);
+                let labels = node.labels.clone();
+                placement.nodes.insert(
+                    name.clone(),
+                    Placed {
+                        configuration,
+                        labels,
+                    },
+                );
+            }
+            // More may match once it has said what it is.
+            (Err(Problem::Class { candidates, .. }), _)
+                if candidates.is_empty() && *announced == silent =>
+            {
+                placement.awaited.insert(name.clone());
+            }
+            (Err(problem), _) => {
+                findings.problems.insert(problem);
+            }
+            (Ok(_), None) => {
+                placement.awaited.insert(name.clone());
+            }
+        }
+    }
+    placement
+}
+
+/// Declared facts win; what contradicts them is a problem.
+fn settle(
+    node: &NodeName,
+    declared: &NodeFacts,
+    announced: &NodeFacts,
+    findings: &mut Findings,
+) -> NodeFacts {
+    let mut compare = |fact: &str, declared: Option<String>, announced: Option<String>| {
+        if let (Some(declared), Some(announced)) = (declared, announced)
+            && declared != announced
+        {
+            let (node, fact) = (node.clone(), fact.to_owned());
+            findings.problems.insert(Problem::Facts {
+                node,
+                fact,
+                declared,
+                announced,
+            });
+        }
+    };
+    let text = |architecture: &Option<Architecture>| architecture.as_ref().map(|it| it.0.clone());
+    let list = |features: &BTreeSet<String>| {
+        let names: Vec<_> = features.iter().map(String::as_str).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    };
+    compare("type", declared.kind.clone(), announced.kind.clone());
+    compare(
+        "architecture",
+        text(&declared.architecture),
+        text(&announced.architecture),
+    );
+    compare(
+        "location",
+        declared.location.clone(),
+        announced.location.clone(),
+    );
+    compare(
+        "features",
+        list(&declared.features),
+        list(&announced.features),
+    );
+    let either = |declared: &Option<String>, announced: &Option<String>| {
+        declared.clone().or_else(|| announced.clone())
+    };
+    NodeFacts {
+        kind: either(&declared.kind, &announced.kind),
+        architecture: declared
+            .architecture
+            .clone()
+            .or_else(|| announced.architecture.clone()),
+        location: either(&declared.location, &announced.location),
+        features: if declared.features.is_empty() {
+            &announced.features
+        } else {
+            &declared.features
+        }
+        .clone(),
+    }
+}
+
+/// The class that a node names, or the one whose selector matches it.
+fn class_of<'a>(
+    desired: &'a Desired,
+    name: &NodeName,
+    node: &NodeDeclaration,
+    facts: &NodeFacts,
+) -> Result<(&'a str, &'a ClassDeclaration), Problem> {
+    if let Some(class) = &node.class {
+        let found = desired.classes.get_key_value(class);
+        return found
+            .map(|(name, class)| (name.as_str(), class))
+            .ok_or_else(|| Problem::UnknownReference {
+                from: format!("FleetNode {name}"),
+                to: format!("NodeClass {class}"),
+            });
+    }
+    let matching: Vec<_> = desired
+        .classes
+        .iter()
+        .filter(|(_, class)| is_selected(&class.selector, facts, &node.labels))
+        .collect();
+    match matching[..] {
+        [(name, class)] => Ok((name, class)),
+        _ => Err(Problem::Class {
+            node: name.clone(),
+            candidates: matching.into_iter().map(|(name, _)| name.clone()).collect(),
+        }),
+    }
+}
+
+fn is_selected(selector: &Selector, facts: &NodeFacts, labels: &BTreeMap<String, String>) -> bool {
+    fn allows<T: Ord>(allowed: &BTreeSet<T>, fact: Option<&T>) -> bool {
+        allowed.is_empty() || fact.is_some_and(|fact| allowed.contains(fact))
+    }
+    *selector != Selector::default()
+        && allows(&selector.types, facts.kind.as_ref())
+        && allows(&selector.architectures, facts.architecture.as_ref())
+        && allows(&selector.locations, facts.location.as_ref())
+        && selector
+            .labels
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// What the class wants and what the node wants are added up; where neither says anything, all is
+/// wanted.
+fn configure(
+    class: &str,
+    declaration: &ClassDeclaration,
+    node: &NodeDeclaration,
+    node_type: Option<String>,
+    architecture: Architecture,
+) -> Configuration {
+    let (general, own) = (&declaration.wants, &node.wants);
+    Configuration {
+        class: class.to_owned(),
+        overridden: node.package_sets.is_some(),
+        package_sets: node
+            .package_sets
+            .as_ref()
+            .unwrap_or(&declaration.package_sets)
+            .clone(),
+        node_type,
+        architecture,
+        types: &general.types | &own.types,
+        functions: &general.functions | &own.functions,
+        features: &general.features | &own.features,
+    }
+}

@@ -1,0 +1,127 @@
+//! Requirements on other nodes (D7, B8).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use placet_model::{NodeName, Quantifier, RemoteRequirement};
+
+use super::place::Placed;
+use super::shelf::Shelf;
+use super::{Computed, Configuration, Findings};
+use crate::{CatalogEntry, Problem};
+
+/// Checks the whole target: a node counts with what it is to run. Nodes of which too little is
+/// known count neither for nor against.
+pub(super) fn check(
+    nodes: &BTreeMap<NodeName, Placed>,
+    computed: &BTreeMap<&Configuration, Computed>,
+    shelf: &Shelf,
+    findings: &mut Findings,
+) {
+    for (configuration, result) in computed {
+        let members = || {
+            nodes
+                .iter()
+                .filter(|(_, placed)| placed.configuration == **configuration)
+        };
+        for package in &result.packages {
+            for requirement in &package.config.requires_remote {
+                let looked_at = look(requirement, nodes, computed);
+                let failing: BTreeSet<_> = members()
+                    .map(|(name, _)| name)
+                    .filter(|name| !holds(requirement.quantifier, &looked_at, name))
+                    .cloned()
+                    .collect();
+                if !failing.is_empty() {
+                    findings
+                        .problems
+                        .insert(problem(package, requirement, failing, shelf));
+                }
+            }
+        }
+    }
+}
+
+/// The nodes that a requirement looks at, and whether each satisfies it.
+fn look<'n>(
+    requirement: &RemoteRequirement,
+    nodes: &'n BTreeMap<NodeName, Placed>,
+    computed: &BTreeMap<&Configuration, Computed>,
+) -> BTreeMap<&'n NodeName, bool> {
+    let is_meant = |placed: &Placed| {
+        let configuration = &placed.configuration;
+        requirement
+            .class
+            .as_ref()
+            .is_none_or(|class| *class == configuration.class)
+            && (requirement.node_type.is_none() || requirement.node_type == configuration.node_type)
+            && requirement
+                .labels
+                .iter()
+                .all(|(key, value)| placed.labels.get(key) == Some(value))
+    };
+    let satisfies = |placed: &Placed| {
+        let mut packages = computed[&placed.configuration]
+            .packages
+            .iter()
+            .map(|it| &it.config);
+        packages.any(|config| {
+            config.name == requirement.package && requirement.version.matches(&config.version)
+        })
+    };
+    nodes
+        .iter()
+        .filter(|(_, placed)| is_meant(placed))
+        .map(|(name, placed)| (name, satisfies(placed)))
+        .collect()
+}
+
+/// The requirement is about other nodes: `asking` itself does not count.
+fn holds(quantifier: Quantifier, looked_at: &BTreeMap<&NodeName, bool>, asking: &NodeName) -> bool {
+    let own = looked_at.get(asking);
+    let total = looked_at.len() - usize::from(own.is_some());
+    let satisfied = looked_at.values().filter(|satisfies| **satisfies).count()
+        - usize::from(own == Some(&true));
+    match quantifier {
+        Quantifier::All => satisfied == total,
+        Quantifier::Any => satisfied >= 1,
+        Quantifier::AtLeast(least) => satisfied >= usize::try_from(least).unwrap_or(usize::MAX),
+    }
+}
+
+fn problem(
+    package: &CatalogEntry,
+    requirement: &RemoteRequirement,
+    nodes: BTreeSet<NodeName>,
+    shelf: &Shelf,
+) -> Problem {
+    let wanted_of = match requirement.quantifier {
+        Quantifier::All => "every other node".to_owned(),
+        Quantifier::Any => "another node".to_owned(),
+        Quantifier::AtLeast(least) => format!("at least {least} other nodes"),
+    };
+    let mut needs = format!(
+        "{} {} on {wanted_of}",
+        requirement.package, requirement.version
+    );
+    let class = requirement.class.iter().map(|class| ("class", class));
+    let node_type = requirement
+        .node_type
+        .iter()
+        .map(|node_type| ("type", node_type));
+    let labels = requirement
+        .labels
+        .iter()
+        .map(|(key, value)| (key.as_str(), value));
+    for (index, (key, value)) in class.chain(node_type).chain(labels).enumerate() {
+        let word = if index == 0 { " with" } else { "," };
+        write!(needs, "{word} {key} {value}").expect("writing to a string does not fail");
+    }
+    Problem::Requirement {
+        nodes,
+        package: package.config.name.clone(),
+        module: None,
+        needs,
+        candidates: shelf.with_version(&requirement.package, &requirement.version),
+    }
+}

@@ -1,0 +1,136 @@
+//! The catalog by what its packages provide, to name candidates.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use placet_model::{Api, Architecture, ModulePath, PackageName};
+use semver::VersionReq;
+
+use crate::{Catalog, CatalogEntry};
+
+/// Every package of the catalog, sorted by name and version.
+pub(super) struct Shelf<'c> {
+    entries: Vec<&'c CatalogEntry>,
+    /// Which entries bring a library under a name, and for which architecture.
+    libraries: BTreeMap<&'c str, BTreeSet<(&'c Architecture, usize)>>,
+    paths: BTreeMap<&'c ModulePath, BTreeSet<usize>>,
+    apis: BTreeMap<&'c Api, BTreeSet<usize>>,
+    features: BTreeMap<&'c str, BTreeSet<usize>>,
+}
+
+impl<'c> Shelf<'c> {
+    pub(super) fn new(catalog: &'c Catalog) -> Self {
+        let mut entries: Vec<_> = catalog.entries.values().flatten().collect();
+        entries.sort_by_key(|entry| (&entry.config.name, &entry.config.version, entry.digest));
+        entries.dedup_by_key(|entry| entry.digest);
+        let mut shelf = Self {
+            entries,
+            libraries: BTreeMap::new(),
+            paths: BTreeMap::new(),
+            apis: BTreeMap::new(),
+            features: BTreeMap::new(),
+        };
+        for index in 0..shelf.entries.len() {
+            shelf.put(index);
+        }
+        shelf
+    }
+
+    fn put(&mut self, index: usize) {
+        let config = &self.entries[index].config;
+        for feature in &config.features {
+            self.features.entry(feature).or_default().insert(index);
+        }
+        for module in &config.modules {
+            self.paths.entry(&module.path).or_default().insert(index);
+            for feature in &module.features {
+                self.features.entry(feature).or_default().insert(index);
+            }
+            for api in &module.provides {
+                self.apis.entry(api).or_default().insert(index);
+            }
+            let soname = module.elf.as_ref().and_then(|elf| elf.soname.as_deref());
+            let is_file = module.elf.is_some() || module.link.is_some();
+            for name in soname
+                .into_iter()
+                .chain(is_file.then(|| module.path.file_name()))
+            {
+                self.libraries
+                    .entry(name)
+                    .or_default()
+                    .insert((&module.architecture, index));
+            }
+        }
+    }
+
+    /// Packages that bring a library called `soname` for nodes of `architecture`.
+    pub(super) fn with_library(&self, soname: &str, architecture: &Architecture) -> Vec<String> {
+        let found = self.libraries.get(soname).into_iter().flatten();
+        let fitting = found.filter(|(built_for, _)| built_for.runs_on(architecture));
+        self.labels(&fitting.map(|(_, index)| *index).collect())
+    }
+
+    /// As [`Shelf::with_library`], where that library also provides the symbol version.
+    pub(super) fn with_symbol_version(
+        &self,
+        soname: &str,
+        version: &str,
+        architecture: &Architecture,
+    ) -> Vec<String> {
+        let provides = |index: usize| {
+            let modules = self.entries[index].config.modules.iter();
+            let mut elves = modules
+                .filter(|module| module.architecture.runs_on(architecture))
+                .filter_map(|module| module.elf.as_ref());
+            elves.any(|elf| {
+                elf.soname.as_deref() == Some(soname) && elf.versions_provided.contains(version)
+            })
+        };
+        let found = self.libraries.get(soname).into_iter().flatten();
+        self.labels(
+            &found
+                .map(|(_, index)| *index)
+                .filter(|index| provides(*index))
+                .collect(),
+        )
+    }
+
+    pub(super) fn with_path(&self, path: &ModulePath) -> Vec<String> {
+        self.paths
+            .get(path)
+            .map_or_else(Vec::new, |found| self.labels(found))
+    }
+
+    pub(super) fn with_api(&self, api: &Api) -> Vec<String> {
+        self.apis
+            .get(api)
+            .map_or_else(Vec::new, |found| self.labels(found))
+    }
+
+    pub(super) fn with_feature(&self, feature: &str) -> Vec<String> {
+        self.features
+            .get(feature)
+            .map_or_else(Vec::new, |found| self.labels(found))
+    }
+
+    pub(super) fn with_version(&self, name: &PackageName, version: &VersionReq) -> Vec<String> {
+        let fits = |entry: &&&CatalogEntry| {
+            entry.config.name == *name && version.matches(&entry.config.version)
+        };
+        self.entries
+            .iter()
+            .filter(fits)
+            .map(|entry| label(entry))
+            .collect()
+    }
+
+    fn labels(&self, indices: &BTreeSet<usize>) -> Vec<String> {
+        indices
+            .iter()
+            .map(|index| label(self.entries[*index]))
+            .collect()
+    }
+}
+
+fn label(entry: &CatalogEntry) -> String {
+    format!("{} {}", entry.config.name, entry.config.version)
+}

@@ -287,12 +287,12 @@ impl State {
         paths: &[String],
     ) -> Result<(), CallError> {
         let announced = self.announced.get_mut(key);
-        let opened = match announced.filter(|known| known.connection == connection) {
-            Some(announced) => &mut announced.opened,
-            None => {
-                let registration = self.registrations.get_mut(key);
-                &mut registration.ok_or_else(not_registered)?.opened
-            }
+        let announced = announced.filter(|known| known.connection == connection);
+        let opened = if let Some(announced) = announced {
+            &mut announced.opened
+        } else {
+            let registration = self.registrations.get_mut(key);
+            &mut registration.ok_or_else(not_registered)?.opened
         };
         let mut all = opened.clone();
         for path in paths {

@@ -324,7 +324,7 @@ fn what_was_opened_counts_until_the_process_goes() {
     let opened = world.voters.opened();
     let paths: Vec<_> = opened[&name("counterd")]
         .iter()
-        .map(|path| path.as_str())
+        .map(placet_model::ModulePath::as_str)
         .collect();
     assert_eq!(paths, ["usr/lib/plugin.so"]);
     let users = [("usr/lib/plugin.so".parse().unwrap(), [name("chatd")].into())];

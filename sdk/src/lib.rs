@@ -22,7 +22,7 @@
 //!         },
 //!         Some(Event::Prepare { change_digest, .. }) => placet.ready(&change_digest)?,
 //!         Some(Event::Changed { change_digest, .. }) => placet.done(&change_digest, Handling::Default)?,
-//!         Some(Event::Released { .. }) | None => {}
+//!         _ => {} // a question that is off, or something of a later version
 //!     }
 //! }
 //! # }

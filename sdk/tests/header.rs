@@ -154,6 +154,24 @@ mod header {
     }
 
     #[test]
+    fn nesting_is_bounded() {
+        let program = scratch("fuzz-nesting");
+        let source = folder().join("tests/fuzz.c");
+        compile(
+            "gcc",
+            &["-O1", "-fsanitize=address,undefined"],
+            &source,
+            &program,
+        );
+        let nested = |depth: usize| {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            format!("{{\"a\":{open}{close}}}").into_bytes()
+        };
+        assert_eq!(judge(&program, &[nested(63), nested(64)]), [true, false]);
+        std::fs::remove_file(program).unwrap();
+    }
+
+    #[test]
     fn whatever_arrives_is_judged_as_serde_judges_it_and_does_no_harm() {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let seed = std::env::var("PLACET_TEST_SEED")

@@ -148,7 +148,7 @@ impl Arguments {
 
     /// The command line and environment with which the keeper starts the agent: these arguments
     /// again. The token goes through the environment, which other users cannot read.
-    pub(crate) fn reexec(&self, program: Vec<OsString>) -> Reexec {
+    pub(crate) fn reexec(self, program: Vec<OsString>) -> Reexec {
         let mut arguments = program;
         let mut add = |name: &str, value: &OsString| arguments.extend([name.into(), value.clone()]);
         add("--node", &self.node.clone().into());
@@ -165,7 +165,9 @@ impl Arguments {
             ("--token-file", &self.token_file),
         ];
         for (name, path) in paths {
-            path.iter().for_each(|path| add(name, &path.into()));
+            if let Some(path) = path {
+                add(name, &path.into());
+            }
         }
         let texts = [
             ("--type", &self.kind),
@@ -173,7 +175,9 @@ impl Arguments {
             ("--location", &self.location),
         ];
         for (name, text) in texts {
-            text.iter().for_each(|text| add(name, &text.into()));
+            if let Some(text) = text {
+                add(name, &text.into());
+            }
         }
         let environment = self
             .token
@@ -289,7 +293,7 @@ mod tests {
             "--log",
             "debug",
         ]);
-        let reexec = arguments.reexec(Vec::new());
+        let reexec = arguments.clone().reexec(Vec::new());
         let texts: Vec<_> = reexec
             .arguments
             .iter()

@@ -22,6 +22,8 @@ mod arguments;
 mod keeper;
 mod link;
 mod store;
+#[cfg(test)]
+mod testing;
 pub mod vote;
 
 use std::ffi::OsString;

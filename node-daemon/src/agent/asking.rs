@@ -20,11 +20,11 @@ use crate::vote::{Question, Voter, Voters};
 impl Core {
     /// Answers a proposal, after asking whom it touches. A newer one ends the question that is
     /// open.
-    pub(super) fn propose(&mut self, proposal: Proposal) {
+    pub(super) fn propose(&mut self, proposal: &Proposal) {
         self.withdraw_open("a newer proposal took its place");
         let digest = proposal.change_digest;
         let examined = examine(
-            &proposal,
+            proposal,
             &self.settings.node,
             &self.machine.committed().manifest,
             &self.voters.opened(),
@@ -32,12 +32,12 @@ impl Core {
         let change_set = match examined {
             Ok(change_set) => change_set,
             Err(why) => {
-                let verdict = self.verdict_on(&proposal, Vec::new(), Some(why));
+                let verdict = self.verdict_on(proposal, Vec::new(), Some(why));
                 return self.asked(Box::new(verdict));
             }
         };
         tracing::info!(change = %digest.short(), "is asked about {} by {}: {} modules, {} processes", proposal.revision, proposal.rollout, change_set.modules.len(), change_set.processes.len());
-        let electorate = self.electorate(&change_set, &proposal);
+        let electorate = self.electorate(&change_set, proposal);
         let question = Question {
             rollout: proposal.rollout.clone(),
             revision: proposal.revision.clone(),
@@ -46,23 +46,21 @@ impl Core {
             dry_run: proposal.dry_run,
             voters: electorate.iter().map(|(voter, _)| voter.clone()).collect(),
         };
-        let draft = self.verdict_on(&proposal, Vec::new(), None);
+        let draft = self.verdict_on(proposal, Vec::new(), None);
         let (voters, handle) = (self.voters.clone(), self.handle.clone());
+        let (vote_seconds, promise_seconds) = (proposal.vote_seconds, proposal.promise_seconds);
         let task = tokio::spawn(async move {
             let graces = electorate
                 .iter()
                 .map(|(voter, grace)| registered(&voters, &voter.process, *grace));
             join_all(graces).await;
-            let records = ask(&voters, question, proposal.vote_seconds).await;
+            let records = ask(&voters, question, vote_seconds).await;
             let verdict = Verdict {
                 verdict: verdict_of(&records),
                 records,
                 ..draft
             };
-            handle.send(Input::Asked(Box::new(dated(
-                verdict,
-                proposal.promise_seconds,
-            ))));
+            handle.send(Input::Asked(Box::new(dated(verdict, promise_seconds))));
         });
         self.asking.insert(digest, task.abort_handle());
     }

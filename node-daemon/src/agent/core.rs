@@ -135,7 +135,9 @@ impl Core {
             inputs,
             started: Instant::now(),
         };
-        served.iter().for_each(|process| core.serve(process));
+        for process in &served {
+            core.serve(process);
+        }
         core.perform(effects);
         core.tell_users();
         Ok((core, handle))

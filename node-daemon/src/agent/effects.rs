@@ -6,7 +6,7 @@ use std::time::Duration;
 use placet_model::{Digest, ProcessName};
 
 use super::core::{Core, Input};
-use super::machine::{Effect, Event};
+use super::machine::{Effect, Event, Notice};
 use super::{launch, report};
 use crate::link::{Command, Exit};
 use crate::store::{Generation, StoreError};
@@ -54,23 +54,8 @@ impl Core {
                     manifest,
                 });
             }
-            Effect::Prepare {
-                work,
-                process,
-                change_digest,
-                within,
-            } => {
-                self.prepare(work, process, change_digest, within);
-            }
-            Effect::Tell {
-                work,
-                process,
-                change_digest,
-                outcome,
-                within,
-            } => {
-                self.tell_process(work, process, change_digest, outcome, within);
-            }
+            Effect::Prepare(notice) => self.prepare(notice),
+            Effect::Tell(notice, outcome) => self.tell_process(notice, outcome),
             Effect::Retire(process) => self.voters.withdraw(&process),
             Effect::Note(note) => log(self.store.note_activating(note.as_ref())),
             Effect::Fail { manifest, reason } => {
@@ -111,7 +96,13 @@ impl Core {
         }
     }
 
-    fn prepare(&self, work: u64, process: ProcessName, change_digest: Digest, within: Duration) {
+    fn prepare(&self, notice: Notice) {
+        let Notice {
+            work,
+            process,
+            change_digest,
+            within,
+        } = notice;
         let (voters, handle, grace) = (
             self.voters.clone(),
             self.handle.clone(),
@@ -125,14 +116,13 @@ impl Core {
         });
     }
 
-    fn tell_process(
-        &self,
-        work: u64,
-        process: ProcessName,
-        change_digest: Digest,
-        outcome: Outcome,
-        within: Duration,
-    ) {
+    fn tell_process(&self, notice: Notice, outcome: Outcome) {
+        let Notice {
+            work,
+            process,
+            change_digest,
+            within,
+        } = notice;
         let (voters, handle, grace) = (
             self.voters.clone(),
             self.handle.clone(),

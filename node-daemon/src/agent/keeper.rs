@@ -3,13 +3,14 @@
 use std::io;
 use std::os::fd::AsFd as _;
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
-use tokio_util::codec::{FramedRead, FramedWrite, LinesCodec};
+use tokio_util::codec::{FramedRead, LinesCodec};
 
 use super::core::Input;
-use crate::link::{Command, Event, LINE_MAX};
+use crate::link::{Command, Event, LINE_MAX, line};
 
 /// The keeper's side was lost, or does not speak the language.
 pub(super) type Lost = Box<dyn std::error::Error + Send + Sync>;
@@ -37,24 +38,23 @@ impl KeeperLink {
         self,
         inputs: mpsc::UnboundedSender<Input>,
     ) -> Result<(Event, mpsc::UnboundedSender<Command>), Lost> {
-        let (read, write) = self.stream.into_split();
+        let (read, mut writer) = self.stream.into_split();
         let mut reader = FramedRead::new(read, LinesCodec::new_with_max_length(LINE_MAX));
-        let mut writer = FramedWrite::new(write, LinesCodec::new());
-        writer.send(text(&Command::List)).await?;
+        writer.write_all(&line(&Command::List)).await?;
         let first = reader.next().await.ok_or("the keeper hung up")??;
         let table = serde_json::from_str(&first)?;
         let (sender, mut commands) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Some(command) = commands.recv().await {
-                if writer.send(text(&command)).await.is_err() {
+                if writer.write_all(&line(&command)).await.is_err() {
                     // The reader sees the end and says so.
                     return;
                 }
             }
         });
         tokio::spawn(async move {
-            while let Some(Ok(line)) = reader.next().await {
-                match serde_json::from_str(&line) {
+            while let Some(Ok(text)) = reader.next().await {
+                match serde_json::from_str(&text) {
                     Ok(event) => drop(inputs.send(Input::Keeper(event))),
                     Err(error) => tracing::error!("the keeper said something unknown: {error}"),
                 }
@@ -63,8 +63,4 @@ impl KeeperLink {
         });
         Ok((table, sender))
     }
-}
-
-fn text(command: &Command) -> String {
-    serde_json::to_string(command).expect("commands serialise to JSON")
 }

@@ -75,8 +75,10 @@ fn path(tree: &Path) -> String {
         .iter()
         .map(|folder| tree.join(folder))
         .filter(|folder| folder.is_dir());
-    let own: String = own.map(|folder| format!("{}:", folder.display())).collect();
-    own + SYSTEM_PATH
+    let own = own.map(|folder| folder.display().to_string());
+    own.chain([SYSTEM_PATH.to_owned()])
+        .collect::<Vec<_>>()
+        .join(":")
 }
 
 fn library_path(manifest: &NodeManifest, tree: &Path) -> String {

@@ -51,11 +51,11 @@ impl Core {
     fn obey_one(&mut self, order: Ordered) -> Result<(), BadOrder> {
         match order {
             Ordered::Welcome(Welcome { node }) => {
-                tracing::info!("the controller welcomes {}", visible(&node))
+                tracing::info!("the controller welcomes {}", visible(&node));
             }
-            Ordered::ProposalJson(bytes) => self.propose(json::<Proposal>(&bytes, "proposal")?),
+            Ordered::ProposalJson(bytes) => self.propose(&json::<Proposal>(&bytes, "proposal")?),
             Ordered::Release(release) => {
-                self.release(release.change_digest.parse()?, release.reason)
+                self.release(release.change_digest.parse()?, release.reason);
             }
             Ordered::Stage(Stage {
                 rollout,

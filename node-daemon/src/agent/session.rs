@@ -193,8 +193,7 @@ impl<'a> Dialer<'a> {
         let (identity, settings) = (self.identity.clone(), self.settings.clone());
         tokio::spawn(async move {
             let next = renew(channel, &identity).await?;
-            next.save(&folder(&settings))
-                .map_err(|error| Error::Identity(error))?;
+            next.save(&folder(&settings)).map_err(Error::Identity)?;
             let session = open(&settings.controllers, &next, id, core).await?;
             Ok((next, session))
         })
@@ -208,7 +207,7 @@ impl<'a> Dialer<'a> {
         match first_join(self.settings).await {
             Ok(identity) => self.identity = identity,
             Err(error) => {
-                tracing::warn!("the certificate has expired, and: {}", crate::Chain(&error))
+                tracing::warn!("the certificate has expired, and: {}", crate::Chain(&error));
             }
         }
     }

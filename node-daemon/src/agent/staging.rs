@@ -55,7 +55,9 @@ impl StageError {
     /// True if asking again may help.
     fn may_pass(&self) -> bool {
         match self {
-            Self::NoConnection { .. } | Self::Standstill { .. } => true,
+            Self::NoConnection { .. }
+            | Self::Standstill { .. }
+            | Self::Store(StoreError::TooShort { .. }) => true,
             Self::Fetch { status, .. } => !matches!(
                 status.code(),
                 Code::NotFound
@@ -64,8 +66,6 @@ impl StageError {
                     | Code::InvalidArgument
                     | Code::Unimplemented
             ),
-            // What arrived is thrown away and may have been spoilt on the way.
-            Self::Store(StoreError::TooShort { .. }) => true,
             Self::Store(_) | Self::Interrupted => false,
         }
     }
@@ -154,11 +154,13 @@ impl Task {
             .iter()
             .map(|entry| (entry.module.digest, &entry.module))
             .collect();
-        let fetches = missing
-            .iter()
-            .filter_map(|missing| Some((*missing, *modules.get(&missing.digest)?)));
+        let mut fetches = Vec::new();
+        for missing in missing {
+            if let Some(module) = modules.get(&missing.digest) {
+                fetches.push(self.fetch(missing, module));
+            }
+        }
         let bytes: Vec<u64> = stream::iter(fetches)
-            .map(|(missing, module)| self.fetch(missing, module))
             .buffer_unordered(AT_ONCE)
             .try_collect()
             .await?;

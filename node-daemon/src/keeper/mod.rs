@@ -168,7 +168,9 @@ impl Keeper {
             Source::Notify => {
                 while let Some((pid, notice)) = self.notify.receive() {
                     let event = self.table.notice(pid, notice);
-                    event.into_iter().for_each(|event| self.agent.send(&event));
+                    for event in event {
+                        self.agent.send(&event);
+                    }
                 }
             }
             Source::Agent => {

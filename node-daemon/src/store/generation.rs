@@ -177,12 +177,11 @@ impl Store {
                 .take_while(|above| above.starts_with(&tree));
             folders.extend(within.map(Path::to_owned));
             // Both fail if something is there already, so nothing is ever followed or replaced.
-            match &module.link {
-                Some(target) => symlink(target.as_str(), &path).on("link", &path)?,
-                None => {
-                    let source = self.variant(generation.held(module), module)?;
-                    fs::hard_link(source, &path).on("link", &path)?;
-                }
+            if let Some(target) = &module.link {
+                symlink(target.as_str(), &path).on("link", &path)?;
+            } else {
+                let source = self.variant(generation.held(module), module)?;
+                fs::hard_link(source, &path).on("link", &path)?;
             }
             self.fault.at("layout:linked").on("lay out", &path)?;
         }
@@ -221,9 +220,9 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, StoreErro
 /// Removes what was being made or removed when the daemon ended.
 pub(super) fn tidy(store: &Store) -> Result<(), StoreError> {
     for name in files::names(&store.generations())? {
-        if name.starts_with('.') {
-            tracing::warn!("found generation {} unfinished: it is removed", &name[1..]);
-            files::remove_tree(&store.generations().join(name))?;
+        if let Some(what) = name.strip_prefix('.') {
+            tracing::warn!("found generation {what} unfinished: it is removed");
+            files::remove_tree(&store.generations().join(&name))?;
         }
     }
     Ok(())

@@ -31,7 +31,7 @@ use placet_model::{Digest, ModulePath, PathError, ProcessName};
 pub(crate) use blob::{Incoming, Missing};
 pub(crate) use fault::Fault;
 pub(crate) use generation::Generation;
-pub(crate) use journal::{Activating, Journal, Staging};
+pub(crate) use journal::{Activating, Staging};
 
 /// What the store could not do.
 #[derive(Debug, thiserror::Error)]
@@ -113,11 +113,6 @@ impl Store {
         }
         generation::tidy(&store)?;
         Ok(store)
-    }
-
-    /// Where process and controller state that is not the store's is kept.
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
     }
 
     /// Removes every generation that is not in `keep`, and every module that no generation has.

@@ -170,9 +170,10 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
         fn whatever_arrives_is_split_at_its_nul_bytes(
-            bytes in prop::collection::vec(prop_oneof![3 => any::<u8>(), 1 => Just(0)], 0..9_000)
+            bytes in prop::collection::vec(prop_oneof![3 => any::<u8>(), 1 => Just(0)], 0..12_000)
         ) {
             let (messages, result) = split(&bytes);
             prop_assert!(result.is_ok());

@@ -86,20 +86,9 @@ pub(super) enum Effect {
         generation: Arc<Generation>,
     },
     /// Ask a process to prepare; answered by [`Event::Prepared`].
-    Prepare {
-        work: u64,
-        process: ProcessName,
-        change_digest: Digest,
-        within: Duration,
-    },
+    Prepare(Notice),
     /// Tell a process how the change ended; answered by [`Event::Told`].
-    Tell {
-        work: u64,
-        process: ProcessName,
-        change_digest: Digest,
-        outcome: Outcome,
-        within: Duration,
-    },
+    Tell(Notice, Outcome),
     /// A process of this name is not wanted any more.
     Retire(ProcessName),
     /// Write down what is going on, before anything that follows.
@@ -118,6 +107,17 @@ pub(super) enum Effect {
     Report,
     /// A line for the log.
     Say(String),
+}
+
+/// Something to tell a self-managing process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Notice {
+    /// The work that waits for its answer.
+    pub(super) work: u64,
+    pub(super) process: ProcessName,
+    pub(super) change_digest: Digest,
+    /// How long it may take to answer.
+    pub(super) within: Duration,
 }
 
 /// An activation as ordered, with what it needs looked up.
@@ -235,6 +235,7 @@ impl Machine {
     }
 
     /// True while processes are being changed.
+    #[cfg(test)]
     pub(super) fn is_busy(&self) -> bool {
         self.work.is_some()
     }

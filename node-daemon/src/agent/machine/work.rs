@@ -8,7 +8,7 @@ use placet_planner::change_with;
 
 use super::converge::{Overridden, Step, steps};
 use super::process::Then;
-use super::{Effect, Machine, Order, Resume};
+use super::{Effect, Machine, Notice, Order, Resume};
 use crate::store::{Activating, Generation};
 use crate::vote::Outcome;
 
@@ -141,12 +141,13 @@ impl Machine {
         for name in &activation.prepared {
             let within = self.processes[name].change_patience();
             let change_digest = activation.order.change_digest;
-            self.effects.push(Effect::Prepare {
+            let process = name.clone();
+            self.effects.push(Effect::Prepare(Notice {
                 work: id,
-                process: name.clone(),
+                process,
                 change_digest,
                 within,
-            });
+            }));
         }
         if let Some(work) = &mut self.work {
             work.activation = Some(activation);
@@ -256,12 +257,16 @@ impl Machine {
                 None => return self.finish(None),
                 Some(Step::Stop(names)) => {
                     waiting.clone_from(&names);
-                    names.iter().for_each(|name| self.stop(name, Then::Rest));
+                    for name in &names {
+                        self.stop(name, Then::Rest);
+                    }
                 }
                 Some(Step::Bring(names)) => {
                     waiting.clone_from(&names);
                     work.touched.extend(names.iter().cloned());
-                    names.iter().for_each(|name| self.bring_one(name));
+                    for name in &names {
+                        self.bring_one(name);
+                    }
                 }
             }
         }
@@ -297,13 +302,13 @@ impl Machine {
         } else {
             Outcome::Activated
         };
-        self.effects.push(Effect::Tell {
+        let notice = Notice {
             work: work.id,
             process: name.clone(),
             change_digest: activation.order.change_digest,
-            outcome,
             within: self.processes[name].change_patience(),
-        });
+        };
+        self.effects.push(Effect::Tell(notice, outcome));
     }
 
     pub(super) fn told(&mut self, id: u64, name: &ProcessName, handled: bool) {
@@ -458,13 +463,13 @@ impl Machine {
             else {
                 continue;
             };
-            self.effects.push(Effect::Tell {
+            let notice = Notice {
                 work: 0,
                 process: process.clone(),
                 change_digest: activation.order.change_digest,
-                outcome: Outcome::Failed,
                 within: known.change_patience(),
-            });
+            };
+            self.effects.push(Effect::Tell(notice, Outcome::Failed));
         }
     }
 

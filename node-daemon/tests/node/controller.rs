@@ -1,0 +1,399 @@
+//! A controller with no mind of its own: tests say what it orders, and see what it is told.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt as _};
+use jiff::{SignedDuration, Timestamp};
+use placet_model::{Digest, NodeManifest, NodeName, Proposal, Verdict, canonical_json};
+use placet_planner::change;
+use placet_protocol::wire::from_node::Message;
+use placet_protocol::wire::join_server::Join;
+use placet_protocol::wire::nodes_server::Nodes;
+use placet_protocol::wire::to_node::Order;
+use placet_protocol::wire::{
+    Activate, Activated, Chunk, FetchRequest, FromNode, Hello, JoinRequest, JoinResponse,
+    RenewRequest, RenewResponse, Stage, Staged, ToNode, Welcome,
+};
+use placet_protocol::{
+    Authority, Token, TokenRefusal, incoming, join_server, nodes_server, peer_node, server,
+};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::software::Software;
+
+/// Nothing in these tests takes so long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Controller {
+    pub(crate) address: SocketAddr,
+    state: Arc<State>,
+    sessions: AsyncMutex<mpsc::UnboundedReceiver<Session>>,
+    _folder: TempDir,
+}
+
+struct State {
+    authority: Authority,
+    lifetime: SignedDuration,
+    tokens: Mutex<BTreeMap<String, (Token, NodeName, bool)>>,
+    blobs: Mutex<BTreeMap<Digest, Vec<u8>>>,
+    fetched: AtomicU64,
+    /// Streams break off after so many bytes, once.
+    breaks_after: AtomicU64,
+    refuses_renewal: AtomicBool,
+    sessions: mpsc::UnboundedSender<Session>,
+}
+
+/// A session that a node has opened; its Hello was read and it was welcomed.
+pub(crate) struct Session {
+    pub(crate) node: NodeName,
+    pub(crate) hello: Hello,
+    pub(crate) epoch: u64,
+    incoming: Streaming<FromNode>,
+    outgoing: mpsc::UnboundedSender<Result<ToNode, Status>>,
+}
+
+impl Controller {
+    pub(crate) async fn start() -> Self {
+        Self::with_lifetime(SignedDuration::from_hours(1)).await
+    }
+
+    /// A controller whose certificates live so long.
+    pub(crate) async fn with_lifetime(lifetime: SignedDuration) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority =
+            Authority::open_or_create(folder.path(), &["127.0.0.1".to_owned()]).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = incoming(listener, authority.server_config().unwrap());
+        let (sender, sessions) = mpsc::unbounded_channel();
+        let state = Arc::new(State {
+            authority,
+            lifetime,
+            tokens: Mutex::default(),
+            blobs: Mutex::default(),
+            fetched: AtomicU64::new(0),
+            breaks_after: AtomicU64::new(u64::MAX),
+            refuses_renewal: AtomicBool::new(false),
+            sessions: sender,
+        });
+        let service = Service(Arc::clone(&state));
+        let router = server()
+            .add_service(join_server(service.clone()))
+            .add_service(nodes_server(service));
+        tokio::spawn(router.serve_with_incoming(connections));
+        Self {
+            address,
+            state,
+            sessions: AsyncMutex::new(sessions),
+            _folder: folder,
+        }
+    }
+
+    pub(crate) fn token(&self, node: &str) -> Token {
+        let token = Token::generate(self.state.authority.pin());
+        let entry = (token.clone(), node.parse().unwrap(), false);
+        self.state
+            .tokens
+            .lock()
+            .unwrap()
+            .insert(token.id.clone(), entry);
+        token
+    }
+
+    pub(crate) fn serve(&self, software: &Software) {
+        self.state
+            .blobs
+            .lock()
+            .unwrap()
+            .extend(software.blobs.clone());
+    }
+
+    /// Serves other bytes than those of `digest` under its name.
+    pub(crate) fn spoil(&self, digest: Digest, bytes: &[u8]) {
+        self.state
+            .blobs
+            .lock()
+            .unwrap()
+            .insert(digest, bytes.to_vec());
+    }
+
+    /// The next stream of a module breaks off after so many bytes.
+    pub(crate) fn break_after(&self, bytes: u64) {
+        self.state.breaks_after.store(bytes, Ordering::SeqCst);
+    }
+
+    pub(crate) fn refuse_renewal(&self) {
+        self.state.refuses_renewal.store(true, Ordering::SeqCst);
+    }
+
+    /// Bytes of modules that have left this controller.
+    pub(crate) fn fetched(&self) -> u64 {
+        self.state.fetched.load(Ordering::SeqCst)
+    }
+
+    /// The next session that a node opens.
+    pub(crate) async fn session(&self) -> Session {
+        let mut sessions = self.sessions.lock().await;
+        tokio::time::timeout(PATIENCE, sessions.recv())
+            .await
+            .expect("no session came")
+            .unwrap()
+    }
+}
+
+impl Session {
+    pub(crate) fn order(&self, order: Order) {
+        let _ = self.outgoing.send(Ok(ToNode {
+            epoch: self.epoch,
+            order: Some(order),
+        }));
+    }
+
+    /// The next message; `None` if the node hung up.
+    pub(crate) async fn next(&mut self) -> Option<Message> {
+        let message = tokio::time::timeout(PATIENCE, self.incoming.message()).await;
+        message
+            .expect("the node said nothing")
+            .ok()
+            .flatten()
+            .and_then(|message| message.message)
+    }
+
+    async fn find<T>(&mut self, mut pick: impl FnMut(Message) -> Option<T>) -> T {
+        loop {
+            let message = self.next().await.expect("the session ended");
+            if let Some(found) = pick(message) {
+                return found;
+            }
+        }
+    }
+
+    pub(crate) async fn staged(&mut self) -> Staged {
+        self.find(|message| {
+            if let Message::Staged(staged) = message {
+                Some(staged)
+            } else {
+                None
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn activated(&mut self) -> Activated {
+        self.find(|message| {
+            if let Message::Activated(done) = message {
+                Some(done)
+            } else {
+                None
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn verdict(&mut self) -> Verdict {
+        let pick = |message| {
+            if let Message::VerdictJson(bytes) = message {
+                Some(bytes)
+            } else {
+                None
+            }
+        };
+        serde_json::from_slice(&self.find(pick).await).unwrap()
+    }
+
+    /// Process ids by name, once all of these processes are ready.
+    pub(crate) async fn running(&mut self, names: &[&str]) -> BTreeMap<String, u32> {
+        let mut report = self.hello.report.clone();
+        loop {
+            let processes = report.unwrap().processes;
+            if names.iter().all(|name| {
+                processes
+                    .iter()
+                    .any(|process| process.name == *name && process.ready)
+            }) {
+                return processes
+                    .into_iter()
+                    .map(|process| (process.name, process.pid))
+                    .collect();
+            }
+            let next = |message| {
+                if let Message::Report(report) = message {
+                    Some(report)
+                } else {
+                    None
+                }
+            };
+            report = Some(self.find(next).await);
+        }
+    }
+
+    pub(crate) fn stage(&self, from: &NodeManifest, to: &NodeManifest) {
+        self.order(Order::Stage(Stage {
+            rollout: "r".to_owned(),
+            change_digest: change(from, to).digest().to_string(),
+            manifest_json: canonical_json(to),
+        }));
+    }
+
+    pub(crate) fn activate(&self, from: &NodeManifest, to: &NodeManifest) {
+        self.order(Order::Activate(Activate {
+            rollout: "r".to_owned(),
+            change_digest: change(from, to).digest().to_string(),
+            from: from.digest().to_string(),
+            to: to.digest().to_string(),
+            forced: false,
+        }));
+    }
+
+    /// Stages and activates; returns how that ended.
+    pub(crate) async fn change(&mut self, from: &NodeManifest, to: &NodeManifest) -> Activated {
+        self.stage(from, to);
+        let staged = self.staged().await;
+        assert_eq!(staged.error, "");
+        self.activate(from, to);
+        self.activated().await
+    }
+
+    pub(crate) fn propose(&self, proposal: &Proposal) {
+        self.order(Order::ProposalJson(canonical_json(proposal)));
+    }
+
+    pub(crate) fn proposal(&self, from: &NodeManifest, to: &NodeManifest) -> Proposal {
+        Proposal {
+            rollout: "r".to_owned(),
+            plan_digest: Digest::of(b"plan"),
+            revision: "main@sha1:1".to_owned(),
+            node: self.node.clone(),
+            from: from.digest(),
+            manifest: to.clone(),
+            change_digest: change(from, to).digest(),
+            dry_run: false,
+            vote_seconds: 5,
+            promise_seconds: 60,
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Service(Arc<State>);
+
+#[tonic::async_trait]
+impl Join for Service {
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        let request = request.into_inner();
+        let mut tokens = self.0.tokens.lock().unwrap();
+        let entry = tokens.get_mut(&request.token_id);
+        let (token, node, used) = entry.ok_or(TokenRefusal::Wrong)?;
+        if token.secret.reveal() != request.token_secret {
+            return Err(TokenRefusal::Wrong.into());
+        }
+        if node.as_str() != request.node {
+            return Err(TokenRefusal::OtherNode.into());
+        }
+        if std::mem::replace(used, true) {
+            return Err(TokenRefusal::Used.into());
+        }
+        let certificate_chain = self.0.sign(&request.certificate_request, node)?;
+        Ok(Response::new(JoinResponse { certificate_chain }))
+    }
+}
+
+impl State {
+    #[expect(clippy::result_large_err, reason = "it is what the service returns")]
+    fn sign(&self, request: &[u8], node: &NodeName) -> Result<Vec<Vec<u8>>, Status> {
+        let signed = self
+            .authority
+            .sign_node(request, node, self.lifetime, Timestamp::now());
+        signed.map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Nodes for Service {
+    type SessionStream = Boxed<ToNode>;
+    type FetchStream = Boxed<Chunk>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<FromNode>>,
+    ) -> Result<Response<Boxed<ToNode>>, Status> {
+        let node = peer_node(&request)?;
+        let mut incoming = request.into_inner();
+        let Some(FromNode {
+            message: Some(Message::Hello(hello)),
+        }) = incoming.message().await?
+        else {
+            return Err(Status::invalid_argument("no Hello"));
+        };
+        let (outgoing, orders) = mpsc::unbounded_channel();
+        let session = Session {
+            node,
+            hello,
+            epoch: 1,
+            incoming,
+            outgoing,
+        };
+        session.order(Order::Welcome(Welcome {
+            node: session.node.to_string(),
+        }));
+        let _ = self.0.sessions.send(session);
+        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(
+            orders,
+        ))))
+    }
+
+    async fn fetch(
+        &self,
+        request: Request<FetchRequest>,
+    ) -> Result<Response<Boxed<Chunk>>, Status> {
+        peer_node(&request)?;
+        let request = request.into_inner();
+        let digest: Digest = request
+            .digest
+            .parse()
+            .map_err(|_| Status::invalid_argument("no digest"))?;
+        let blob = self.0.blobs.lock().unwrap().get(&digest).cloned();
+        let blob = blob.ok_or_else(|| Status::not_found("no such module"))?;
+        let from = usize::try_from(request.offset).unwrap().min(blob.len());
+        let breaks = usize::try_from(self.0.breaks_after.swap(u64::MAX, Ordering::SeqCst)).unwrap();
+        let rest = &blob[from..];
+        let mut chunks: Vec<Result<Chunk, Status>> = Vec::new();
+        for chunk in rest[..rest.len().min(breaks)].chunks(1_000) {
+            self.0
+                .fetched
+                .fetch_add(chunk.len() as u64, Ordering::SeqCst);
+            chunks.push(Ok(Chunk {
+                data: chunk.to_vec(),
+            }));
+        }
+        if breaks < rest.len() {
+            chunks.push(Err(Status::unavailable("the line broke")));
+        }
+        Ok(Response::new(tokio_stream::iter(chunks).boxed()))
+    }
+
+    async fn renew(
+        &self,
+        request: Request<RenewRequest>,
+    ) -> Result<Response<RenewResponse>, Status> {
+        let node = peer_node(&request)?;
+        if self.0.refuses_renewal.load(Ordering::SeqCst) {
+            return Err(Status::permission_denied("this node is not renewed"));
+        }
+        let certificate_chain = self
+            .0
+            .sign(&request.into_inner().certificate_request, &node)?;
+        Ok(Response::new(RenewResponse { certificate_chain }))
+    }
+}

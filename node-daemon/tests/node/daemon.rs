@@ -1,0 +1,172 @@
+//! A node daemon under test; it ends with its value.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use placet_protocol::Token;
+use tempfile::TempDir;
+
+use crate::controller::Controller;
+
+pub(crate) struct Daemon {
+    pub(crate) folder: TempDir,
+    address: String,
+    child: Option<Child>,
+}
+
+impl Daemon {
+    /// A node that joins with a token of its own.
+    pub(crate) fn join(controller: &Controller, node: &str) -> Self {
+        let token = controller.token(node);
+        Self::join_with(controller, node, &token)
+    }
+
+    pub(crate) fn join_with(controller: &Controller, node: &str, token: &Token) -> Self {
+        // Below /tmp, since a socket's path has to be short.
+        let folder = tempfile::Builder::new()
+            .prefix("placetd-")
+            .tempdir_in("/tmp")
+            .unwrap();
+        let mut daemon = Self {
+            folder,
+            address: controller.address.to_string(),
+            child: None,
+        };
+        daemon.start_with(node, &["--token", &token.to_string()]);
+        daemon
+    }
+
+    pub(crate) fn start(&mut self, node: &str) {
+        self.start_with(node, &[]);
+    }
+
+    fn start_with(&mut self, node: &str, arguments: &[&str]) {
+        let mut command = self.command(node);
+        let log = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(self.path("placetd.log"))
+            .unwrap();
+        self.child = Some(command.args(arguments).stderr(log).spawn().unwrap());
+    }
+
+    pub(crate) fn command(&self, node: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_placetd"));
+        command
+            .args(["--node", node, "--controller", &self.address, "--state"])
+            .arg(self.path("s"));
+        command
+            .arg("--run")
+            .arg(self.path("r"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        command
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.path("placetd.log")).unwrap()
+    }
+
+    pub(crate) fn keeper(&self) -> i32 {
+        self.child.as_ref().unwrap().id().try_into().unwrap()
+    }
+
+    pub(crate) fn agent(&self) -> i32 {
+        let keeper = self.keeper();
+        let own = std::fs::read_link(format!("/proc/{keeper}/exe")).unwrap();
+        let children =
+            std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap();
+        let runs =
+            |pid: &&str| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == own);
+        children
+            .split_whitespace()
+            .find(runs)
+            .expect("an agent")
+            .parse()
+            .unwrap()
+    }
+
+    /// Ends the keeper as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Tells the keeper to end; returns its exit code.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
+        let mut child = self.child.take().unwrap();
+        kill(
+            Pid::from_raw(child.id().try_into().unwrap()),
+            Signal::SIGTERM,
+        )
+        .unwrap();
+        child.wait().unwrap().code()
+    }
+
+    /// Waits for a daemon that ends by itself; returns its exit code and what it said.
+    pub(crate) fn wait(&mut self) -> (Option<i32>, String) {
+        let code = self.child.take().unwrap().wait().unwrap().code();
+        (code, self.log())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("{}", self.log());
+        }
+        open_up(self.folder.path());
+    }
+}
+
+/// Generations cannot be removed by who is not root before they can be written.
+fn open_up(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700));
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
+        }
+    }
+}
+
+/// A process seen from outside.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    // A zombie is not alive.
+    let mut stat = String::new();
+    let read = std::fs::File::open(format!("/proc/{pid}/stat"))
+        .and_then(|mut file| file.read_to_string(&mut stat));
+    read.is_ok()
+        && stat
+            .rsplit(')')
+            .next()
+            .is_some_and(|rest| !rest.trim_start().starts_with('Z'))
+}
+
+/// Waits until `pid` has ended.
+pub(crate) async fn ended(pid: u32) {
+    let wait = async {
+        while is_alive(pid) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), wait)
+        .await
+        .expect("it does not end");
+}
+
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+}

@@ -1,0 +1,13 @@
+//! `placetd` as it runs in the field: real processes, real sockets, mutual TLS, and a controller
+//! that says exactly what each test wants it to say.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod controller;
+mod daemon;
+mod software;
+
+mod activation;
+mod joining;
+mod lives;
+mod session;

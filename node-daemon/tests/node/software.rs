@@ -1,0 +1,140 @@
+//! What the nodes of these tests run.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use placet_model::{
+    ChosenPackage, Digest, ManifestEntry, Module, ModuleType, NodeManifest, ProcessSpec,
+};
+
+/// Modules and their bytes.
+#[derive(Clone, Default)]
+pub(crate) struct Software {
+    pub(crate) manifest: NodeManifest,
+    pub(crate) blobs: BTreeMap<Digest, Vec<u8>>,
+}
+
+impl Software {
+    pub(crate) fn new() -> Self {
+        let package = ChosenPackage {
+            name: "test".parse().unwrap(),
+            version: "1.0.0".parse().unwrap(),
+            digest: Digest::of(b"test"),
+            requires: Vec::new(),
+        };
+        let manifest = NodeManifest {
+            packages: vec![package],
+            modules: Vec::new(),
+        };
+        Self {
+            manifest,
+            blobs: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn file(mut self, path: &str, content: &[u8]) -> Self {
+        self.add(module(path, "0644", content), content);
+        self
+    }
+
+    /// A process that runs a shell script.
+    pub(crate) fn script(self, path: &str, script: &str) -> Self {
+        self.script_that_needs(path, script, &[])
+    }
+
+    /// A process whose script uses the modules `needs`.
+    pub(crate) fn script_that_needs(self, path: &str, script: &str, needs: &[&str]) -> Self {
+        self.process(
+            path,
+            format!("#!/bin/sh\n{script}\n").as_bytes(),
+            needs,
+            |_| {},
+        )
+    }
+
+    /// A process that says `READY=1` and waits.
+    pub(crate) fn notifier(self, path: &str, needs: &[&str]) -> Self {
+        self.process(path, notifier(), needs, |spec| spec.notify = true)
+    }
+
+    pub(crate) fn process(
+        mut self,
+        path: &str,
+        program: &[u8],
+        needs: &[&str],
+        change: impl FnOnce(&mut ProcessSpec),
+    ) -> Self {
+        let mut module = module(path, "0755", program);
+        let mut spec = ProcessSpec {
+            name: module.path.file_name().parse().unwrap(),
+            stop_seconds: 5,
+            ready_seconds: 5,
+            ..ProcessSpec::default()
+        };
+        change(&mut spec);
+        module.kind = ModuleType::Process;
+        module.process = Some(spec);
+        module.optional = needs.iter().map(|path| path.parse().unwrap()).collect();
+        self.add(module, program);
+        self
+    }
+
+    fn add(&mut self, module: Module, content: &[u8]) {
+        self.blobs.insert(module.digest, content.to_vec());
+        self.manifest.modules.push(ManifestEntry {
+            package: "test".parse().unwrap(),
+            module,
+        });
+        self.manifest
+            .modules
+            .sort_by(|one, other| one.module.path.cmp(&other.module.path));
+    }
+}
+
+fn module(path: &str, mode: &str, content: &[u8]) -> Module {
+    let digest = Digest::of(content);
+    let value = serde_json::json!({
+        "path": path, "mode": mode, "type": "data", "size": content.len(), "digest": digest,
+        "signature": format!("md5:{}", &digest.hex()[..32]),
+    });
+    serde_json::from_value(value).unwrap()
+}
+
+/// Compiled once for all tests.
+fn notifier() -> &'static [u8] {
+    static PROGRAM: OnceLock<Vec<u8>> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, program) = (
+            folder.path().join("notifier.c"),
+            folder.path().join("notifier"),
+        );
+        std::fs::write(&source, NOTIFIER).unwrap();
+        let status = Command::new("cc")
+            .arg("-o")
+            .args([&program, &source])
+            .status()
+            .unwrap();
+        assert!(status.success(), "the C compiler failed");
+        std::fs::read(program).unwrap()
+    })
+}
+
+const NOTIFIER: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+int main(void) {
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+    strncpy(to.sun_path, getenv("NOTIFY_SOCKET"), sizeof to.sun_path - 1);
+    if (sendto(fd, "READY=1", 7, 0, (struct sockaddr *)&to, sizeof to) != 7) return 1;
+    puts("is ready");
+    fflush(stdout);
+    for (;;) pause();
+}
+"#;

@@ -155,6 +155,7 @@ mod tests {
     use super::{Frames, MOST};
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
         #[test]
         fn messages_do_not_depend_on_how_they_arrive(
             bytes in prop::collection::vec(prop_oneof![3 => any::<u8>(), 1 => Just(0)], 0..5_000),

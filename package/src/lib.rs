@@ -1,1 +1,34 @@
-//! placet-package
+//! Placet's package format.
+//!
+//! - [`read_elf`] says what the ELF headers of a module say, read the way the loader reads them.
+//! - [`signature`] finds change: equal signatures imply the same loaded program.
+//! - [`Layout`] keeps packages in an OCI image layout on disk, and [`open_package`] reads one:
+//!   an image manifest whose config is the [`PackageConfig`](placet_model::PackageConfig) and whose
+//!   layers are the modules, each layer exactly the file.
+//!
+//! **Invariant: everything read is hostile until it was checked.** Sizes are bounded before
+//! anything is read, digests are compared with the bytes, the config and the layers have to agree,
+//! and no path, link, mode or text gets through that could leave the generation tree, gain rights,
+//! or drive a terminal. No input makes this crate panic, or use memory or time out of proportion
+//! to the size of the input.
+
+mod check;
+mod elf;
+mod error;
+mod files;
+mod layout;
+mod manifest;
+mod package;
+mod reference;
+mod signature;
+
+pub use check::{ConfigFault, check_config};
+pub use elf::{ElfError, ElfFile, ElfKind, read_elf, section_at};
+pub use error::{PackageError, Problem};
+pub use layout::{Blob, Layout};
+pub use manifest::{
+    ARTIFACT_TYPE, CONFIG_TYPE, LAYERS_MAX, MANIFEST_MAX, MODULE_TYPE, SYMBOLS_TYPE,
+};
+pub use package::{Package, open_package};
+pub use reference::{Reference, ReferenceError, Selector, check_tag};
+pub use signature::signature;

@@ -1,0 +1,164 @@
+//! One package of a layout, read and checked.
+
+use std::io;
+use std::path::Path;
+
+use placet_model::{Digest, Module, PackageConfig, SymbolLists};
+
+use crate::error::{Outcome, PackageError, Problem};
+use crate::manifest::{self, MANIFEST_MAX, Manifest};
+use crate::reference::{Reference, Selector};
+use crate::{Layout, check_config, files};
+
+/// A package of a layout. Its metadata are checked; the bytes of a module are whatever the layout
+/// holds when they are read, so that whoever receives them compares the digest.
+#[derive(Debug, Clone)]
+pub struct Package {
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// Its metadata.
+    pub config: PackageConfig,
+    /// Where its blobs are.
+    pub layout: Layout,
+}
+
+/// Opens the package that `reference` names; a relative folder is relative to `base`.
+///
+/// # Guarantees
+///
+/// Manifest, config and layers agree, every rule of the format holds, and every blob has the bytes
+/// that its digest stands for.
+///
+/// # Errors
+///
+/// The layout, the tag, what is wrong and what to do.
+pub fn open_package(reference: &Reference, base: &Path) -> Result<Package, PackageError> {
+    let Reference::Layout { dir, selector } = reference;
+    let layout = Layout::open(&base.join(dir))?;
+    let problem = |problem| PackageError::new(layout.dir(), Some(selector), problem);
+    let digest = layout.find(selector).map_err(problem)?;
+    let package = read(&layout, &digest).map_err(problem)?;
+    package.check_blobs().map_err(problem)?;
+    Ok(package)
+}
+
+/// Reads the package with the given manifest: metadata, and that every blob is there in its size.
+pub(crate) fn read(layout: &Layout, digest: &Digest) -> Outcome<Package> {
+    let what = "the manifest";
+    let bytes = read_blob(layout, digest, None, what)?;
+    let manifest: Manifest = manifest::parse(&bytes, what)?;
+    manifest.check()?;
+    let what = "the config";
+    let descriptor = &manifest.config;
+    let bytes = read_blob(layout, &descriptor.digest, Some(descriptor.size), what)?;
+    let config: PackageConfig = manifest::parse(&bytes, what)?;
+    check_config(&config)?;
+    manifest.check_layers(&config)?;
+    for layer in &manifest.layers {
+        layout.open_sized(&layer.digest, layer.size)?;
+    }
+    Ok(Package {
+        digest: *digest,
+        config,
+        layout: layout.clone(),
+    })
+}
+
+/// Reads a whole small blob and compares size and digest.
+fn read_blob(
+    layout: &Layout,
+    digest: &Digest,
+    size: Option<u64>,
+    what: &'static str,
+) -> Outcome<Vec<u8>> {
+    let bytes = files::read(&layout.blob_path(digest), MANIFEST_MAX)?;
+    let found = Digest::of(&bytes);
+    if found != *digest {
+        return Err(Problem::WrongDigest {
+            what: what.to_owned(),
+            wanted: *digest,
+            found,
+        });
+    }
+    match size.filter(|size| *size != bytes.len() as u64) {
+        Some(wanted) => Err(Problem::WrongSize {
+            what: what.to_owned(),
+            wanted,
+            found: bytes.len() as u64,
+        }),
+        None => Ok(bytes),
+    }
+}
+
+impl Package {
+    /// Compares the bytes of every blob with its digest.
+    ///
+    /// # Errors
+    ///
+    /// The first blob that is missing, has another size, or other bytes.
+    pub fn verify_blobs(&self) -> Result<(), PackageError> {
+        let selector = Selector::Digest(self.digest);
+        self.check_blobs()
+            .map_err(|problem| PackageError::new(self.layout.dir(), Some(&selector), problem))
+    }
+
+    fn check_blobs(&self) -> Outcome<()> {
+        for module in &self.config.modules {
+            let what = || format!("module `{}`", module.path);
+            self.check_blob(&module.digest, what)?;
+        }
+        for digest in manifest::symbol_digests(&self.config) {
+            self.check_blob(&digest, || "a list of symbols".to_owned())?;
+        }
+        Ok(())
+    }
+
+    fn check_blob(&self, digest: &Digest, what: impl Fn() -> String) -> Outcome<()> {
+        let path = self.layout.blob_path(digest);
+        let (mut file, _) = files::open(&path)?;
+        let (found, _) =
+            files::copy(&mut file, &mut io::sink()).map_err(Problem::io("read", &path))?;
+        if found == *digest {
+            Ok(())
+        } else {
+            Err(Problem::WrongDigest {
+                what: what(),
+                wanted: *digest,
+                found,
+            })
+        }
+    }
+
+    /// The dynamic symbols of `module`, where it has any.
+    ///
+    /// # Errors
+    ///
+    /// The list is missing or damaged.
+    pub fn symbols(&self, module: &Module) -> Result<Option<SymbolLists>, PackageError> {
+        let Some(digest) = module.elf.as_ref().and_then(|facts| facts.symbols) else {
+            return Ok(None);
+        };
+        let selector = Selector::Digest(self.digest);
+        self.read_symbols(&digest)
+            .map(Some)
+            .map_err(|problem| PackageError::new(self.layout.dir(), Some(&selector), problem))
+    }
+
+    fn read_symbols(&self, digest: &Digest) -> Outcome<SymbolLists> {
+        let what = "the list of symbols";
+        let bytes = files::read(&self.layout.blob_path(digest), SYMBOLS_MAX)?;
+        let found = Digest::of(&bytes);
+        if found != *digest {
+            return Err(Problem::WrongDigest {
+                what: what.to_owned(),
+                wanted: *digest,
+                found,
+            });
+        }
+        manifest::parse(&bytes, what)
+    }
+}
+
+/// [`read_elf`](crate::read_elf) takes no more than 64 MiB of names from a file; escapes and quotes
+/// come on top.
+const SYMBOLS_MAX: u64 = 256 << 20;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Digest, ModulePath, ModuleType, PackageName, ProcessKind, ProcessName, Signature, visible,
+    wrapped,
 };
 
 /// What differs between two manifests.
@@ -162,7 +163,7 @@ pub enum Because {
 }
 
 impl fmt::Display for ChangeSet {
-    /// One line for each module, then for each process one line per reason.
+    /// A line for each module, then each process with its reasons, for 80 columns.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { modules, processes } = self;
         if self.is_empty() {
@@ -208,12 +209,9 @@ impl fmt::Display for ProcessChange {
             action,
             because,
         } = self;
-        for (index, because) in because.iter().enumerate() {
-            if index == 0 {
-                writeln!(f, "  {action:8} {name:16} {because}")?;
-            } else {
-                writeln!(f, "  {:25} {because}", "")?;
-            }
+        writeln!(f, "  {action:8} {name}")?;
+        for because in because {
+            writeln!(f, "      {}", wrapped(&because.to_string(), 6))?;
         }
         Ok(())
     }

@@ -42,7 +42,7 @@ pub use package::{
     LocalRequirement, PackageConfig, Purpose, Quantifier, RemoteRequirement, Upgrade,
 };
 pub use rollout::{Activation, Hold, NodeState, RolloutPhase};
-pub use text::{Visible, visible};
+pub use text::{Visible, Wrapped, visible, wrapped};
 pub use vote::{
     Answer, Decision, DecisionKind, NodeChange, Proposal, Verdict, VerdictKind, VoteRecord,
 };

@@ -39,9 +39,53 @@ fn is_hidden(character: char) -> bool {
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
+/// Shows `text` in lines of at most 80 columns where its words allow; every line after the first
+/// is indented by `indent` columns, and the first is taken to begin there.
+pub fn wrapped(text: &str, indent: usize) -> Wrapped<'_> {
+    Wrapped { text, indent }
+}
+
+/// See [`wrapped`].
+#[derive(Debug, Clone, Copy)]
+pub struct Wrapped<'a> {
+    text: &'a str,
+    indent: usize,
+}
+
+/// What every terminal can show.
+const COLUMNS: usize = 80;
+
+impl fmt::Display for Wrapped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut column = self.indent;
+        for (index, word) in self.text.split(' ').enumerate() {
+            let width = word.chars().count();
+            if index > 0 && column + 1 + width > COLUMNS {
+                write!(f, "\n{:indent$}", "", indent = self.indent)?;
+                column = self.indent;
+            } else if index > 0 {
+                f.write_str(" ")?;
+                column += 1;
+            }
+            f.write_str(word)?;
+            column += width;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::visible;
+    use super::{visible, wrapped};
+
+    #[test]
+    fn lines_end_before_the_last_column_and_go_on_where_they_began() {
+        let text = format!("{} {} {}", "a".repeat(70), "b".repeat(5), "c".repeat(3));
+        let shown = wrapped(&text, 4).to_string();
+        let expected = format!("{} {}\n    ccc", "a".repeat(70), "b".repeat(5));
+        assert_eq!(shown, expected);
+        assert_eq!(wrapped(&"x".repeat(100), 4).to_string().len(), 100);
+    }
 
     #[test]
     fn control_characters_are_shown_not_obeyed() {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use placet_model::{NodeName, visible};
+use placet_model::{NodeName, visible, wrapped};
 
 use crate::plan::{Action, NodePlan, Plan, Step, WaitingOn};
 
@@ -37,7 +37,9 @@ impl fmt::Display for Plan {
         section(f, "problems", problems)?;
         section(f, "notes", notes)?;
         for (members, change) in by_change(nodes) {
-            writeln!(f, "{}: {change}", Wrapped(&members))?;
+            let names: Vec<_> = members.into_iter().map(NodeName::as_str).collect();
+            writeln!(f, "{}", wrapped(&names.join(", "), 0))?;
+            write!(f, "{change}")?;
         }
         if let Some(hold) = hold {
             writeln!(f, "hold {}", hold.number)?;
@@ -58,8 +60,13 @@ fn section<T: fmt::Display>(f: &mut fmt::Formatter<'_>, title: &str, lines: &[T]
     if !lines.is_empty() {
         writeln!(f, "{title}")?;
     }
-    lines.iter().try_for_each(|line| writeln!(f, "  {line}"))
+    lines
+        .iter()
+        .try_for_each(|line| writeln!(f, "  {}", wrapped(&line.to_string(), INDENT)))
 }
+
+/// Where the lines of a section go on.
+const INDENT: usize = 4;
 
 /// Nodes with the same change are shown together.
 fn by_change(nodes: &BTreeMap<NodeName, NodePlan>) -> Vec<(BTreeSet<&NodeName>, &NodePlan)> {
@@ -75,29 +82,6 @@ fn by_change(nodes: &BTreeMap<NodeName, NodePlan>) -> Vec<(BTreeSet<&NodeName>, 
     groups
 }
 
-/// Names separated by commas, in lines that a terminal can show.
-struct Wrapped<'a>(&'a BTreeSet<&'a NodeName>);
-
-/// Leaves room for what stands behind the last name.
-const NAMES_WIDTH: usize = 60;
-
-impl fmt::Display for Wrapped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut column = 0;
-        for (index, name) in self.0.iter().enumerate() {
-            if index > 0 && column + name.as_str().len() > NAMES_WIDTH {
-                f.write_str(",\n")?;
-                column = 0;
-            } else if index > 0 {
-                f.write_str(", ")?;
-            }
-            f.write_str(name.as_str())?;
-            column += name.as_str().len() + 2;
-        }
-        Ok(())
-    }
-}
-
 impl fmt::Display for NodePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -106,13 +90,8 @@ impl fmt::Display for NodePlan {
             change_digest,
             change_set,
         } = self;
-        let text = change_set.to_string();
-        write!(
-            f,
-            "change {}\n{}",
-            change_digest.short(),
-            text.trim_end_matches('\n')
-        )
+        writeln!(f, "  change   {}", change_digest.short())?;
+        change_set.fmt(f)
     }
 }
 

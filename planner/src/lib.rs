@@ -35,3 +35,6 @@ pub use problem::{Note, Problem};
 pub use rollout::{noted, plan, tally};
 pub use tally::{Tally, verdict_of};
 pub use target::target;
+
+#[cfg(test)]
+mod tests;

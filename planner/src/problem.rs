@@ -186,17 +186,12 @@ impl fmt::Display for Problem {
                 node_type,
                 package,
             } => {
-                let node_type = if node_type.is_empty() {
-                    "unknown"
+                write!(f, "{}: package {package} does not apply to ", Names(nodes))?;
+                if node_type.is_empty() {
+                    f.write_str("nodes of unknown type")
                 } else {
-                    node_type
-                };
-                write!(
-                    f,
-                    "{}: package {package} does not apply to node type {}",
-                    Names(nodes),
-                    visible(node_type)
-                )
+                    write!(f, "node type {}", visible(node_type))
+                }
             }
             Self::Order {
                 declared_by,
@@ -238,11 +233,16 @@ impl fmt::Display for Problem {
                 needs,
                 candidates,
             } => {
-                write!(f, "{}: package {package}", Names(nodes))?;
+                write!(f, "{}: ", Names(nodes))?;
                 if let Some(module) = module {
-                    write!(f, ", {module}")?;
+                    write!(f, "{module} of ")?;
                 }
-                write!(f, ", needs {}; {}", visible(needs), Candidates(candidates))
+                write!(
+                    f,
+                    "package {package} needs {}; {}",
+                    visible(needs),
+                    Candidates(candidates)
+                )
             }
             Self::Feature {
                 nodes,

@@ -60,7 +60,7 @@ impl<'a> Decisions<'a> {
         told: Timestamp,
     ) -> Option<Answered> {
         let names_all = |indexed: &&Indexed| {
-            indexed.decision.time >= told
+            indexed.decision.time > told
                 && lines
                     .iter()
                     .all(|line| indexed.overrides.contains(line.as_str()))

@@ -11,6 +11,12 @@ use crate::{Observed, RolloutState};
 ///
 /// Where the plan opens a roll-out, the result is the new one; the one that it
 /// [supersedes](Plan::supersedes) goes to phase `Superseded` and stays as it is otherwise.
+///
+/// # Assumptions
+///
+/// The rest of the state is the controller's to keep, from what it hears: `verdict`, if it is to the
+/// node's `change_digest` and this roll-out; `stage_error`; `activation`; and the decisions, each
+/// with the objections of the hold that it answers, word for word, as what it overrides.
 pub fn noted(plan: &Plan, observed: &Observed) -> Option<RolloutState> {
     let mut rollout = if plan.opens {
         open(plan)

@@ -26,10 +26,10 @@ pub(super) fn check(
         };
         for package in &result.packages {
             for requirement in &package.config.requires_remote {
-                let looked_at = look(requirement, nodes, computed);
+                let looked_at = LookedAt::new(requirement, nodes, computed);
                 let failing: BTreeSet<_> = members()
                     .map(|(name, _)| name)
-                    .filter(|name| !holds(requirement.quantifier, &looked_at, name))
+                    .filter(|name| !looked_at.holds_for(name, requirement.quantifier))
                     .cloned()
                     .collect();
                 if !failing.is_empty() {
@@ -43,49 +43,59 @@ pub(super) fn check(
 }
 
 /// The nodes that a requirement looks at, and whether each satisfies it.
-fn look<'n>(
-    requirement: &RemoteRequirement,
-    nodes: &'n BTreeMap<NodeName, Placed>,
-    computed: &BTreeMap<&Configuration, Computed>,
-) -> BTreeMap<&'n NodeName, bool> {
-    let is_meant = |placed: &Placed| {
-        let configuration = &placed.configuration;
-        requirement
-            .class
-            .as_ref()
-            .is_none_or(|class| *class == configuration.class)
-            && (requirement.node_type.is_none() || requirement.node_type == configuration.node_type)
-            && requirement
-                .labels
-                .iter()
-                .all(|(key, value)| placed.labels.get(key) == Some(value))
-    };
-    let satisfies = |placed: &Placed| {
-        let mut packages = computed[&placed.configuration]
-            .packages
-            .iter()
-            .map(|it| &it.config);
-        packages.any(|config| {
-            config.name == requirement.package && requirement.version.matches(&config.version)
-        })
-    };
-    nodes
-        .iter()
-        .filter(|(_, placed)| is_meant(placed))
-        .map(|(name, placed)| (name, satisfies(placed)))
-        .collect()
+struct LookedAt<'n> {
+    nodes: BTreeMap<&'n NodeName, bool>,
+    satisfied: usize,
 }
 
-/// The requirement is about other nodes: `asking` itself does not count.
-fn holds(quantifier: Quantifier, looked_at: &BTreeMap<&NodeName, bool>, asking: &NodeName) -> bool {
-    let own = looked_at.get(asking);
-    let total = looked_at.len() - usize::from(own.is_some());
-    let satisfied = looked_at.values().filter(|satisfies| **satisfies).count()
-        - usize::from(own == Some(&true));
-    match quantifier {
-        Quantifier::All => satisfied == total,
-        Quantifier::Any => satisfied >= 1,
-        Quantifier::AtLeast(least) => satisfied >= usize::try_from(least).unwrap_or(usize::MAX),
+impl<'n> LookedAt<'n> {
+    fn new(
+        requirement: &RemoteRequirement,
+        nodes: &'n BTreeMap<NodeName, Placed>,
+        computed: &BTreeMap<&Configuration, Computed>,
+    ) -> Self {
+        let is_meant = |placed: &Placed| {
+            let own = &placed.configuration;
+            requirement
+                .class
+                .as_ref()
+                .is_none_or(|class| *class == own.class)
+                && (requirement.node_type.is_none() || requirement.node_type == own.node_type)
+                && requirement
+                    .labels
+                    .iter()
+                    .all(|(key, value)| placed.labels.get(key) == Some(value))
+        };
+        let satisfies = |placed: &Placed| {
+            let mut packages = computed[&placed.configuration]
+                .packages
+                .iter()
+                .map(|it| &it.config);
+            packages.any(|config| {
+                config.name == requirement.package && requirement.version.matches(&config.version)
+            })
+        };
+        let meant = nodes.iter().filter(|(_, placed)| is_meant(placed));
+        let nodes: BTreeMap<_, _> = meant
+            .map(|(name, placed)| (name, satisfies(placed)))
+            .collect();
+        let count = nodes.values().filter(|satisfies| **satisfies).count();
+        Self {
+            nodes,
+            satisfied: count,
+        }
+    }
+
+    /// The requirement is about other nodes: `asking` itself does not count.
+    fn holds_for(&self, asking: &NodeName, quantifier: Quantifier) -> bool {
+        let own = self.nodes.get(asking);
+        let total = self.nodes.len() - usize::from(own.is_some());
+        let satisfied = self.satisfied - usize::from(own == Some(&true));
+        match quantifier {
+            Quantifier::All => satisfied == total,
+            Quantifier::Any => satisfied >= 1,
+            Quantifier::AtLeast(least) => satisfied >= usize::try_from(least).unwrap_or(usize::MAX),
+        }
     }
 }
 

@@ -175,10 +175,8 @@ impl Check<'_, '_> {
             if let Some(unreachable) = self.libraries.with_soname(needed).first() {
                 // The loader looks for a file of this name, whatever a library calls itself.
                 let path = &unreachable.module.path;
-                report(
-                    needed.clone(),
-                    vec![format!("a link {needed} beside {path}")],
-                );
+                let needs = format!("a file {needed}, by which the loader finds {path}");
+                report(needs, vec!["a symbolic link beside it".to_owned()]);
                 continue;
             }
             let name = needed.rsplit('/').next().unwrap_or(needed);

@@ -1,0 +1,13 @@
+//! The policy, sentence by sentence, and properties over random fleets.
+
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
+
+mod build;
+mod change;
+mod display;
+mod random;
+mod rollout;
+mod rollout_trouble;
+mod target;
+mod target_require;
+mod world;

@@ -1,0 +1,364 @@
+//! Small packages and fleets to plan for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use placet_model::{
+    Api, Architecture, ClassDeclaration, Desired, Digest, ElfClass, ElfFacts, LocalRequirement,
+    Mode, Module, ModuleType, NodeDeclaration, NodeFacts, NodeName, Owner, PackageConfig,
+    PackageReference, PackageSetDeclaration, ProcessKind, ProcessSpec, Purpose, Quantifier,
+    RemoteRequirement, Signature, SignatureKind, Supplemental, SymbolVersion, Upgrade,
+};
+
+use crate::{Catalog, CatalogEntry, Unresolved};
+
+/// Reads a name, a path, a version: whatever the place wants.
+pub(super) fn text<T: FromStr>(text: &str) -> T {
+    text.parse()
+        .unwrap_or_else(|_| panic!("`{text}` is not what belongs here"))
+}
+
+fn signature(content: &str) -> Signature {
+    let digest = Digest::of(content.as_bytes()).hex();
+    let bytes = u128::from_str_radix(&digest[..32], 16).unwrap();
+    Signature::new(SignatureKind::Plain, bytes.to_be_bytes())
+}
+
+fn elf() -> ElfFacts {
+    ElfFacts {
+        class: ElfClass::Elf64,
+        soname: None,
+        needed: Vec::new(),
+        versions_provided: BTreeSet::new(),
+        versions_needed: BTreeSet::new(),
+        interpreter: None,
+        run_path: Vec::new(),
+        opens_libraries: false,
+        symbols: None,
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct M(pub(super) Module);
+
+/// A data file; its content is its path.
+pub(super) fn file(path: &str) -> M {
+    M(Module {
+        path: text(path),
+        mode: Mode::new(0o644).unwrap(),
+        owner: Owner::default(),
+        kind: ModuleType::Data,
+        function: None,
+        architecture: Architecture::default(),
+        size: 1,
+        digest: Digest::of(path.as_bytes()),
+        signature: signature(path),
+        build_id: None,
+        link: None,
+        elf: None,
+        features: BTreeSet::new(),
+        provides: BTreeSet::new(),
+        uses: BTreeSet::new(),
+        supplemental: Vec::new(),
+        optional: BTreeSet::new(),
+        process: None,
+    })
+}
+
+/// `usr/bin/<name>`, run as process `<name>`.
+pub(super) fn process(name: &str) -> M {
+    let mut module = file(&format!("usr/bin/{name}"))
+        .kind(ModuleType::Process)
+        .on("x86_64");
+    module.0.mode = Mode::new(0o755).unwrap();
+    module.0.elf = Some(elf());
+    module.0.process = Some(ProcessSpec {
+        name: text(name),
+        ..ProcessSpec::default()
+    });
+    module
+}
+
+/// `usr/lib/<soname>`.
+pub(super) fn library(soname: &str) -> M {
+    let mut module = file(&format!("usr/lib/{soname}"))
+        .kind(ModuleType::Library)
+        .on("x86_64");
+    module.0.elf = Some(ElfFacts {
+        soname: Some(soname.to_owned()),
+        ..elf()
+    });
+    module
+}
+
+pub(super) fn link(path: &str, target: &str) -> M {
+    let mut module = file(path).content(target);
+    module.0.link = Some(text(target));
+    module
+}
+
+impl M {
+    fn kind(mut self, kind: ModuleType) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    pub(super) fn on(mut self, architecture: &str) -> Self {
+        self.0.architecture = Architecture(architecture.to_owned());
+        self
+    }
+
+    pub(super) fn at(mut self, path: &str) -> Self {
+        self.0.path = text(path);
+        self
+    }
+
+    /// Another content: another digest and another signature.
+    pub(super) fn content(mut self, content: &str) -> Self {
+        self.0.signature = signature(content);
+        self.rebuilt(content)
+    }
+
+    /// Other bytes of the same substance.
+    pub(super) fn rebuilt(mut self, content: &str) -> Self {
+        self.0.digest = Digest::of(content.as_bytes());
+        self
+    }
+
+    pub(super) fn mode(mut self, mode: u32) -> Self {
+        self.0.mode = Mode::new(mode).unwrap();
+        self
+    }
+
+    fn elf(mut self, set: impl FnOnce(&mut ElfFacts)) -> Self {
+        set(self.0.elf.as_mut().expect("an ELF module"));
+        self
+    }
+
+    pub(super) fn needs(self, soname: &str) -> Self {
+        self.elf(|elf| elf.needed.push(soname.to_owned()))
+    }
+
+    pub(super) fn needs_version(self, soname: &str, version: &str) -> Self {
+        let needed = SymbolVersion {
+            soname: soname.to_owned(),
+            version: version.to_owned(),
+        };
+        self.elf(|elf| elf.versions_needed.extend([needed]))
+    }
+
+    pub(super) fn version(self, version: &str) -> Self {
+        self.elf(|elf| elf.versions_provided.extend([version.to_owned()]))
+    }
+
+    pub(super) fn interpreter(self, path: &str) -> Self {
+        self.elf(|elf| elf.interpreter = Some(path.to_owned()))
+    }
+
+    pub(super) fn function(mut self, function: &str) -> Self {
+        self.0.function = Some(function.to_owned());
+        self
+    }
+
+    pub(super) fn feature(mut self, feature: &str) -> Self {
+        self.0.features.insert(feature.to_owned());
+        self
+    }
+
+    pub(super) fn provides(mut self, name: &str, version: &str) -> Self {
+        self.0.provides.insert(Api {
+            name: name.to_owned(),
+            version: version.to_owned(),
+        });
+        self
+    }
+
+    pub(super) fn uses(mut self, name: &str, version: &str) -> Self {
+        self.0.uses.insert(Api {
+            name: name.to_owned(),
+            version: version.to_owned(),
+        });
+        self
+    }
+
+    pub(super) fn opens_one_of(mut self, paths: &[&str]) -> Self {
+        let one_of = paths.iter().map(|path| text(path)).collect();
+        self.0.supplemental.push(Supplemental {
+            one_of,
+            declared_in: None,
+        });
+        self
+    }
+
+    pub(super) fn opens_if_present(mut self, path: &str) -> Self {
+        self.0.optional.insert(text(path));
+        self
+    }
+
+    pub(super) fn run(mut self, set: impl FnOnce(&mut ProcessSpec)) -> Self {
+        set(self.0.process.as_mut().expect("a process"));
+        self
+    }
+
+    pub(super) fn self_managing(self) -> Self {
+        self.run(|spec| spec.kind = ProcessKind::SelfManaging)
+    }
+}
+
+/// Package `name version`.
+pub(super) fn package(name_and_version: &str, modules: impl IntoIterator<Item = M>) -> P {
+    let (name, version) = name_and_version.split_once(' ').unwrap();
+    P(PackageConfig {
+        name: text(name),
+        version: text(version),
+        created: Timestamp::UNIX_EPOCH,
+        purpose: Purpose::Feature,
+        characteristics: BTreeMap::new(),
+        features: BTreeSet::new(),
+        node_types: BTreeSet::new(),
+        source_revision: None,
+        requires: Vec::new(),
+        requires_remote: Vec::new(),
+        upgrades: Vec::new(),
+        modules: modules.into_iter().map(|module| module.0).collect(),
+    })
+}
+
+#[derive(Clone)]
+pub(super) struct P(pub(super) PackageConfig);
+
+impl P {
+    pub(super) fn requires(mut self, package: &str, version: &str) -> Self {
+        let (package, version) = (text(package), text(version));
+        self.0.requires.push(LocalRequirement {
+            package,
+            version,
+            node_types: BTreeSet::new(),
+        });
+        self
+    }
+
+    pub(super) fn requires_on_others(
+        mut self,
+        package: &str,
+        quantifier: Quantifier,
+        class: &str,
+    ) -> Self {
+        let (package, version) = package.split_once(' ').unwrap();
+        self.0.requires_remote.push(RemoteRequirement {
+            package: text(package),
+            version: text(version),
+            class: Some(class.to_owned()),
+            node_type: None,
+            labels: BTreeMap::new(),
+            quantifier,
+        });
+        self
+    }
+
+    pub(super) fn upgrades(mut self, package: &str, version: &str) -> Self {
+        let (package, version) = (text(package), text(version));
+        self.0.upgrades.push(Upgrade { package, version });
+        self
+    }
+
+    pub(super) fn node_type(mut self, node_type: &str) -> Self {
+        self.0.node_types.insert(node_type.to_owned());
+        self
+    }
+
+    pub(super) fn feature(mut self, feature: &str) -> Self {
+        self.0.features.insert(feature.to_owned());
+        self
+    }
+}
+
+/// Declarations, catalog and what nodes announce.
+#[derive(Clone, Default)]
+pub(super) struct F {
+    pub(super) desired: Desired,
+    pub(super) catalog: Catalog,
+    pub(super) announced: BTreeMap<NodeName, NodeFacts>,
+}
+
+pub(super) fn fleet(packages: impl IntoIterator<Item = P>) -> F {
+    let mut fleet = F::default();
+    fleet.desired.revision = "main@sha1:1".to_owned();
+    for P(config) in packages {
+        let reference = format!("oci-layout:/packages:{}-{}", config.name, config.version);
+        let digest = placet_model::digest_of(&config);
+        fleet
+            .catalog
+            .entries
+            .insert(reference, Ok(CatalogEntry { digest, config }));
+    }
+    fleet
+}
+
+impl F {
+    /// A class with one package set of the same name, and an x86-64 node `<class>-1` of it.
+    pub(super) fn class(mut self, class: &str, packages: &[&str]) -> Self {
+        self = self.set(class, packages);
+        let declaration = ClassDeclaration {
+            package_sets: vec![class.to_owned()],
+            ..ClassDeclaration::default()
+        };
+        self.desired.classes.insert(class.to_owned(), declaration);
+        self.node(&format!("{class}-1"), |node| {
+            node.class = Some(class.to_owned());
+        })
+    }
+
+    pub(super) fn set(mut self, set: &str, packages: &[&str]) -> Self {
+        let reference = |package: &&str| {
+            let (name, version) = package.split_once(' ').unwrap();
+            PackageReference {
+                name: text(name),
+                version: text(version),
+                reference: format!("oci-layout:/packages:{name}-{version}"),
+            }
+        };
+        let packages = packages.iter().map(reference).collect();
+        self.desired
+            .package_sets
+            .insert(set.to_owned(), PackageSetDeclaration { packages });
+        self
+    }
+
+    /// An x86-64 node, or what `set` makes of it.
+    pub(super) fn node(mut self, name: &str, set: impl FnOnce(&mut NodeDeclaration)) -> Self {
+        let mut node = NodeDeclaration::default();
+        node.facts.architecture = Some(Architecture("x86_64".to_owned()));
+        set(&mut node);
+        self.desired.nodes.insert(text(name), node);
+        self
+    }
+
+    pub(super) fn with_class(
+        mut self,
+        class: &str,
+        set: impl FnOnce(&mut ClassDeclaration),
+    ) -> Self {
+        set(self.desired.classes.get_mut(class).unwrap());
+        self
+    }
+
+    pub(super) fn announces(mut self, node: &str, set: impl FnOnce(&mut NodeFacts)) -> Self {
+        set(self.announced.entry(text(node)).or_default());
+        self
+    }
+
+    pub(super) fn unresolved(mut self, package: &str, why: &str) -> Self {
+        let (name, version) = package.split_once(' ').unwrap();
+        let reference = format!("oci-layout:/packages:{name}-{version}");
+        self.catalog
+            .entries
+            .insert(reference, Err(Unresolved(why.to_owned())));
+        self
+    }
+
+    pub(super) fn target(&self) -> crate::Target {
+        crate::target(&self.desired, &self.catalog, &self.announced)
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use expect_test::{Expect, expect};
-use placet_model::NodeManifest;
+use placet_model::{NodeChange, NodeManifest};
 
 use super::build::{M, file, fleet, library, link, package, process, text};
 use crate::{Opened, change, change_with, library_directories};
@@ -17,7 +17,11 @@ fn manifest(modules: &[M]) -> NodeManifest {
 #[track_caller]
 fn check(from: &[M], to: &[M], expected: &Expect) {
     let change = change(&manifest(from), &manifest(to));
-    expected.assert_eq(&change.change_set.to_string());
+    expected.assert_eq(&shown(&change));
+}
+
+fn shown(change: &NodeChange) -> String {
+    format!("change\n{}", change.change_set)
 }
 
 #[test]
@@ -35,6 +39,7 @@ fn v2_direct_and_transitive_users_of_a_library_are_affected_and_others_are_not()
         &with(library("libz.so")),
         &with(library("libz.so").content("new")),
         &expect![[r#"
+            change
               changed  usr/lib/libz.so                      library     app 1.0.0 -> 1.0.0
               restart  both
                   it uses usr/lib/libz.so, which is changed
@@ -63,6 +68,7 @@ fn v2_of_several_chains_the_shortest_and_then_the_first_by_name_is_told() {
         &with(library("libz.so")),
         &with(library("libz.so").content("new")),
         &expect![[r#"
+            change
               changed  usr/lib/libz.so                      library     app 1.0.0 -> 1.0.0
               restart  app
                   it uses usr/lib/libz.so, which is changed, through usr/lib/liba.so
@@ -79,6 +85,7 @@ fn v2_a_self_managing_process_is_asked_and_a_simple_one_restarted() {
             process("logd").content("new"),
         ],
         &expect![[r#"
+            change
               changed  usr/bin/chatd                        process     app 1.0.0 -> 1.0.0
               changed  usr/bin/logd                         process     app 1.0.0 -> 1.0.0
               ask      chatd
@@ -95,6 +102,7 @@ fn v2_new_processes_start_and_those_no_longer_wanted_stop() {
         &[process("old"), process("oldm").self_managing()],
         &[process("new"), process("newm").self_managing()],
         &expect![[r#"
+            change
               added    usr/bin/new                          process     app 1.0.0
               added    usr/bin/newm                         process     app 1.0.0
               removed  usr/bin/old                          process     app 1.0.0
@@ -117,6 +125,7 @@ fn v2_another_digest_with_the_same_signature_is_no_change() {
         &[process("app")],
         &[process("app").rebuilt("later")],
         &expect![[r#"
+            change
               nothing that a process could notice
         "#]],
     );
@@ -134,6 +143,7 @@ fn v2_the_way_a_process_is_run_is_a_reason_of_its_own() {
                 .run(|spec| spec.notify = true),
         ],
         &expect![[r#"
+            change
               changed  usr/bin/args                         process     app 1.0.0 -> 1.0.0
               changed  usr/bin/both                         process     app 1.0.0 -> 1.0.0
               changed  usr/bin/mode                         process     app 1.0.0 -> 1.0.0
@@ -177,6 +187,7 @@ fn v2_what_a_process_opens_affects_it_and_so_does_what_that_maps() {
         &with(&[plugin()]),
         &with(&[plugin().content("new")]),
         &expect![[r#"
+            change
               changed  plugins/a.so                         library     app 1.0.0 -> 1.0.0
               restart  maybe
                   it opens plugins/a.so, which is changed
@@ -190,6 +201,7 @@ fn v2_what_a_process_opens_affects_it_and_so_does_what_that_maps() {
         &with(&[plugin()]),
         &changed,
         &expect![[r#"
+            change
               changed  usr/lib/libz.so                      library     app 1.0.0 -> 1.0.0
               restart  maybe
                   it uses usr/lib/libz.so, which is changed, through plugins/a.so
@@ -208,11 +220,12 @@ fn v2_libraries_opened_at_run_time_count_on_the_node_only() {
     let opened: Opened = BTreeMap::from([(text("app"), [text("usr/lib/libx.so")].into())]);
     assert!(change(&from, &to).change_set.processes.is_empty());
     expect![[r#"
+        change
           changed  usr/lib/libx.so                      library     app 1.0.0 -> 1.0.0
           restart  app
               it opens usr/lib/libx.so, which is changed
     "#]]
-    .assert_eq(&change_with(&from, &to, &opened).change_set.to_string());
+    .assert_eq(&shown(&change_with(&from, &to, &opened)));
 }
 
 #[test]
@@ -230,6 +243,7 @@ fn v2_libraries_that_come_and_go_affect_their_users() {
             library("libz.so.1").at("usr/lib/libz.so.1.3"),
         ],
         &expect![[r#"
+            change
               changed  usr/lib/libz.so.1                    data        app 1.0.0 -> 1.0.0
               removed  usr/lib/libz.so.1.2                  library     app 1.0.0
               added    usr/lib/libz.so.1.3                  library     app 1.0.0
@@ -243,6 +257,7 @@ fn v2_libraries_that_come_and_go_affect_their_users() {
         std::slice::from_ref(&app),
         &[app.clone(), library("libz.so.1")],
         &expect![[r#"
+            change
               added    usr/lib/libz.so.1                    library     app 1.0.0
               restart  app
                   it uses usr/lib/libz.so.1, which is added
@@ -256,6 +271,7 @@ fn v2_a_process_that_moves_is_restarted_from_its_new_place() {
         &[process("app")],
         &[process("app").at("opt/app")],
         &expect![[r#"
+            change
               added    opt/app                              process     app 1.0.0
               removed  usr/bin/app                          process     app 1.0.0
               restart  app

@@ -288,7 +288,7 @@ impl Fleet {
     /// Opens a session with the chat server of a node, which vetoes while it is open.
     pub fn open_session(&self, node: &str) -> UnixStream {
         use std::io::Read as _;
-        let socket = self.node(node).run.join("chatd/chat.sock");
+        let socket = self.node(node).run.join("processes/chatd/chat.sock");
         let mut session = poll("chatd", || UnixStream::connect(&socket).ok());
         session.set_read_timeout(Some(Duration::from_secs(10))).expect("a time limit");
         session.read_exact(&mut [0]).expect("chatd greets");

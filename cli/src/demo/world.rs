@@ -200,7 +200,7 @@ impl World {
     /// Opens a chat session on a node.
     pub(super) fn open_session(&self, node: &str) -> anyhow::Result<UnixStream> {
         use std::io::Read as _;
-        let socket = self.run_folder(node).join("chatd/chat.sock");
+        let socket = self.run_folder(node).join("processes/chatd/chat.sock");
         let mut session = UnixStream::connect(&socket)
             .with_context(|| format!("failed to open a session at {}", socket.display()))?;
         // The greeting says that the session counts from here on.

@@ -48,13 +48,14 @@ impl Core {
         };
         let draft = self.verdict_on(proposal, Vec::new(), None);
         let (voters, handle) = (self.voters.clone(), self.handle.clone());
-        let (vote_seconds, promise_seconds) = (proposal.vote_seconds, proposal.promise_seconds);
+        let promise_seconds = proposal.promise_seconds;
         let task = tokio::spawn(async move {
             let graces = electorate
                 .iter()
                 .map(|(voter, grace)| registered(&voters, &voter.process, *grace));
             join_all(graces).await;
-            let records = ask(&voters, question, vote_seconds).await;
+            // Ends by itself: each voter's time is bounded by that of the proposal.
+            let records = voters.ask(question).await;
             let verdict = Verdict {
                 verdict: verdict_of(&records),
                 records,
@@ -161,17 +162,6 @@ impl Core {
             .filter(|record| record.answer != placet_model::Answer::Accept)
             .map(|record| &record.process)
     }
-}
-
-async fn ask(voters: &Voters, question: Question, seconds: u32) -> Vec<VoteRecord> {
-    if question.voters.is_empty() {
-        return Vec::new();
-    }
-    // Each voter's own time ends by then; a little more, so that their records are made.
-    let within = Duration::from_secs(seconds.into()) + Duration::from_secs(1);
-    tokio::time::timeout(within, voters.ask(question))
-        .await
-        .unwrap_or_default()
 }
 
 /// What the change would do here.

@@ -79,8 +79,9 @@ impl Core {
         let socket =
             launch::is_self_managing(generation, process).then(|| self.voters.serve(process));
         let tree = self.store.tree(generation.number);
+        let run = &self.settings.run;
         let start = match socket.transpose() {
-            Ok(socket) => launch::start(process, generation, &tree, socket.as_deref())
+            Ok(socket) => launch::start(process, generation, &tree, run, socket.as_deref())
                 .ok_or_else(|| "it is in no manifest".to_owned()),
             Err(error) => Err(crate::Chain(&error).to_string()),
         };

@@ -28,12 +28,13 @@ const PROGRAM_FOLDERS: [&str; 6] = [
 /// Milliseconds after which a process that gives no notice counts as ready.
 const SETTLED_AFTER: u64 = 200;
 
-/// The order to start `process` from `generation`, whose tree is at `tree`. `socket` is where it
-/// votes, if it does.
+/// The order to start `process` from `generation`, whose tree is at `tree`, in a folder of its own
+/// below `run`. `socket` is where it votes, if it does.
 pub(super) fn start(
     process: &ProcessName,
     generation: &Generation,
     tree: &Path,
+    run: &Path,
     socket: Option<&Path>,
 ) -> Option<Start> {
     let (module, spec) = find(&generation.manifest, process)?;
@@ -51,6 +52,11 @@ pub(super) fn start(
         generation.number.to_string(),
     );
     environment.insert("PLACET_ROOT".to_owned(), tree.display().to_string());
+    let directory = run.join("processes").join(process.as_str());
+    environment.insert(
+        "RUNTIME_DIRECTORY".to_owned(),
+        directory.display().to_string(),
+    );
     match socket {
         Some(socket) => {
             environment.insert("PLACET_SOCKET".to_owned(), socket.display().to_string())
@@ -64,7 +70,7 @@ pub(super) fn start(
         program: tree.join(module.path.as_str()),
         arguments: spec.arguments.clone(),
         environment,
-        directory: tree.to_owned(),
+        directory,
         order: spec.start_order,
         stop_seconds: spec.stop_seconds,
     })

@@ -1,7 +1,9 @@
 //! The table of processes: what was started, what became of it.
 
 use std::collections::BTreeMap;
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -115,6 +117,10 @@ impl Table {
 
     fn try_start(&mut self, start: Start, logs: &mut Logs) -> io::Result<u32> {
         let (log, writer) = logs.open(&start.process)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&start.directory)?;
         let mut command = Command::new(&start.program);
         command
             .args(&start.arguments)

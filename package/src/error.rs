@@ -109,7 +109,7 @@ pub enum Problem {
     },
     /// The package's metadata break a rule.
     #[error("{0}; correct it in the package file and build the package again")]
-    Config(#[from] ConfigFault),
+    Config(ConfigFault),
     /// No package of that name is there.
     #[error("no package has this tag; {0}")]
     NoSuchTag(String),
@@ -162,6 +162,12 @@ impl fmt::Display for PackageError {
 impl std::error::Error for PackageError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         std::error::Error::source(&*self.problem)
+    }
+}
+
+impl From<ConfigFault> for Problem {
+    fn from(fault: ConfigFault) -> Self {
+        Self::Config(fault)
     }
 }
 

@@ -1,1 +1,25 @@
-//! placet-packager
+//! Placet's build environment: from a [`package.yaml`](PackageFile) to a package in an OCI layout.
+//!
+//! [`build`] runs the build commands with everything fixed that would make one build differ from
+//! the next (time, time zone, locale, umask, paths in debug data), reads what the linker wrote into
+//! each module, checks what only the author can repair, and stores the package.
+//!
+//! **Invariant:** the same package file and the same module bytes give the same manifest digest,
+//! whatever the folder, the time and the user.
+
+mod assemble;
+mod build;
+mod commands;
+mod error;
+mod file;
+mod opens;
+mod taint;
+mod yaml;
+
+pub use build::{BuildOptions, Built, build};
+pub use error::{Error, ModuleFault, Place};
+pub use file::{
+    LocalRequirementEntry, ModuleEntry, OwnerEntry, PackageFile, ProcessEntry,
+    RemoteRequirementEntry, SupplementalEntry, UpgradeEntry,
+};
+pub use taint::Warning;

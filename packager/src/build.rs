@@ -1,0 +1,210 @@
+//! The build of one package, from its file to the layout.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use placet_model::{
+    Digest, LocalRequirement, Module, ModulePath, PackageConfig, RemoteRequirement, Upgrade,
+};
+use placet_package::Layout;
+use serde_yaml::Spanned;
+
+use crate::assemble::Assembly;
+use crate::error::{Error, ModuleFault};
+use crate::file::{ModuleEntry, PackageFile};
+use crate::taint::Warning;
+use crate::{commands, opens, yaml};
+
+/// How to build.
+#[derive(Debug, Clone, Default)]
+pub struct BuildOptions {
+    /// The folder in which commands run and to which sources are relative; the folder of the
+    /// package file where `None`.
+    pub root: Option<PathBuf>,
+    /// The build date in seconds since 1970; the environment's `SOURCE_DATE_EPOCH`, or else
+    /// 1980-01-01, where `None`.
+    pub source_date_epoch: Option<i64>,
+}
+
+/// A package that was built and stored.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// Its metadata.
+    pub config: PackageConfig,
+    /// The tag that it carries in the layout.
+    pub tag: String,
+    /// What the author should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// 1980-01-01, the earliest date that every archive format can hold.
+const DEFAULT_EPOCH: i64 = 315_532_800;
+
+/// Builds the package that `package_yaml` describes and stores it in the layout `layout_dir`, which
+/// is made if absent. The tag is the version, `+` written as `_`.
+///
+/// # Guarantees
+///
+/// The same package file and the same module bytes give the same digest. Nothing is stored unless
+/// the whole package can be.
+///
+/// # Errors
+///
+/// File, line, what is wrong and what to do.
+pub fn build(
+    package_yaml: &Path,
+    layout_dir: &Path,
+    options: &BuildOptions,
+) -> Result<Built, Error> {
+    let file = yaml::read(package_yaml)?;
+    let folder = folder(package_yaml, options)?;
+    let epoch = epoch(options)?;
+    commands::run(package_yaml, &file.build, &folder, epoch.as_second())?;
+    let name = package_yaml.file_name().unwrap_or_default();
+    let mut assembly = Assembly {
+        folder,
+        declared_in: name.to_string_lossy().into_owned(),
+        blobs: BTreeMap::new(),
+        warnings: Vec::new(),
+    };
+    let modules = modules(package_yaml, &file.modules, &mut assembly)?;
+    let config = config(file, epoch, modules);
+    let tag = config.version.to_string().replace('+', "_");
+    let layout = Layout::create(layout_dir)?;
+    let digest = layout.write_package(&config, &assembly.blobs, &tag)?;
+    Ok(Built {
+        digest,
+        config,
+        tag,
+        warnings: assembly.warnings,
+    })
+}
+
+/// The absolute folder in which to build, free of symbolic links, as compilers see it.
+fn folder(package_yaml: &Path, options: &BuildOptions) -> Result<PathBuf, Error> {
+    let parent = package_yaml.parent().unwrap_or(Path::new(""));
+    let parent = if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    };
+    let path = options.root.as_deref().unwrap_or(parent);
+    fs::canonicalize(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn epoch(options: &BuildOptions) -> Result<Timestamp, Error> {
+    let seconds = match (options.source_date_epoch, env::var("SOURCE_DATE_EPOCH")) {
+        (Some(seconds), _) => seconds,
+        (None, Ok(text)) => text.parse().map_err(|_| Error::Epoch(text))?,
+        (None, Err(env::VarError::NotPresent)) => DEFAULT_EPOCH,
+        (None, Err(env::VarError::NotUnicode(text))) => {
+            return Err(Error::Epoch(text.to_string_lossy().into_owned()));
+        }
+    };
+    Timestamp::from_second(seconds).map_err(|_| Error::Epoch(seconds.to_string()))
+}
+
+/// The modules in the order of the format.
+fn modules(
+    package_yaml: &Path,
+    entries: &[Spanned<ModuleEntry>],
+    assembly: &mut Assembly,
+) -> Result<Vec<Module>, Error> {
+    let mut modules = BTreeMap::new();
+    let mut lines = BTreeMap::new();
+    for entry in entries {
+        let refuse = |fault| refuse(package_yaml, entry, fault);
+        let module = assembly.module(&entry.value).map_err(refuse)?;
+        let key = (module.path.clone(), module.architecture.clone());
+        let line = entry.referenced.line();
+        if let Some(first) = lines.insert(key.clone(), line) {
+            return Err(refuse(ModuleFault::Duplicate(first)));
+        }
+        modules.insert(key, module);
+    }
+    let modules: Vec<Module> = modules.into_values().collect();
+    check_opens(package_yaml, entries, &modules)?;
+    Ok(modules)
+}
+
+fn check_opens(
+    package_yaml: &Path,
+    entries: &[Spanned<ModuleEntry>],
+    modules: &[Module],
+) -> Result<(), Error> {
+    let acknowledged = entries.iter().filter(|entry| entry.value.acknowledge_opens);
+    let acknowledged: BTreeSet<ModulePath> =
+        acknowledged.map(|entry| entry.value.path.clone()).collect();
+    let Some((process, opener)) = opens::undeclared(modules, &acknowledged) else {
+        return Ok(());
+    };
+    let entry = entries
+        .iter()
+        .find(|entry| entry.value.path == process.path);
+    let entry = entry.expect("every module comes from an entry");
+    Err(refuse(
+        package_yaml,
+        entry,
+        ModuleFault::Opens(opener.clone()),
+    ))
+}
+
+/// What is wrong with the source stands where the source is named; the rest, where the module is.
+fn refuse(package_yaml: &Path, entry: &Spanned<ModuleEntry>, fault: ModuleFault) -> Error {
+    let source = entry
+        .value
+        .source
+        .as_ref()
+        .filter(|_| fault.concerns_source());
+    let location = source.map_or(entry.referenced, |source| source.referenced);
+    Error::Module {
+        place: yaml::place(package_yaml, Some(location)),
+        path: entry.value.path.clone(),
+        fault: Box::new(fault),
+    }
+}
+
+fn config(file: PackageFile, created: Timestamp, modules: Vec<Module>) -> PackageConfig {
+    let requires = file.requires.into_iter().map(|entry| LocalRequirement {
+        package: entry.package,
+        version: entry.version,
+        node_types: entry.node_types,
+    });
+    let requires_remote = file
+        .requires_remote
+        .into_iter()
+        .map(|entry| RemoteRequirement {
+            package: entry.package,
+            version: entry.version,
+            class: entry.class,
+            node_type: entry.node_type,
+            labels: entry.labels,
+            quantifier: entry.quantifier,
+        });
+    let upgrades = file.upgrades.into_iter().map(|entry| Upgrade {
+        package: entry.package,
+        version: entry.version,
+    });
+    PackageConfig {
+        name: file.name,
+        version: file.version,
+        created,
+        purpose: file.purpose,
+        characteristics: file.characteristics,
+        features: file.features,
+        node_types: file.node_types,
+        source_revision: file.source_revision,
+        requires: requires.collect(),
+        requires_remote: requires_remote.collect(),
+        upgrades: upgrades.collect(),
+        modules,
+    }
+}

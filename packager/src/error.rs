@@ -1,0 +1,195 @@
+//! Why a package cannot be built.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use placet_model::{ModulePath, visible};
+use placet_package::{ElfError, PackageError};
+
+/// A place in a package file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file, as it was named.
+    pub file: String,
+    /// Line, from 1; 0 where it is not known.
+    pub line: u64,
+    /// Column, from 1.
+    pub column: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", visible(&self.file))?;
+        if self.line > 0 {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        Ok(())
+    }
+}
+
+/// A package that cannot be built: where, what is wrong, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The package file or its folder cannot be read.
+    #[error("failed to read `{}`", visible(&path.to_string_lossy()))]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The package file is far too large to be one.
+    #[error("`{}` has {size} bytes; a package file has at most {most}", visible(&path.to_string_lossy()))]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+        /// Its size.
+        size: u64,
+        /// The limit.
+        most: u64,
+    },
+    /// The package file is not YAML, or not a package file.
+    #[error("{place}: {message}")]
+    Yaml {
+        /// Where.
+        place: Place,
+        /// What is wrong.
+        message: String,
+    },
+    /// `SOURCE_DATE_EPOCH` is not a time.
+    #[error("SOURCE_DATE_EPOCH is `{}`; it is a number of seconds since 1970", visible(.0))]
+    Epoch(String),
+    /// The folder's path cannot stand in compiler options.
+    #[error("`{}` cannot be a build folder: {why}; move the package elsewhere", visible(&path.to_string_lossy()))]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A build command could not be started.
+    #[error("{place}: failed to run `{}`", visible(command))]
+    Start {
+        /// Where it stands.
+        place: Place,
+        /// The command.
+        command: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A build command failed.
+    #[error(
+        "{place}: `{}` ended with {status}; {}",
+        visible(command),
+        Output(output)
+    )]
+    Command {
+        /// Where it stands.
+        place: Place,
+        /// The command.
+        command: String,
+        /// Its exit code, or the signal that ended it.
+        status: String,
+        /// The end of what it wrote.
+        output: String,
+    },
+    /// A module cannot be delivered.
+    #[error("{place}: module `{path}` is refused")]
+    Module {
+        /// Where it stands.
+        place: Place,
+        /// The module.
+        path: ModulePath,
+        /// What is wrong.
+        #[source]
+        fault: Box<ModuleFault>,
+    },
+    /// The package cannot be stored.
+    #[error(transparent)]
+    Store(#[from] PackageError),
+}
+
+/// What is wrong with a module of a package file.
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleFault {
+    /// Neither a file nor a link, or both.
+    #[error("it needs either `source` or `link`, and not both")]
+    SourceOrLink,
+    /// The source is not there.
+    #[error("source `{}` does not exist; name a file, or add a build command that makes it", visible(.0))]
+    Missing(String),
+    /// The source is a folder, device, pipe or socket.
+    #[error("source `{}` is {}; only files can be delivered", visible(.0), .1)]
+    NotAFile(String, &'static str),
+    /// The source has set-id or sticky bits.
+    #[error(
+        "source `{}` has mode {:04o}: set-user-id, set-group-id and sticky bits are refused; remove them with chmod",
+        visible(.0), .1
+    )]
+    SetId(String, u32),
+    /// The source is too large.
+    #[error("source `{}` has {} bytes, and at most {} can be delivered as one module", visible(.0), .1, .2)]
+    TooLarge(String, u64, u64),
+    /// The source cannot be read.
+    #[error("failed to read source `{}`", visible(.0))]
+    Read(String, #[source] io::Error),
+    /// The source is an ELF file that is damaged.
+    #[error("source `{}` cannot be delivered", visible(.0))]
+    Elf(String, #[source] ElfError),
+    /// The path is taken.
+    #[error(
+        "its path is taken by the module at line {0}; each path occurs once for an architecture"
+    )]
+    Duplicate(u64),
+    /// The name of the process cannot be had from the path.
+    #[error("its file name cannot be the name of a process; give `process.name`")]
+    ProcessName,
+    /// A link that is a process.
+    #[error("a symbolic link cannot be a process; make the file that it points at the process")]
+    LinkProcess,
+    /// Two things are said of its type.
+    #[error("it is of type `{0}`, and only a `process` has a `process` section")]
+    ProcessType(placet_model::ModuleType),
+    /// A process by type, with nothing said about it.
+    #[error("it is of type `process` and has no `process` section that says how to run it")]
+    NoProcess,
+    /// A simple process that can open what nobody declared.
+    #[error(
+        "this simple process can open libraries at run time ({0} imports dlopen), and no dependency on them is declared, so that it would go on with old ones; list them in `supplemental`, or confirm with `acknowledgeOpens: true` that there are none"
+    )]
+    Opens(ModulePath),
+}
+
+impl ModuleFault {
+    /// True if the source is what has to be looked at.
+    pub(crate) fn concerns_source(&self) -> bool {
+        matches!(
+            self,
+            Self::Missing(_)
+                | Self::NotAFile(..)
+                | Self::SetId(..)
+                | Self::TooLarge(..)
+                | Self::Read(..)
+                | Self::Elf(..)
+        )
+    }
+}
+
+/// What a command wrote, line by line.
+struct Output<'a>(&'a str);
+
+impl fmt::Display for Output<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.trim().is_empty() {
+            return write!(f, "it wrote nothing");
+        }
+        write!(f, "it wrote:")?;
+        for line in self.0.lines() {
+            write!(f, "\n    {}", visible(line))?;
+        }
+        Ok(())
+    }
+}

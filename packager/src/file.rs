@@ -1,0 +1,225 @@
+//! The format of `package.yaml`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use placet_model::{
+    Api, LinkTarget, Mode, ModulePath, ModuleType, PackageName, ProcessKind, ProcessName, Purpose,
+    Quantifier, Silence,
+};
+use semver::{Version, VersionReq};
+use serde::Deserialize;
+use serde_yaml::Spanned;
+
+/// A package file: what the package is, how it is built, and which files it delivers.
+///
+/// ```yaml
+/// name: greet
+/// version: 1.0.0
+/// build:
+///   - cc $CFLAGS -g -O2 -o greetd greetd.c
+/// modules:
+///   - path: usr/bin/greetd
+///     source: greetd
+///     mode: "0755"
+///     process:
+///       kind: simple
+///       notify: true
+/// ```
+///
+/// Fields that are not described here are refused.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PackageFile {
+    /// Name of the package: up to 128 lower-case letters, digits, `-`, `.`, `_` and `+`.
+    pub name: PackageName,
+    /// Semantic version (`1.2.3`, `1.2.3-rc.1+build.5`). It becomes the tag; `+` is written `_`.
+    pub version: Version,
+    /// Why the package exists: `feature` (the default), `update`, `boot` or `test`.
+    #[serde(default)]
+    pub purpose: Purpose,
+    /// Free characteristics by which nodes choose (`tier: core`).
+    #[serde(default)]
+    pub characteristics: BTreeMap<String, String>,
+    /// Features that the package offers and nodes may ask for (`routing-protocol/bgp`).
+    #[serde(default)]
+    pub features: BTreeSet<String>,
+    /// Node types that it applies to; all where left out. Choosing it elsewhere is an error.
+    #[serde(default)]
+    pub node_types: BTreeSet<String>,
+    /// Package versions needed on the same node.
+    #[serde(default)]
+    pub requires: Vec<LocalRequirementEntry>,
+    /// Package versions needed on other nodes.
+    #[serde(default)]
+    pub requires_remote: Vec<RemoteRequirementEntry>,
+    /// Packages whose modules this one partly replaces.
+    #[serde(default)]
+    pub upgrades: Vec<UpgradeEntry>,
+    /// Revision of the source, for people.
+    #[serde(default)]
+    pub source_revision: Option<String>,
+    /// Commands that build the modules, run one after the other by `sh -ec` in the folder of this
+    /// file.
+    ///
+    /// They find `SOURCE_DATE_EPOCH`, `TZ=UTC`, `LC_ALL=C`, umask 022, and `CFLAGS`, `CXXFLAGS` and
+    /// `RUSTFLAGS` with options that replace the folder's path by `/build` in what compilers
+    /// write; a command that compiles has to use them. The first that fails ends the build.
+    #[serde(default)]
+    pub build: Vec<Spanned<String>>,
+    /// The files that the package delivers.
+    pub modules: Vec<Spanned<ModuleEntry>>,
+}
+
+/// A package version needed on the same node.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LocalRequirementEntry {
+    /// The package.
+    pub package: PackageName,
+    /// The versions that satisfy it (`>=1.2, <2`).
+    pub version: VersionReq,
+    /// Node types for which it holds; all where left out.
+    #[serde(default)]
+    pub node_types: BTreeSet<String>,
+}
+
+/// A package version needed on other nodes.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RemoteRequirementEntry {
+    /// The package.
+    pub package: PackageName,
+    /// The versions that satisfy it.
+    pub version: VersionReq,
+    /// Which other nodes are looked at, by class; all where left out.
+    #[serde(default)]
+    pub class: Option<String>,
+    /// Which other nodes are looked at, by type; all where left out.
+    #[serde(default)]
+    pub node_type: Option<String>,
+    /// Which other nodes are looked at, by label.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// How many of them have to satisfy it: `all`, `any`, or `at-least: N`.
+    pub quantifier: Quantifier,
+}
+
+/// A package that this one partly replaces.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UpgradeEntry {
+    /// The package.
+    pub package: PackageName,
+    /// The versions to which the upgrade applies.
+    pub version: VersionReq,
+}
+
+/// One file that the package delivers.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModuleEntry {
+    /// Where it is installed, relative to the root of the node's software.
+    pub path: ModulePath,
+    /// The file, relative to the folder of the package file; made by a build command, or there
+    /// before. A symbolic link is followed. Either this or `link` is given.
+    #[serde(default)]
+    pub source: Option<Spanned<String>>,
+    /// Makes the module a symbolic link to this relative target, which must not leave the tree.
+    #[serde(default)]
+    pub link: Option<LinkTarget>,
+    /// Permission bits, four octal digits in quotes; `"0755"` for a source that may be executed
+    /// and `"0644"` for others where left out.
+    #[serde(default)]
+    pub mode: Option<Mode>,
+    /// Who owns the installed file; whoever runs the node daemon where left out.
+    #[serde(default)]
+    pub owner: OwnerEntry,
+    /// What it is: `process`, `library`, `plugin`, `parser-file`, `data` or `boot-image`.
+    ///
+    /// Where left out: `process` with a `process` section, `library` for a shared object with a
+    /// soname, `plugin` for one without, `data` for the rest.
+    #[serde(rename = "type", default)]
+    pub kind: Option<ModuleType>,
+    /// What it is for (`routing`, `geo-data`); nodes may choose by it.
+    #[serde(default)]
+    pub function: Option<String>,
+    /// Features that it serves; every node that has the package gets it where left out.
+    #[serde(default)]
+    pub features: BTreeSet<String>,
+    /// Named interfaces that it provides, each with `name` and `version`.
+    #[serde(default)]
+    pub provides: BTreeSet<Api>,
+    /// Named interfaces that it uses.
+    #[serde(default)]
+    pub uses: BTreeSet<Api>,
+    /// Dependencies that the linker cannot see: libraries opened at run time, plug-ins.
+    #[serde(default)]
+    pub supplemental: Vec<SupplementalEntry>,
+    /// Modules that it uses only when they are present.
+    #[serde(default)]
+    pub optional: BTreeSet<ModulePath>,
+    /// Set for a process that nodes start and supervise.
+    #[serde(default)]
+    pub process: Option<ProcessEntry>,
+    /// Confirms that a simple process that can open libraries at run time opens none that need
+    /// to be named in `supplemental`.
+    #[serde(default)]
+    pub acknowledge_opens: bool,
+}
+
+/// Who owns an installed file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OwnerEntry {
+    /// User name.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Group name.
+    #[serde(default)]
+    pub group: Option<String>,
+}
+
+/// A dependency that the linker cannot see.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SupplementalEntry {
+    /// Any one of these modules satisfies it; a change of any that is present affects the user.
+    pub one_of: BTreeSet<ModulePath>,
+}
+
+/// How a process is run.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProcessEntry {
+    /// Its name on the node; the file name of its path where left out.
+    #[serde(default)]
+    pub name: Option<ProcessName>,
+    /// `simple`: restarted when a change affects it. `self-managing`: registers, votes, and handles
+    /// changes itself.
+    pub kind: ProcessKind,
+    /// Arguments after the program's name.
+    #[serde(default)]
+    pub arguments: Vec<String>,
+    /// Environment variables beside those that Placet sets.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Processes start in ascending order and stop in descending order; 0 where left out.
+    #[serde(default)]
+    pub start_order: i32,
+    /// True if it says `READY=1` on `NOTIFY_SOCKET`; otherwise it is ready once executed.
+    #[serde(default)]
+    pub notify: bool,
+    /// Seconds that it may take to become ready; 30 where left out.
+    #[serde(default)]
+    pub ready_seconds: Option<u32>,
+    /// Seconds between the stop signal and SIGKILL; 10 where left out.
+    #[serde(default)]
+    pub stop_seconds: Option<u32>,
+    /// Seconds that it may take to vote, to prepare, and to be done with a change; 5 where left
+    /// out.
+    #[serde(default)]
+    pub vote_seconds: Option<u32>,
+    /// What its silence counts as: `no-answer` (the default), `accept` or `veto`.
+    #[serde(default)]
+    pub silence: Silence,
+}

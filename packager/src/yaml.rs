@@ -1,0 +1,102 @@
+//! Reading `package.yaml` within limits.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use serde_yaml::budget::BudgetBreach;
+use serde_yaml::{Error as YamlError, Location, UserMessageFormatter};
+
+use crate::error::{Error, Place};
+use crate::file::PackageFile;
+
+/// Far more than 500 modules need.
+const SIZE_MAX: u64 = 1 << 20;
+/// The format nests five levels deep.
+const DEPTH_MAX: usize = 16;
+const VALUES_MAX: usize = 50_000;
+const REPEATED_MAX: usize = 10_000;
+
+/// Reads and checks the package file at `path`.
+pub(crate) fn read(path: &Path) -> Result<PackageFile, Error> {
+    let text = read_text(path)?;
+    serde_yaml::from_str_with_options(&text, options()).map_err(|error| Error::Yaml {
+        place: place(path, error.location()),
+        message: explain(&error),
+    })
+}
+
+fn read_text(path: &Path) -> Result<String, Error> {
+    let failed = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(failed)?;
+    let size = file.metadata().map_err(failed)?.len();
+    let mut text = String::new();
+    let count = file.take(SIZE_MAX + 1).read_to_string(&mut text);
+    let size = size.max(count.map_err(failed)? as u64);
+    if size > SIZE_MAX {
+        return Err(Error::TooLarge {
+            path: path.to_owned(),
+            size,
+            most: SIZE_MAX,
+        });
+    }
+    Ok(text)
+}
+
+/// Where something stands in the file at `path`.
+pub(crate) fn place(path: &Path, location: Option<Location>) -> Place {
+    let file = path.to_string_lossy().into_owned();
+    let (line, column) = location.map_or((0, 0), |location| (location.line(), location.column()));
+    Place { file, line, column }
+}
+
+fn explain(error: &YamlError) -> String {
+    match error.without_snippet() {
+        YamlError::AliasError { error, .. } => explain(error),
+        YamlError::AliasReplayCounterOverflow { .. }
+        | YamlError::AliasReplayLimitExceeded { .. }
+        | YamlError::AliasExpansionLimitExceeded { .. }
+        | YamlError::AliasReplayStackDepthExceeded { .. } => {
+            format!("aliases repeat more than {REPEATED_MAX} values; write the values out instead")
+        }
+        YamlError::Budget {
+            breach: BudgetBreach::Depth { .. },
+            ..
+        } => format!("nested deeper than {DEPTH_MAX} levels; no package file needs that"),
+        YamlError::Budget { .. } => {
+            format!("more than {VALUES_MAX} values, or too many aliases; split the package")
+        }
+        error => {
+            let text = error.render_with_formatter(&UserMessageFormatter);
+            let text = text.split(" at line ").next().unwrap_or_default();
+            placet_model::visible(text).to_string()
+        }
+    }
+}
+
+fn options() -> serde_yaml::Options {
+    serde_yaml::options! {
+        budget: serde_yaml::budget! {
+            max_depth: DEPTH_MAX,
+            flow_nesting_limit: DEPTH_MAX,
+            max_nodes: VALUES_MAX,
+            max_events: 3 * VALUES_MAX,
+            max_documents: 1,
+            max_anchors: 1_000,
+            max_aliases: 1_000,
+            max_merge_keys: 1_000,
+            max_recorded_anchor_events: VALUES_MAX,
+        },
+        alias_limits: serde_yaml::alias_limits! {
+            max_total_replayed_events: REPEATED_MAX,
+            max_replay_stack_depth: 16,
+            max_alias_expansions_per_anchor: 1_000,
+        },
+        strict_booleans: true,
+        reject_unsupported_tags: true,
+        with_snippet: false,
+    }
+}

@@ -7,10 +7,13 @@ use std::{env, fs};
 
 use tempfile::TempDir;
 
-/// The `placet` program, built from this checkout.
+/// The `placet` program: the one that `PLACET_PROGRAM` names, or built from this checkout.
 pub fn placet() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
+        if let Some(program) = env::var_os("PLACET_PROGRAM") {
+            return program.into();
+        }
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let status = Command::new(cargo)
             .args(["build", "--quiet", "--package", "placet-cli"])

@@ -6,7 +6,7 @@ use std::time::Duration;
 use std::{env, fs};
 
 use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
+use rand::{RngExt as _, SeedableRng as _};
 
 /// How much of a matrix is run, and the randomness for it.
 #[derive(Debug)]

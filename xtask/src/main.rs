@@ -54,10 +54,18 @@ fn test(full: bool) -> anyhow::Result<()> {
     let started = Instant::now();
     prepare()?;
     check()?;
+    // Also builds the program under test, with the features that the tests are built with.
+    cargo(&["test", "--locked", "--workspace", "--no-run"], &[])?;
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let program = target.join("debug/placet");
     let full_text = if full { "1" } else { "0" };
     cargo(
         &["test", "--locked", "--workspace", "--no-fail-fast"],
-        &[("PLACET_FULL", full_text), ("PLACET_REQUIRE_ALL", "1")],
+        &[
+            ("PLACET_PROGRAM", &program.to_string_lossy()),
+            ("PLACET_FULL", full_text),
+            ("PLACET_REQUIRE_ALL", "1"),
+        ],
     )?;
     println!("all tests passed in {} s; skipped: nothing", started.elapsed().as_secs());
     Ok(())

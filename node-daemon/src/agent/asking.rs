@@ -15,7 +15,7 @@ use super::effects::registered;
 use super::machine::{Opened, Running, find};
 use super::{launch, report};
 use crate::store::Store;
-use crate::vote::{Question, Voter, Voters};
+use crate::vote::{Question, Voter};
 
 impl Core {
     /// Answers a proposal, after asking whom it touches. A newer one ends the question that is

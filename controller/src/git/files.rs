@@ -1,0 +1,317 @@
+//! The declarations in one commit.
+
+use git2::{Commit, ObjectType, Oid, Repository, Tree, TreeEntry};
+use jiff::Timestamp;
+use placet_crds::SourceFile;
+use placet_model::visible;
+
+use super::followed::Revision;
+use super::{FetchError, Fetched, Limits};
+
+/// Folders deeper than this are nobody's declarations.
+const DEPTH_MAX: usize = 64;
+
+/// Entries of folders that are looked at. One small folder that holds itself many times over, as
+/// git allows by hash, can stand for more than any machine can walk through.
+const ENTRIES_MAX: usize = 200_000;
+
+/// Bytes of one folder's listing, or of a commit.
+const LISTING_MAX: usize = 16 << 20;
+
+/// As many characters as a status field holds.
+const LINE_MAX: usize = 1_000;
+
+const LINK: i32 = 0o120_000;
+
+/// Reads the declarations below `path` of the commit of `revision`.
+pub(super) fn read(
+    repository: &Repository,
+    revision: &Revision,
+    path: &str,
+    limits: &Limits,
+) -> Result<Fetched, FetchError> {
+    require_size(repository, revision.commit, LISTING_MAX, || {
+        format!("commit `{}`", revision.commit)
+    })?;
+    let commit = repository
+        .find_commit(revision.commit)
+        .map_err(FetchError::read(format!("commit `{}`", revision.commit)))?;
+    let mut walk = Walk {
+        repository,
+        root: tree(repository, commit.tree_id(), "")?,
+        limits,
+        files: Vec::new(),
+        bytes: 0,
+        entries: 0,
+    };
+    let (folder, name) = walk.folder(revision, path)?;
+    walk.folder_at(&folder, &name, 0)?;
+    if walk.files.is_empty() {
+        return Err(FetchError::NoFiles {
+            revision: revision.to_string(),
+            path: visible(path).to_string(),
+        });
+    }
+    let mut files = walk.files;
+    files.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(Fetched {
+        revision: revision.to_string(),
+        subject: subject(&commit),
+        author: author(&commit),
+        committed: Timestamp::from_second(commit.time().seconds()).unwrap_or_default(),
+        files,
+    })
+}
+
+struct Walk<'repository> {
+    repository: &'repository Repository,
+    root: Tree<'repository>,
+    limits: &'repository Limits,
+    files: Vec<SourceFile>,
+    bytes: usize,
+    entries: usize,
+}
+
+impl<'repository> Walk<'repository> {
+    /// The folder `path` and its name with a `/` at the end, or empty for the root.
+    fn folder(
+        &self,
+        revision: &Revision,
+        path: &str,
+    ) -> Result<(Tree<'repository>, String), FetchError> {
+        let mut name = String::new();
+        let mut folder = self.root.clone();
+        for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
+            let below = folder
+                .get_name(part)
+                .filter(|entry| entry.kind() == Some(ObjectType::Tree))
+                .map(|entry| entry.id());
+            let below = below.ok_or_else(|| FetchError::NoFolder {
+                revision: revision.to_string(),
+                path: visible(path).to_string(),
+            })?;
+            name = format!("{name}{part}/");
+            folder = tree(self.repository, below, &name)?;
+        }
+        Ok((folder, name))
+    }
+
+    fn folder_at(
+        &mut self,
+        folder: &Tree<'repository>,
+        prefix: &str,
+        depth: usize,
+    ) -> Result<(), FetchError> {
+        if depth > DEPTH_MAX {
+            return Err(refused(
+                prefix,
+                format!("folders nest deeper than {DEPTH_MAX}"),
+            ));
+        }
+        for entry in folder {
+            self.entries += 1;
+            if self.entries > ENTRIES_MAX {
+                return Err(FetchError::TooLarge {
+                    what: "the number of files and folders".to_owned(),
+                    most: ENTRIES_MAX.to_string(),
+                    advice: "; name the folder of declarations in `spec.path`",
+                });
+            }
+            let name = entry_name(&entry, prefix)?;
+            if !name.starts_with('.') {
+                self.entry(&entry, &format!("{prefix}{name}"), prefix, depth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        entry: &TreeEntry<'_>,
+        path: &str,
+        folder: &str,
+        depth: usize,
+    ) -> Result<(), FetchError> {
+        match (entry.kind(), entry.filemode()) {
+            (Some(ObjectType::Tree), _) => {
+                let prefix = format!("{path}/");
+                let below = tree(self.repository, entry.id(), &prefix)?;
+                self.folder_at(&below, &prefix, depth + 1)
+            }
+            (Some(ObjectType::Blob), LINK) => self.link(entry.id(), path, folder),
+            (Some(ObjectType::Blob), _) if is_declaration(path) => self.file(entry.id(), path),
+            (Some(ObjectType::Blob), _) => Ok(()),
+            (Some(ObjectType::Commit), _) => Err(refused(
+                path,
+                "it is a submodule, whose files are elsewhere; copy them here, or follow that repository with a GitSource of its own",
+            )),
+            _ => Err(refused(path, "it is neither a file nor a folder")),
+        }
+    }
+
+    fn file(&mut self, id: Oid, path: &str) -> Result<(), FetchError> {
+        if self.files.len() >= self.limits.files {
+            return Err(FetchError::TooLarge {
+                what: "the number of declaration files".to_owned(),
+                most: self.limits.files.to_string(),
+                advice: "; put several declarations into one file, separated by `---`",
+            });
+        }
+        self.bytes += self.blob_size(id, path, self.limits.file_bytes)?;
+        if self.bytes > self.limits.total_bytes {
+            return Err(FetchError::TooLarge {
+                what: "the size of all declaration files together".to_owned(),
+                most: format!("{} bytes", self.limits.total_bytes),
+                advice: "; divide them among several repositories",
+            });
+        }
+        let blob = self.repository.find_blob(id);
+        let blob = blob.map_err(FetchError::read(format!("`{}`", visible(path))))?;
+        let text = std::str::from_utf8(blob.content()).map_err(|error| {
+            let place = error.valid_up_to();
+            refused(
+                path,
+                format!("byte {place} is not UTF-8; save the file as UTF-8"),
+            )
+        })?;
+        self.files.push(SourceFile {
+            name: path.to_owned(),
+            text: text.to_owned(),
+        });
+        Ok(())
+    }
+
+    /// Links are not followed. One to a plain file that is no declaration changes nothing; any
+    /// other could stand for declarations, which must not be missed.
+    fn link(&self, id: Oid, path: &str, folder: &str) -> Result<(), FetchError> {
+        let why =
+            "it is a symbolic link, which is not followed; put the file or folder itself here";
+        if is_declaration(path) {
+            return Err(refused(path, why));
+        }
+        self.blob_size(id, path, 4_096)?;
+        let blob = self.repository.find_blob(id);
+        let blob = blob.map_err(FetchError::read(format!("`{}`", visible(path))))?;
+        let target = std::str::from_utf8(blob.content()).unwrap_or_default();
+        if self.is_plain_file(&format!("{folder}{target}")) {
+            Ok(())
+        } else {
+            Err(refused(path, why))
+        }
+    }
+
+    fn is_plain_file(&self, path: &str) -> bool {
+        let mut parts: Vec<&str> = Vec::new();
+        for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
+            if part != ".." {
+                parts.push(part);
+            } else if parts.pop().is_none() {
+                return false;
+            }
+        }
+        let mut folder = self.root.clone();
+        let Some((file, folders)) = parts.split_last() else {
+            return false;
+        };
+        for part in folders {
+            let below = folder
+                .get_name(part)
+                .filter(|entry| entry.kind() == Some(ObjectType::Tree))
+                .and_then(|entry| tree(self.repository, entry.id(), part).ok());
+            match below {
+                Some(below) => folder = below,
+                None => return false,
+            }
+        }
+        folder
+            .get_name(file)
+            .is_some_and(|it| it.kind() == Some(ObjectType::Blob) && it.filemode() != LINK)
+    }
+
+    fn blob_size(&self, id: Oid, path: &str, most: usize) -> Result<usize, FetchError> {
+        require_size(self.repository, id, most, || format!("`{}`", visible(path)))
+    }
+}
+
+/// The size of an object, found without reading it.
+fn require_size(
+    repository: &Repository,
+    id: Oid,
+    most: usize,
+    what: impl Fn() -> String,
+) -> Result<usize, FetchError> {
+    let header = repository.odb().and_then(|odb| odb.read_header(id));
+    let (size, _) = header.map_err(|error| FetchError::read(what())(error))?;
+    if size > most {
+        return Err(FetchError::TooLarge {
+            what: format!("the size of {}, {size} bytes,", what()),
+            most: format!("{most} bytes"),
+            advice: "; split it, or move it out of the folder of declarations",
+        });
+    }
+    Ok(size)
+}
+
+fn tree<'repository>(
+    repository: &'repository Repository,
+    id: Oid,
+    path: &str,
+) -> Result<Tree<'repository>, FetchError> {
+    let what = || format!("the folder `/{}`", visible(path));
+    require_size(repository, id, LISTING_MAX, what)?;
+    repository
+        .find_tree(id)
+        .map_err(|error| FetchError::read(what())(error))
+}
+
+/// The name of an entry; one that could not be shown as it is, is refused.
+fn entry_name(entry: &TreeEntry<'_>, folder: &str) -> Result<String, FetchError> {
+    let bytes = entry.name_bytes();
+    let shown = || format!("{folder}{}", String::from_utf8_lossy(bytes));
+    let name = std::str::from_utf8(bytes)
+        .map_err(|_| refused(&shown(), "its name is not UTF-8; rename it"))?;
+    let special = matches!(name, "" | "." | "..") || name.contains('/');
+    if special || visible(name).to_string() != name {
+        return Err(refused(
+            &shown(),
+            "its name holds control or invisible characters, or is not a name at all; rename it",
+        ));
+    }
+    Ok(name.to_owned())
+}
+
+fn is_declaration(path: &str) -> bool {
+    [".yaml", ".yml"].iter().any(|end| path.ends_with(end))
+}
+
+fn refused(path: &str, why: impl Into<String>) -> FetchError {
+    FetchError::File {
+        path: visible(path).to_string(),
+        why: why.into(),
+    }
+}
+
+fn subject(commit: &Commit<'_>) -> String {
+    let message = commit.message_bytes();
+    let mut lines = message.split(|byte| *byte == b'\n');
+    line(
+        lines
+            .find(|line| !line.trim_ascii().is_empty())
+            .unwrap_or_default(),
+    )
+}
+
+fn author(commit: &Commit<'_>) -> String {
+    let author = commit.author();
+    let text = [author.name_bytes(), b" <", author.email_bytes(), b">"].concat();
+    line(&text)
+}
+
+/// One line from outside, escaped, and cut after escaping.
+fn line(text: &[u8]) -> String {
+    let text = visible(String::from_utf8_lossy(text).trim()).to_string();
+    match text.char_indices().nth(LINE_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}

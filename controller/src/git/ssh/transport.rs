@@ -1,0 +1,185 @@
+//! The transport by which libgit2 fetches through a [`Connection`].
+//!
+//! libgit2 knows transports by the scheme of a URL and nothing else: a fetch registers its session
+//! under a number, and fetches from `placet-ssh://<number>/`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
+use git2::{AutotagOption, FetchOptions, Oid, Remote, RemoteCallbacks, RemoteRedirect, Repository};
+
+use super::connection::Connection;
+use super::{FetchError, Session, advertisement};
+use crate::git::error::plain;
+
+const SCHEME: &str = "placet-ssh";
+
+/// More objects than any repository of declarations has; libgit2 keeps something of each in memory.
+const OBJECTS_MAX: usize = 5_000_000;
+
+static SESSIONS: Mutex<BTreeMap<u64, Arc<Session>>> = Mutex::new(BTreeMap::new());
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+static REGISTERED: LazyLock<Result<(), String>> = LazyLock::new(register);
+
+pub(super) fn fetch(
+    session: Session,
+    mirror: &Repository,
+    refspecs: &[String],
+) -> Result<Option<Oid>, FetchError> {
+    let failed = |why: String| FetchError::Connection {
+        address: session.address(),
+        why,
+    };
+    REGISTERED.clone().map_err(failed)?;
+    let session = Arc::new(session);
+    let ticket = Ticket::of(&session);
+    let mut callbacks = RemoteCallbacks::new();
+    callbacks.transfer_progress(|progress| progress.total_objects() <= OBJECTS_MAX);
+    let mut options = FetchOptions::new();
+    options
+        .remote_callbacks(callbacks)
+        .download_tags(AutotagOption::None)
+        .follow_redirects(RemoteRedirect::None)
+        .update_fetchhead(false);
+    let result = mirror
+        .remote_anonymous(&ticket.url())
+        .and_then(|mut remote| remote.fetch(refspecs, Some(&mut options), None));
+    let failure = locked(&session.failure).take();
+    match (failure, result) {
+        (Some(failure), _) => Err(failure),
+        (None, Ok(())) => Ok(*locked(&session.commit)),
+        (None, Err(error)) => Err(FetchError::Read {
+            what: format!("what `{}` sent", session.address()),
+            why: plain(&error),
+        }),
+    }
+}
+
+/// Makes a session known under a number for as long as it lives.
+struct Ticket(u64);
+
+impl Ticket {
+    fn of(session: &Arc<Session>) -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        locked(&SESSIONS).insert(number, Arc::clone(session));
+        Self(number)
+    }
+
+    fn url(&self) -> String {
+        format!("{SCHEME}://{}/", self.0)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        locked(&SESSIONS).remove(&self.0);
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "registering is not synchronised by libgit2; it happens once, before the first use of a transport in this process, inside a lock"
+)]
+fn register() -> Result<(), String> {
+    // SAFETY: no other code of this process registers transports, and every use of one comes after
+    // this has run.
+    let registered = unsafe { git2::transport::register(SCHEME, transport) };
+    registered.map_err(|error| plain(&error))
+}
+
+fn transport(remote: &Remote<'_>) -> Result<Transport, git2::Error> {
+    let number = remote
+        .url()?
+        .strip_prefix(SCHEME)
+        .and_then(|rest| rest.strip_prefix("://")?.strip_suffix('/')?.parse().ok());
+    let session = number.and_then(|number: u64| locked(&SESSIONS).get(&number).cloned());
+    let session = session.ok_or_else(|| git2::Error::from_str("there is no such session"))?;
+    Transport::smart(remote, false, Subtransport(session))
+}
+
+struct Subtransport(Arc<Session>);
+
+impl SmartSubtransport for Subtransport {
+    fn action(
+        &self,
+        _url: &str,
+        action: Service,
+    ) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
+        if action != Service::UploadPackLs {
+            return Err(git2::Error::from_str("nothing but fetching is done here"));
+        }
+        let open = || {
+            let mut connection = self.0.connect()?;
+            let read = advertisement::read(&mut connection)?;
+            let commit = self.0.find(&read.names)?;
+            Ok((connection, read.bytes, commit))
+        };
+        let (connection, bytes, commit) = open().map_err(|error| self.0.fail(error))?;
+        *locked(&self.0.commit) = commit;
+        Ok(Box::new(Stream {
+            session: Arc::clone(&self.0),
+            connection,
+            again: io::Cursor::new(bytes),
+        }))
+    }
+
+    fn close(&self) -> Result<(), git2::Error> {
+        Ok(())
+    }
+}
+
+impl Session {
+    /// Keeps the error for the caller, and gives libgit2 something in its place.
+    fn fail(&self, error: FetchError) -> git2::Error {
+        *locked(&self.failure) = Some(error);
+        git2::Error::from_str("the connection failed")
+    }
+}
+
+struct Stream {
+    session: Arc<Session>,
+    connection: Connection,
+    /// What was read before libgit2 asked.
+    again: io::Cursor<Vec<u8>>,
+}
+
+impl Stream {
+    fn failed(&self, error: FetchError) -> io::Error {
+        io::Error::other(self.session.fail(error))
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.again.read(buffer) {
+            Ok(0) => self
+                .connection
+                .read(buffer)
+                .map_err(|error| self.failed(error)),
+            read => read,
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.connection.write(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,138 @@
+//! Opening the database: folder, lock, settings, layout, epoch.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError, set_permissions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::HomeError;
+
+/// `PLCT`: tells the file apart from other `SQLite` databases.
+const APPLICATION_ID: i64 = 0x504c_4354;
+
+/// One script for each layout; the number of scripts run is kept in `user_version`.
+const LAYOUTS: [&str; 1] = [include_str!("schema.sql")];
+
+/// Only people who look with `sqlite3` ever hold the database; they are done sooner than this.
+const BUSY: Duration = Duration::from_secs(10);
+
+pub(super) struct Opened {
+    pub(super) connection: Connection,
+    pub(super) epoch: u64,
+    pub(super) lock: File,
+}
+
+pub(super) fn open(folder: &Path) -> Result<Opened, HomeError> {
+    make_private(folder)?;
+    let lock = lock(folder)?;
+    let path = folder.join("placet.db");
+    private_file(&path)?;
+    let mut connection = connect(&path)?;
+    lay_out(&mut connection, &path)?;
+    let epoch = raise_epoch(&connection)?;
+    Ok(Opened {
+        connection,
+        epoch,
+        lock,
+    })
+}
+
+fn make_private(folder: &Path) -> Result<(), HomeError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(HomeError::files("make the folder", folder))?;
+    set_permissions(folder, Permissions::from_mode(0o700))
+        .map_err(HomeError::files("make private", folder))
+}
+
+/// The lock is the kernel's and goes with the process, however it ends.
+fn lock(folder: &Path) -> Result<File, HomeError> {
+    let file = private_file(&folder.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(HomeError::InUse {
+            path: folder.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(HomeError::files("lock", folder)(source)),
+    }
+}
+
+/// The database's helper files take their mode from it.
+fn private_file(path: &Path) -> Result<File, HomeError> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(HomeError::files("open", path))?;
+    file.set_permissions(Permissions::from_mode(0o600))
+        .map_err(HomeError::files("make private", path))?;
+    Ok(file)
+}
+
+fn connect(path: &Path) -> Result<Connection, HomeError> {
+    let set = || {
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        Ok(connection)
+    };
+    set().map_err(HomeError::database("open the tables"))
+}
+
+fn lay_out(connection: &mut Connection, path: &Path) -> Result<(), HomeError> {
+    let failed = || HomeError::database("lay out the tables");
+    let number = |connection: &Connection, name| {
+        connection
+            .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
+            .map_err(failed())
+    };
+    let application = number(connection, "application_id")?;
+    let found = number(connection, "user_version")?;
+    let schema = number(connection, "schema_version")?;
+    if application != APPLICATION_ID && schema != 0 {
+        let path = path.to_owned();
+        return Err(HomeError::Foreign { path });
+    }
+    let known = i64::try_from(LAYOUTS.len()).unwrap_or(i64::MAX);
+    let done = usize::try_from(found).unwrap_or(usize::MAX);
+    let Some(missing) = LAYOUTS.get(done..) else {
+        return Err(HomeError::Newer {
+            path: path.to_owned(),
+            found,
+            known,
+        });
+    };
+    let mut run = || {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for script in missing {
+            transaction.execute_batch(script)?;
+        }
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", known)?;
+        transaction.commit()
+    };
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        run().map_err(failed())
+    }
+}
+
+fn raise_epoch(connection: &Connection) -> Result<u64, HomeError> {
+    connection
+        .query_one(
+            "UPDATE meta SET value = value + 1 WHERE key = 'epoch' RETURNING value",
+            [],
+            |row| row.get::<_, i64>(0),
+        )
+        .map(i64::unsigned_abs)
+        .map_err(HomeError::database("raise the epoch"))
+}

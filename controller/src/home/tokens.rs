@@ -1,0 +1,175 @@
+//! Join tokens: one-time, expiring, bound to one node name.
+
+use jiff::Timestamp;
+use placet_model::{Digest, NodeName};
+use placet_protocol::{TokenRefusal, same_digest, secret_hash};
+use rusqlite::{OptionalExtension, params};
+
+use super::objects::time;
+use super::{Batch, Home, HomeError};
+
+/// A join token that was just made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewToken {
+    /// Its public part.
+    pub id: String,
+    /// SHA-256 of its secret part, which itself is kept nowhere.
+    pub secret_hash: Digest,
+    /// The node that may join with it.
+    pub node: NodeName,
+    /// When it ceases to work.
+    pub expires: Timestamp,
+    /// Whether the node may take the place of one that has joined under that name.
+    pub replace: bool,
+}
+
+/// Why a token was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeTokenError {
+    /// It is not good; the client may be told.
+    #[error(transparent)]
+    Refused(#[from] TokenRefusal),
+    /// The home failed.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+}
+
+struct Row {
+    secret_hash: String,
+    node: String,
+    may_replace: bool,
+    expires: Timestamp,
+    used: bool,
+}
+
+impl Home {
+    /// Keeps a token that was just made.
+    ///
+    /// # Errors
+    ///
+    /// [`HomeError::NameTaken`] where a node of that name has joined and the token does not
+    /// replace it.
+    pub fn create_token(&self, token: &NewToken) -> Result<(), HomeError> {
+        self.transaction(|batch| {
+            if !token.replace && batch.has_joined(&token.node)? {
+                let node = token.node.clone();
+                return Err(HomeError::NameTaken { node });
+            }
+            batch.insert_token(token)
+        })
+    }
+
+    /// Takes a token in exchange for a certificate: of all who show it, one gets an `Ok`, ever.
+    /// What is refused is not used up.
+    pub fn take_token(
+        &self,
+        id: &str,
+        secret: &str,
+        node: &NodeName,
+        now: Timestamp,
+    ) -> Result<(), TakeTokenError> {
+        self.transaction(|batch| match batch.refusal(id, secret, node, now)? {
+            Some(refusal) => Ok(Err(refusal)),
+            None => batch.use_token(id, node, now).map(Ok),
+        })??;
+        Ok(())
+    }
+
+    /// Whether a node of this name has ever joined.
+    pub fn has_joined(&self, node: &NodeName) -> Result<bool, HomeError> {
+        self.read(|batch| batch.has_joined(node))
+    }
+}
+
+impl Batch<'_> {
+    fn has_joined(&self, node: &NodeName) -> Result<bool, HomeError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM members WHERE node = ?1)";
+        self.transaction
+            .query_one(sql, [node.as_str()], |row| row.get(0))
+            .map_err(HomeError::database("look for a node"))
+    }
+
+    fn insert_token(&self, token: &NewToken) -> Result<(), HomeError> {
+        let sql = "INSERT INTO tokens (id, secret_hash, node, may_replace, created, expires) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let NewToken {
+            id,
+            secret_hash,
+            node,
+            expires,
+            replace,
+        } = token;
+        self.transaction
+            .execute(
+                sql,
+                params![
+                    id,
+                    secret_hash.to_string(),
+                    node.as_str(),
+                    replace,
+                    self.now.to_string(),
+                    expires.to_string()
+                ],
+            )
+            .map_err(HomeError::database("keep a token"))?;
+        Ok(())
+    }
+
+    /// Why the token is not good. Who does not know the secret learns nothing but that.
+    fn refusal(
+        &self,
+        id: &str,
+        secret: &str,
+        node: &NodeName,
+        now: Timestamp,
+    ) -> Result<Option<TokenRefusal>, HomeError> {
+        let Some(row) = self.token(id)? else {
+            return Ok(Some(TokenRefusal::Wrong));
+        };
+        let right = row
+            .secret_hash
+            .parse()
+            .is_ok_and(|kept| same_digest(&kept, &secret_hash(secret)));
+        Ok(if !right {
+            Some(TokenRefusal::Wrong)
+        } else if row.used {
+            Some(TokenRefusal::Used)
+        } else if row.expires <= now {
+            Some(TokenRefusal::Expired)
+        } else if row.node != node.as_str() {
+            Some(TokenRefusal::OtherNode)
+        } else if !row.may_replace && self.has_joined(node)? {
+            Some(TokenRefusal::NameTaken)
+        } else {
+            None
+        })
+    }
+
+    fn token(&self, id: &str) -> Result<Option<Row>, HomeError> {
+        self.transaction
+            .query_row("SELECT * FROM tokens WHERE id = ?1", [id], |row| {
+                Ok(Row {
+                    secret_hash: row.get("secret_hash")?,
+                    node: row.get("node")?,
+                    may_replace: row.get("may_replace")?,
+                    expires: time(row, "expires")?,
+                    used: row.get::<_, Option<String>>("used")?.is_some(),
+                })
+            })
+            .optional()
+            .map_err(HomeError::database("look up a token"))
+    }
+
+    fn use_token(&self, id: &str, node: &NodeName, now: Timestamp) -> Result<(), HomeError> {
+        let join = "INSERT INTO members (node, token, joined) VALUES (?1, ?2, ?3) \
+                    ON CONFLICT (node) DO UPDATE SET token = excluded.token, joined = excluded.joined";
+        let now = now.to_string();
+        let run = || {
+            self.transaction
+                .execute("UPDATE tokens SET used = ?2 WHERE id = ?1", [id, &now])?;
+            self.transaction.execute(join, [node.as_str(), id, &now])
+        };
+        run().map_err(HomeError::database("use a token"))?;
+        Ok(())
+    }
+}

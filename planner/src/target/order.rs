@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use placet_model::{Module, ModulePath};
 
-use super::select::{Wanted, upgrades};
+use super::select::Wanted;
 use super::{Findings, Scope};
 use crate::Problem;
 use crate::libraries::path_of;
@@ -46,7 +46,8 @@ pub(super) fn check(scope: &Scope, wanted: &[Wanted], findings: &mut Findings) {
         why,
     } in dependencies
     {
-        // Where several provide the same, it is enough that one of them stands behind.
+        // Where several provide the same, an upgrade and its base for one, it is enough that one of
+        // them stands behind.
         let Some(provider) = providers.last().copied().filter(|last| *last < user) else {
             continue;
         };
@@ -110,7 +111,6 @@ fn dependencies(scope: &Scope, wanted: &[Wanted]) -> Vec<Dependency> {
         for module in &package.modules {
             for (what, providers) in offers.used_by(module) {
                 if !providers.contains(&user) {
-                    let providers = without_upgrades(wanted, &providers);
                     let why = format!("{} needs {what}", module.path);
                     dependencies.push(Dependency {
                         user,
@@ -122,17 +122,6 @@ fn dependencies(scope: &Scope, wanted: &[Wanted]) -> Vec<Dependency> {
         }
     }
     dependencies
-}
-
-/// An upgrade provides what its base provides; it is the base that users have to stand before.
-fn without_upgrades(wanted: &[Wanted], providers: &BTreeSet<usize>) -> BTreeSet<usize> {
-    let is_base = |index: &&usize| {
-        let name = wanted[**index].name();
-        !providers
-            .iter()
-            .any(|other| other != *index && upgrades(wanted, name, wanted[*other].name()))
-    };
-    providers.iter().filter(is_base).copied().collect()
 }
 
 /// Which packages, by index, offer what modules use.

@@ -103,7 +103,7 @@ pub(super) fn compose(
 }
 
 /// True if `upgrade` replaces part of `base`, itself or through other packages of the list.
-pub(super) fn upgrades(wanted: &[Wanted], upgrade: &PackageName, base: &PackageName) -> bool {
+fn upgrades(wanted: &[Wanted], upgrade: &PackageName, base: &PackageName) -> bool {
     let mut seen = BTreeSet::new();
     let mut open = vec![upgrade];
     while let Some(name) = open.pop() {

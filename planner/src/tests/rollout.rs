@@ -1,7 +1,7 @@
 //! The way of a change through the fleet (V1, V5, C-D1, C-D3).
 
 use expect_test::expect;
-use placet_model::{Answer, DecisionKind};
+use placet_model::{Answer, DecisionKind, Digest, NodeManifest, NodeName, Verdict};
 
 use super::build::text;
 use super::world::{World, small};
@@ -305,32 +305,22 @@ fn v3_a_defer_waits_until_its_time_and_is_asked_again() {
 }
 
 #[test]
-fn v3_whoever_defers_for_a_day_objects() {
+fn v3_whoever_defers_for_a_day_objects_however_often_it_is_asked() {
     let mut world = asked();
-    let hours = |hours| {
-        Some(
-            "2026-01-01T00:00:02Z".parse::<jiff::Timestamp>().unwrap()
-                + jiff::SignedDuration::from_hours(hours),
-        )
-    };
-    world.answer_until("core-2", Answer::Defer, "later", hours(20));
-    world.turn();
-    world.tick(20 * 3_600);
-    world.turn();
-    world.answer_until("core-2", Answer::Defer, "much later", hours(40));
+    let first = world.observed.now;
+    let after = |hours| Some(first + jiff::SignedDuration::from_hours(hours));
+    for (waited, until) in [(0, 10), (10, 20), (10, 40)] {
+        world.tick(waited * 3_600);
+        world.turn();
+        world.answer_until("core-2", Answer::Defer, "later", after(until));
+        world.turn();
+    }
     let deferred = tally(&world.target(), &world.observed).deferred;
-    assert_eq!(
-        deferred[&text("core-2")],
-        "2026-01-02T00:00:02Z".parse().unwrap()
-    );
+    assert_eq!(Some(deferred[&text("core-2")]), after(24));
     world.tick(4 * 3_600);
     let hold = world.turn().hold.unwrap();
-    assert!(
-        hold.objections
-            .iter()
-            .any(|line| line.contains("much later")),
-        "{hold:?}"
-    );
+    let objects = |line: &String| line.starts_with("node core-2: chatd (7) defers until");
+    assert!(hold.objections.iter().any(objects), "{hold:?}");
 }
 
 #[test]
@@ -398,16 +388,25 @@ fn v4_a_node_that_restarts_between_vote_and_activation_is_asked_again() {
 }
 
 #[test]
-fn v4_a_verdict_to_another_change_is_not_counted() {
+fn v4_a_verdict_to_another_change_or_roll_out_is_not_counted() {
     let mut world = asked();
     world.accept(&["core-1", "core-2", "core-3", "edge-1"]);
-    world.node("core-1").running = Some(placet_model::NodeManifest::default().into());
+    let rollout = world.observed.rollout.as_mut().unwrap();
+    let mut verdict = |node: &str, change: fn(&mut Verdict)| {
+        let state = rollout.nodes.get_mut(&text::<NodeName>(node)).unwrap();
+        change(state.verdict.as_mut().unwrap());
+    };
+    verdict("core-1", |verdict| verdict.rollout = "another".to_owned());
+    verdict("core-2", |verdict| {
+        verdict.change_digest = Digest::of(b"another");
+    });
+    world.node("edge-1").running = Some(NodeManifest::default().into());
     world.check(&expect![[r#"
         Proposing
         core-1 > propose
-        core-2 agrees, waits for core-1
-        core-3 agrees, waits for core-1
-        edge-1 agrees, waits for core-1
+        core-2 > propose
+        edge-1 > propose
+        core-3 agrees, waits for core-1, core-2, edge-1
     "#]]);
 }
 

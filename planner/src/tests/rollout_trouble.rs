@@ -163,6 +163,31 @@ fn staging_that_failed_is_tried_again_after_a_while() {
         core-1 has fetched, waits for core-3
         core-2 has fetched, waits for core-3
     "#]]);
+    let rollout = world.observed.rollout.as_ref().unwrap();
+    assert_eq!(rollout.nodes[&text("core-3")].stage_error, None);
+}
+
+#[test]
+fn a_node_that_goes_away_before_its_turn_does_not_stop_those_that_are_there() {
+    let mut world = asked_with(|strategy| strategy.max_unavailable = Some(1));
+    world.accept(&CORE).turn();
+    world.stage(&CORE).turn();
+    world
+        .activate(&["core-1"])
+        .away("core-2")
+        .check(&expect![[r#"
+            Activating
+            core-3 > activate
+            core-2 has no connection
+        "#]]);
+    world.activate(&["core-3"]).check(&expect![[r#"
+        Activating
+        core-2 has no connection
+    "#]]);
+    world.back("core-2").check(&expect![[r#"
+        Activating
+        core-2 > activate
+    "#]]);
 }
 
 fn one_is_away(policy: OnUnreachable) -> World {

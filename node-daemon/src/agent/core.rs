@@ -1,16 +1,16 @@
 //! The one task that owns the agent's state.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use nix::unistd::{Pid, getpgid};
 use placet_model::{Digest, ProcessName, Verdict};
 use placet_protocol::wire::{FromNode, ToNode};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tonic::transport::Channel;
 
+use super::groups::Groups;
 use super::keeper::KeeperLink;
 use super::machine::{Event, Known, Machine, Moment, Resume};
 use super::{AgentError, boot_id, launch};
@@ -56,9 +56,6 @@ impl Handle {
         let _ = self.0.send(input);
     }
 }
-
-/// Who is in which process group, for authenticating peers.
-type Groups = Arc<Mutex<BTreeMap<i32, ProcessName>>>;
 
 pub(super) struct Core {
     pub(super) settings: Settings,
@@ -115,7 +112,7 @@ impl Core {
             .collect();
         let (machine, effects) = Machine::start(committed, known, resume, Moment::ZERO);
         let mut core = Self {
-            voters: Voters::new(&settings.run, who(Arc::clone(&groups))),
+            voters: Voters::new(&settings.run, groups.who()),
             boot_id: boot_id(&life)?,
             epoch: store.epoch()?,
             failed: store.failed()?,
@@ -191,7 +188,7 @@ impl Core {
     fn keeper_says(&mut self, event: link::Event) {
         let event = match event {
             link::Event::Started { process, pid } => {
-                self.groups().insert(pid.cast_signed(), process.clone());
+                self.groups.add(pid, process.clone());
                 Event::Started { process, pid }
             }
             link::Event::Notify {
@@ -211,7 +208,7 @@ impl Core {
                 exit,
                 output,
             } => {
-                self.groups().remove(&pid.cast_signed());
+                self.groups.remove(pid);
                 Event::Exited {
                     process,
                     pid,
@@ -250,10 +247,6 @@ impl Core {
             tracing::error!("{}", crate::Chain(&error));
         }
     }
-
-    fn groups(&self) -> std::sync::MutexGuard<'_, BTreeMap<i32, ProcessName>> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 async fn until(deadline: Option<Instant>) {
@@ -261,18 +254,6 @@ async fn until(deadline: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
-}
-
-/// Knows processes by their process group, which is that of the supervised process.
-fn who(groups: Groups) -> crate::vote::Who {
-    Arc::new(move |pid| {
-        let group = getpgid(Some(Pid::from_raw(pid))).ok()?;
-        groups
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&group.as_raw())
-            .cloned()
-    })
 }
 
 /// What the keeper has, with the generations that belong to it.
@@ -293,11 +274,10 @@ fn known(
         });
         Arc::clone(generation)
     };
-    let mut groups = groups.lock().unwrap_or_else(PoisonError::into_inner);
     let alive = entries.into_iter().filter(|entry| entry.exit.is_none());
     alive
         .map(|entry| {
-            groups.insert(entry.pid.cast_signed(), entry.process.clone());
+            groups.add(entry.pid, entry.process.clone());
             let origin = load(entry.generation);
             let ready = entry.ready || launch::is_settled(&origin, &entry);
             Known {

@@ -8,6 +8,7 @@
 mod asking;
 mod core;
 mod effects;
+mod groups;
 mod keeper;
 mod launch;
 mod machine;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
-use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
+use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
@@ -30,8 +30,11 @@ pub(super) struct Logs {
 
 struct Pipe {
     process: ProcessName,
-    reader: PipeReader,
+    /// None once nobody can write to it any more.
+    reader: Option<PipeReader>,
     tail: Tail,
+    /// True once the process has ended; those that it left behind may still write.
+    reported: bool,
 }
 
 /// A log file that is open.
@@ -56,57 +59,64 @@ impl Logs {
         fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let id = self.next;
         self.next += 1;
-        self.pipes.insert(
-            id,
-            Pipe {
-                process: process.clone(),
-                reader,
-                tail: Tail::default(),
-            },
-        );
+        let process = process.clone();
+        let pipe = Pipe {
+            process,
+            reader: Some(reader),
+            tail: Tail::default(),
+            reported: false,
+        };
+        self.pipes.insert(id, pipe);
         Ok((id, writer))
     }
 
     pub(super) fn fds(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>)> {
-        self.pipes
-            .iter()
-            .map(|(id, pipe)| (*id, pipe.reader.as_fd()))
+        let pipes = self.pipes.iter();
+        pipes.filter_map(|(id, pipe)| Some((*id, pipe.reader.as_ref()?.as_fd())))
     }
 
-    /// Takes what has been written; forgets the pipe when nobody can write to it any more.
+    /// Takes what has been written; closes the pipe when nobody can write to it any more.
     pub(super) fn read(&mut self, id: u64) {
         let Some(pipe) = self.pipes.get_mut(&id) else {
             return;
         };
+        let Some(reader) = &mut pipe.reader else {
+            return;
+        };
         let mut buffer = vec![0; TURN];
-        match pipe.reader.read(&mut buffer) {
-            Ok(0) => {
-                self.pipes.remove(&id);
+        match reader.read(&mut buffer) {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Ok(0) | Err(_) => {
+                pipe.reader = None;
+                self.forget_if_over(id);
             }
             Ok(count) => {
                 pipe.tail.add(&buffer[..count]);
                 let process = pipe.process.clone();
                 self.write(&process, &buffer[..count]);
             }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) => {}
-            Err(_) => {
-                self.pipes.remove(&id);
-            }
         }
     }
 
-    /// The last lines of a process that has ended.
+    /// The last lines of a process that has ended, or that could not be started.
     pub(super) fn last_lines(&mut self, id: u64) -> Vec<String> {
         // A pipe holds no more than one turn, so this is everything the process wrote itself.
         self.read(id);
-        let Some(pipe) = self.pipes.get(&id) else {
+        let Some(pipe) = self.pipes.get_mut(&id) else {
             return Vec::new();
         };
-        pipe.tail.lines()
+        pipe.reported = true;
+        let lines = pipe.tail.lines();
+        self.forget_if_over(id);
+        lines
+    }
+
+    fn forget_if_over(&mut self, id: u64) {
+        let over = |pipe: &Pipe| pipe.reader.is_none() && pipe.reported;
+        if self.pipes.get(&id).is_some_and(over) {
+            self.pipes.remove(&id);
+        }
     }
 
     fn write(&mut self, process: &ProcessName, bytes: &[u8]) {
@@ -203,6 +213,9 @@ mod tests {
         drop(writer);
         logs.read(id);
         assert_eq!(logs.fds().count(), 0);
+        // The end of the pipe may be seen before the end of the process.
+        assert_eq!(logs.last_lines(id).len(), 1);
+        assert!(logs.pipes.is_empty());
         let size = |file: &str| {
             fs::metadata(folder.path().join("log").join(file))
                 .unwrap()

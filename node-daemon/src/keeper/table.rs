@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
-use std::io;
+use std::io::{self, PipeWriter};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -117,6 +117,16 @@ impl Table {
 
     fn try_start(&mut self, start: Start, logs: &mut Logs) -> io::Result<u32> {
         let (log, writer) = logs.open(&start.process)?;
+        match self.execute(&start, writer) {
+            Ok(child) => Ok(self.insert(start, child, log)),
+            Err(error) => {
+                logs.last_lines(log);
+                Err(error)
+            }
+        }
+    }
+
+    fn execute(&self, start: &Start, writer: PipeWriter) -> io::Result<Child> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -133,7 +143,10 @@ impl Table {
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
             .stderr(writer);
-        let child = spawn(&mut command)?;
+        spawn(&mut command)
+    }
+
+    fn insert(&mut self, start: Start, child: Child, log: u64) -> u32 {
         let pid = child.id();
         tracing::info!(process = %start.process, pid, generation = start.generation, "{} started", start.process);
         let process = Process {
@@ -149,7 +162,7 @@ impl Table {
         };
         self.processes
             .insert(process.start.process.clone(), process);
-        Ok(pid)
+        pid
     }
 
     pub(super) fn signal(&self, process: &ProcessName, pid: u32, signal: Signal) {

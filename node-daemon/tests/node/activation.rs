@@ -29,7 +29,7 @@ async fn node(controller: &Controller, software: &Software) -> (Daemon, Session)
     (daemon, session)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_restarts_whom_it_touches_and_nobody_else() {
     let controller = Controller::start().await;
     let (old, new) = (fleet(b"old"), fleet(b"new"));
@@ -84,12 +84,13 @@ async fn a_change_restarts_whom_it_touches_and_nobody_else() {
     assert_eq!(session.activated().await.generation, 2);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_process_gets_the_environment_of_its_generation_and_nothing_else() {
     let controller = Controller::start().await;
-    let software = Software::new()
-        .file("share/text", b"from the tree")
-        .script("bin/teller", "env | sort; cat share/text; exec sleep 1000");
+    let software = Software::new().file("share/text", b"from the tree").script(
+        "bin/teller",
+        "env | sort; cat $PLACET_ROOT/share/text; exec sleep 1000",
+    );
     let (daemon, mut session) = node(&controller, &software).await;
     session.running(&["teller"]).await;
     let log = fs::read_to_string(daemon.path("s/log/teller.log")).unwrap();
@@ -105,14 +106,20 @@ async fn a_process_gets_the_environment_of_its_generation_and_nothing_else() {
         .collect();
     assert_eq!(
         ours,
-        ["NOTIFY_SOCKET", "PATH", "PLACET_GENERATION", "PLACET_ROOT"],
+        [
+            "NOTIFY_SOCKET",
+            "PATH",
+            "PLACET_GENERATION",
+            "PLACET_ROOT",
+            "RUNTIME_DIRECTORY"
+        ],
         "{log}"
     );
     assert!(log.contains(&format!("PATH={tree}/bin:/usr")), "{log}");
     assert!(log.ends_with("from the tree"), "{log}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_update_is_given_back_with_the_reason() {
     let controller = Controller::start().await;
     let good = Software::new()
@@ -159,7 +166,7 @@ async fn a_bad_update_is_given_back_with_the_reason() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_module_whose_bytes_do_not_match_its_digest_is_refused() {
     let controller = Controller::start().await;
     let software = Software::new().file("data", b"right");
@@ -190,7 +197,7 @@ async fn a_module_whose_bytes_do_not_match_its_digest_is_refused() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_module_goes_on_where_the_line_broke() {
     let controller = Controller::start().await;
     let content = vec![b'x'; 50_000];
@@ -205,7 +212,7 @@ async fn a_module_goes_on_where_the_line_broke() {
     assert_eq!(controller.fetched(), 50_000, "no byte travels twice");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn proposals_that_do_not_fit_are_answered_with_an_error() {
     let controller = Controller::start().await;
     let (old, new) = (fleet(b"old"), fleet(b"new"));
@@ -233,7 +240,7 @@ async fn proposals_that_do_not_fit_are_answered_with_an_error() {
     assert_eq!(session.verdict().await.verdict, VerdictKind::Accept);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn orders_of_an_earlier_epoch_are_refused_for_ever() {
     let controller = Controller::start().await;
     let (old, new) = (fleet(b"old"), fleet(b"new"));

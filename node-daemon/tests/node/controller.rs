@@ -11,6 +11,7 @@ use futures_util::{Stream, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use placet_model::{Digest, NodeManifest, NodeName, Proposal, Verdict, canonical_json};
 use placet_planner::change;
+use placet_protocol::wire::Report;
 use placet_protocol::wire::from_node::Message;
 use placet_protocol::wire::join_server::Join;
 use placet_protocol::wire::nodes_server::Nodes;
@@ -57,6 +58,8 @@ pub(crate) struct Session {
     pub(crate) node: NodeName,
     pub(crate) hello: Hello,
     pub(crate) epoch: u64,
+    /// The latest report.
+    report: Report,
     incoming: Streaming<FromNode>,
     outgoing: mpsc::UnboundedSender<Result<ToNode, Status>>,
 }
@@ -161,11 +164,15 @@ impl Session {
     /// The next message; `None` if the node hung up.
     pub(crate) async fn next(&mut self) -> Option<Message> {
         let message = tokio::time::timeout(PATIENCE, self.incoming.message()).await;
-        message
+        let message = message
             .expect("the node said nothing")
             .ok()
-            .flatten()
-            .and_then(|message| message.message)
+            .flatten()?
+            .message?;
+        if let Message::Report(report) = &message {
+            self.report = report.clone();
+        }
+        Some(message)
     }
 
     async fn find<T>(&mut self, mut pick: impl FnMut(Message) -> Option<T>) -> T {
@@ -212,27 +219,20 @@ impl Session {
 
     /// Process ids by name, once all of these processes are ready.
     pub(crate) async fn running(&mut self, names: &[&str]) -> BTreeMap<String, u32> {
-        let mut report = self.hello.report.clone();
         loop {
-            let processes = report.unwrap().processes;
-            if names.iter().all(|name| {
+            let processes = &self.report.processes;
+            let ready = |name: &&str| {
                 processes
                     .iter()
                     .any(|process| process.name == *name && process.ready)
-            }) {
+            };
+            if names.iter().all(ready) {
                 return processes
-                    .into_iter()
-                    .map(|process| (process.name, process.pid))
+                    .iter()
+                    .map(|process| (process.name.clone(), process.pid))
                     .collect();
             }
-            let next = |message| {
-                if let Message::Report(report) = message {
-                    Some(report)
-                } else {
-                    None
-                }
-            };
-            report = Some(self.find(next).await);
+            self.next().await.expect("the session ended");
         }
     }
 
@@ -245,12 +245,16 @@ impl Session {
     }
 
     pub(crate) fn activate(&self, from: &NodeManifest, to: &NodeManifest) {
+        self.activate_as(from, to, false);
+    }
+
+    pub(crate) fn activate_as(&self, from: &NodeManifest, to: &NodeManifest, forced: bool) {
         self.order(Order::Activate(Activate {
             rollout: "r".to_owned(),
             change_digest: change(from, to).digest().to_string(),
             from: from.digest().to_string(),
             to: to.digest().to_string(),
-            forced: false,
+            forced,
         }));
     }
 
@@ -339,6 +343,7 @@ impl Nodes for Service {
         let (outgoing, orders) = mpsc::unbounded_channel();
         let session = Session {
             node,
+            report: hello.report.clone().unwrap_or_default(),
             hello,
             epoch: 1,
             incoming,

@@ -159,7 +159,7 @@ pub(crate) fn is_alive(pid: u32) -> bool {
 pub(crate) async fn ended(pid: u32) {
     let wait = async {
         while is_alive(pid) {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(10), wait)

@@ -7,7 +7,7 @@ use placet_protocol::Token;
 use crate::controller::Controller;
 use crate::daemon::Daemon;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_joins_once_and_then_needs_no_token() {
     let controller = Controller::start().await;
     let mut daemon = Daemon::join(&controller, "core-1");
@@ -30,7 +30,7 @@ async fn a_node_joins_once_and_then_needs_no_token() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_used_wrong_or_for_another_node_ends_the_daemon_with_2() {
     let controller = Controller::start().await;
     let used = controller.token("core-1");
@@ -56,7 +56,7 @@ async fn a_token_that_is_used_wrong_or_for_another_node_ends_the_daemon_with_2()
     assert!(log.contains("another name"), "{log}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_controller_with_another_authority_does_not_get_the_secret() {
     let (ours, theirs) = (Controller::start().await, Controller::start().await);
     let token = ours.token("core-1");
@@ -68,7 +68,7 @@ async fn a_controller_with_another_authority_does_not_get_the_secret() {
     ours.session().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn settings_that_cannot_work_end_the_daemon_with_2_and_what_to_do() {
     let controller = Controller::start().await;
     let daemon = Daemon::join(&controller, "core-1");

@@ -15,7 +15,7 @@ fn fleet() -> Software {
         .notifier("bin/two", &[])
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn killing_the_agent_touches_no_process() {
     let controller = Controller::start().await;
     let software = fleet();
@@ -35,7 +35,7 @@ async fn killing_the_agent_touches_no_process() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_ended_while_there_was_no_agent_is_started_again() {
     let controller = Controller::start().await;
     let software = fleet();
@@ -56,7 +56,7 @@ async fn a_process_that_ended_while_there_was_no_agent_is_started_again() {
     assert_eq!(after["two"], before["two"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn killing_the_keeper_ends_everything_and_its_successor_starts_the_committed_generation() {
     let controller = Controller::start().await;
     let software = fleet().script("bin/parent", "sleep 1000 & echo $!; wait");
@@ -92,7 +92,7 @@ async fn killing_the_keeper_ends_everything_and_its_successor_starts_the_committ
     assert_ne!(again.hello.boot_id, session.hello.boot_id);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn sigterm_stops_all_in_reverse_order_and_kills_who_does_not_listen() {
     let controller = Controller::start().await;
     let script = |name: &str| {
@@ -135,7 +135,7 @@ async fn sigterm_stops_all_in_reverse_order_and_kills_who_does_not_listen() {
     assert_eq!(fs::read_to_string(order).unwrap(), "second\nfirst\n");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_left_of_a_process_ends_with_it() {
     let controller = Controller::start().await;
     let software = Software::new().script("bin/parent", "sleep 1000 & echo $!; wait");
@@ -155,7 +155,7 @@ async fn what_is_left_of_a_process_ends_with_it() {
     ended(grandchild).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_activation_that_is_killed_anywhere_ends_in_the_old_generation_or_the_new_one() {
     let controller = Controller::start().await;
     let fleet = |library: &[u8]| {

@@ -11,3 +11,4 @@ mod activation;
 mod joining;
 mod lives;
 mod session;
+mod voting;

@@ -7,7 +7,7 @@ use crate::controller::Controller;
 use crate::daemon::{Daemon, is_alive};
 use crate::software::Software;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_renewed_before_it_ends_and_the_new_session_comes_before_the_old_one_goes()
 {
     let controller = Controller::with_lifetime(SignedDuration::from_secs(4)).await;
@@ -25,7 +25,7 @@ async fn a_certificate_is_renewed_before_it_ends_and_the_new_session_comes_befor
     assert!(!log.contains("session with the controller ended"), "{log}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_not_renewed_is_cut_off_and_its_processes_go_on() {
     let controller = Controller::with_lifetime(SignedDuration::from_secs(2)).await;
     controller.refuse_renewal();

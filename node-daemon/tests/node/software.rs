@@ -1,11 +1,13 @@
 //! What the nodes of these tests run.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
 use placet_model::{
-    ChosenPackage, Digest, ManifestEntry, Module, ModuleType, NodeManifest, ProcessSpec,
+    ChosenPackage, Digest, ManifestEntry, Module, ModuleType, NodeManifest, ProcessKind,
+    ProcessSpec,
 };
 
 /// Modules and their bytes.
@@ -58,6 +60,16 @@ impl Software {
         self.process(path, notifier(), needs, |spec| spec.notify = true)
     }
 
+    /// A self-managing process. It looks into `mind` whenever it is asked or told: `veto` there
+    /// makes it object, `handle` makes it handle the change by itself.
+    pub(crate) fn voter(self, path: &str, needs: &[&str], mind: &Path) -> Self {
+        self.process(path, voter(), needs, |spec| {
+            spec.kind = ProcessKind::SelfManaging;
+            spec.notify = true;
+            spec.arguments = vec![mind.to_str().unwrap().to_owned()];
+        })
+    }
+
     pub(crate) fn process(
         mut self,
         path: &str,
@@ -104,21 +116,30 @@ fn module(path: &str, mode: &str, content: &[u8]) -> Module {
 /// Compiled once for all tests.
 fn notifier() -> &'static [u8] {
     static PROGRAM: OnceLock<Vec<u8>> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let (source, program) = (
-            folder.path().join("notifier.c"),
-            folder.path().join("notifier"),
-        );
-        std::fs::write(&source, NOTIFIER).unwrap();
-        let status = Command::new("cc")
-            .arg("-o")
-            .args([&program, &source])
-            .status()
-            .unwrap();
-        assert!(status.success(), "the C compiler failed");
-        std::fs::read(program).unwrap()
-    })
+    PROGRAM.get_or_init(|| compile(NOTIFIER))
+}
+
+/// Compiled once for all tests.
+fn voter() -> &'static [u8] {
+    static PROGRAM: OnceLock<Vec<u8>> = OnceLock::new();
+    PROGRAM.get_or_init(|| compile(VOTER))
+}
+
+fn compile(source: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, program) = (
+        folder.path().join("program.c"),
+        folder.path().join("program"),
+    );
+    std::fs::write(&file, source).unwrap();
+    let headers = concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk/c");
+    let status = Command::new("cc")
+        .args(["-I", headers, "-o"])
+        .args([&program, &file])
+        .status()
+        .unwrap();
+    assert!(status.success(), "the C compiler failed");
+    std::fs::read(program).unwrap()
 }
 
 const NOTIFIER: &str = r#"
@@ -136,5 +157,38 @@ int main(void) {
     puts("is ready");
     fflush(stdout);
     for (;;) pause();
+}
+"#;
+
+const VOTER: &str = r#"
+#include "placet.h"
+#include <stdio.h>
+static struct placet placet;
+static int minds(const char *folder, const char *what) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", folder, what);
+    return access(path, F_OK) == 0;
+}
+int main(int count, char **arguments) {
+    struct placet_event event;
+    (void)count;
+    if (placet_open(&placet) != 1) return 1;
+    placet_notify_ready();
+    for (;;) {
+        const char *digest = event.change_digest;
+        if (placet_next(&placet, &event, -1) < 0) {
+            placet_close(&placet);
+            while (placet_open(&placet) != 1) usleep(10000);
+            continue;
+        }
+        if (event.kind == PLACET_PROPOSED && minds(arguments[1], "veto"))
+            placet_vote(&placet, digest, PLACET_VETO, "sessions-open", "3 open sessions");
+        else if (event.kind == PLACET_PROPOSED)
+            placet_vote(&placet, digest, PLACET_ACCEPT, NULL, NULL);
+        else if (event.kind == PLACET_PREPARE)
+            placet_ready(&placet, digest);
+        else if (event.kind == PLACET_CHANGED)
+            placet_done(&placet, digest, minds(arguments[1], "handle") ? PLACET_HANDLED : PLACET_DEFAULT);
+    }
 }
 "#;

@@ -113,6 +113,10 @@ impl Changes<'_> {
         if process.is_stopping() {
             return Some(Fate::Restart);
         }
+        if process.has_handled(self.committed.digest) {
+            // An earlier agent started it; whether it becomes ready is still open.
+            return process.is_starting().then_some(Fate::Start);
+        }
         match self.action(&process.handled, name)? {
             ProcessAction::Ask if !overridden.has(name) => Some(Fate::Tell),
             _ => Some(Fate::Restart),
@@ -120,9 +124,6 @@ impl Changes<'_> {
     }
 
     fn action(&mut self, handled: &Generation, name: &ProcessName) -> Option<ProcessAction> {
-        if handled.digest == self.committed.digest {
-            return None;
-        }
         let (committed, opened) = (self.committed, self.opened);
         let actions = self.known.entry(handled.digest).or_insert_with(|| {
             let change = change_with(&handled.manifest, &committed.manifest, opened);

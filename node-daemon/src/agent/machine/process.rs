@@ -89,6 +89,10 @@ impl Process {
         matches!(self.state, State::Stopping { .. })
     }
 
+    pub(super) fn is_starting(&self) -> bool {
+        matches!(self.state, State::Starting { .. })
+    }
+
     pub(super) fn is_up(&self) -> bool {
         matches!(self.state, State::Up { .. })
     }

@@ -31,6 +31,8 @@ struct Activation {
     from: Arc<Generation>,
     /// Processes that were asked to prepare.
     prepared: BTreeSet<ProcessName>,
+    /// Processes that were told that the change has happened.
+    told: BTreeSet<ProcessName>,
     /// Why it is given back, if it is.
     failure: Option<String>,
 }
@@ -133,6 +135,7 @@ impl Machine {
         let activation = Activation {
             from: Arc::clone(&self.committed),
             prepared,
+            told: BTreeSet::new(),
             failure: None,
             order,
         };
@@ -291,12 +294,13 @@ impl Machine {
     }
 
     fn tell(&mut self, name: &ProcessName) {
-        let Some(work) = &self.work else {
+        let Some(work) = &mut self.work else {
             return;
         };
-        let Some(activation) = &work.activation else {
+        let Some(activation) = &mut work.activation else {
             return self.stop(name, Then::Start);
         };
+        activation.told.insert(name.clone());
         let outcome = if activation.failure.is_some() {
             Outcome::Regressed
         } else {
@@ -407,6 +411,7 @@ impl Machine {
     }
 
     fn give_back(&mut self) {
+        self.assume_handled();
         self.works += 1;
         let Some(work) = &mut self.work else {
             return;
@@ -427,6 +432,27 @@ impl Machine {
             "gives generation {to} back for {from}: {reason}"
         )));
         self.effects.push(Effect::Commit(from));
+    }
+
+    /// A process that was told and has not answered may be anywhere between the generations: it is
+    /// treated as one that has handled the change, so that it is told of the way back too.
+    fn assume_handled(&mut self) {
+        let activation = self.work.as_ref().and_then(|work| work.activation.as_ref());
+        let Some(activation) = activation else {
+            return;
+        };
+        for (name, process) in &mut self.processes {
+            let pid = process.pid.filter(|_| activation.told.contains(name));
+            if let Some(pid) = pid.filter(|_| process.has_handled(activation.from.digest)) {
+                let generation = Arc::clone(&activation.order.to);
+                process.handled = Arc::clone(&generation);
+                self.effects.push(Effect::Mark {
+                    process: name.clone(),
+                    pid,
+                    generation,
+                });
+            }
+        }
     }
 
     fn finish(&mut self, error: Option<String>) {
@@ -508,6 +534,7 @@ impl Machine {
             order,
             from,
             prepared: BTreeSet::new(),
+            told: BTreeSet::new(),
             failure: note.gives_back,
         };
         if committed != note.to && !back {

@@ -1,9 +1,28 @@
 //! Placet's controller: from a commit to running processes.
 //!
 //! * [`home`] keeps everything that matters, durably, before it is acted on;
-//! * [`git`] brings declarations from repositories;
-//! * [`catalog`] resolves the packages that declarations name.
+//! * [`git`] brings declarations from repositories, [`catalog`] the packages that they name, and
+//!   `observe` looks at both beside the loop;
+//! * `fleet` is the loop: it owns what is known, and turns news into plans, orders and answers;
+//! * `sessions` serves nodes, `admin` the command line;
+//! * `status` says in words and conditions where everything stands.
+//!
+//! [`run`] puts them together. What is to be done is decided by `placet_planner` alone; here it is
+//! written down first, and done then.
 
+mod admin;
 pub mod catalog;
+mod counters;
+mod fleet;
 pub mod git;
 pub mod home;
+mod observe;
+mod options;
+mod run;
+mod sessions;
+mod shared;
+mod status;
+
+pub use counters::Counters;
+pub use options::{InitialSource, Options};
+pub use run::{Error, run, run_with};

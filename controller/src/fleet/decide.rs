@@ -1,0 +1,169 @@
+//! A person's word on a hold.
+
+use placet_crds::{DecisionAction, DecisionRequest, Object};
+use placet_model::{Decision, DecisionKind, Hold, NodeName};
+use placet_planner::RolloutState;
+
+use super::feed;
+use super::news::Ruling;
+use super::refusal::Refusal;
+use super::turn::{Turn, Write};
+use super::world::World;
+use crate::home::Owner;
+
+/// As long as the field of the resource allows.
+const REASON_MOST: usize = 1_024;
+
+impl World {
+    /// Records a decision on the hold that is open. Each hold is decided once.
+    pub(super) fn decide(&mut self, ruling: Ruling, turn: &mut Turn) -> Result<Decision, Refusal> {
+        check_reason(&ruling.reason)?;
+        let (rollout, hold) = self.hold_of(&ruling)?;
+        check_nodes(&ruling.kind, &hold)?;
+        check_overrides(&ruling, &hold)?;
+        let decision = Decision {
+            hold: hold.number,
+            kind: ruling.kind,
+            author: ruling.author,
+            reason: ruling.reason,
+            time: turn.now,
+            overrides: hold.objections,
+        };
+        rollout.decisions.push(decision.clone());
+        let name = rollout.name.clone();
+        self.put_decision(&name, &decision, turn);
+        turn.tell("decision", feed::decision(&name, &decision));
+        Ok(decision)
+    }
+
+    /// The roll-out and the open hold that a ruling is about.
+    fn hold_of(&mut self, ruling: &Ruling) -> Result<(&mut RolloutState, Hold), Refusal> {
+        let name = &ruling.rollout;
+        let exists = self.objects.rollout(name).is_some();
+        let newest = self
+            .rollout
+            .as_mut()
+            .filter(|rollout| rollout.name == *name);
+        let Some(rollout) = newest else {
+            return Err(if exists {
+                Refusal::untimely(format!(
+                    "roll-out {name} is over: a newer one took its place, and there is nothing to decide"
+                ))
+            } else {
+                Refusal::absent(format!(
+                    "there is no roll-out `{}`; `placet get rollouts` lists them",
+                    placet_model::visible(name)
+                ))
+            });
+        };
+        let phase = rollout.phase;
+        let Some(hold) = rollout.hold.clone() else {
+            return Err(Refusal::untimely(format!(
+                "roll-out {name} is not held (its phase is {phase}): there is nothing to decide"
+            )));
+        };
+        if let Some(asked) = ruling.hold
+            && asked != hold.number
+        {
+            return Err(Refusal::untimely(format!(
+                "hold {asked} of roll-out {name} is not open; hold {} is: look at it, then decide that one",
+                hold.number
+            )));
+        }
+        let mut decisions = rollout.decisions.iter();
+        if let Some(earlier) = decisions.find(|decision| decision.hold == hold.number) {
+            return Err(Refusal::untimely(format!(
+                "hold {} of roll-out {name} has just been decided by {}: {}",
+                hold.number, earlier.author, earlier.kind
+            )));
+        }
+        Ok((rollout, hold))
+    }
+
+    /// Writes the decision into the spec too, where the rules of the kind keep it from being taken
+    /// back.
+    fn put_decision(&mut self, name: &str, decision: &Decision, turn: &mut Turn) {
+        let Some(entry) = self.objects.get("Rollout", name) else {
+            return;
+        };
+        let (mut object, owner) = (entry.object.clone(), entry.owner.clone());
+        if let Object::Rollout(rollout) = &mut object {
+            rollout.spec.decision = Some(request(decision));
+            rollout.metadata.resource_version = None;
+        }
+        self.put(object, owner, turn);
+    }
+
+    /// Puts an object of which nobody else can be the owner.
+    pub(super) fn put(&mut self, object: Object, owner: Owner, turn: &mut Turn) {
+        if self.objects.put(object.clone(), owner.clone()).is_ok() {
+            let object = Box::new(object);
+            turn.writes.push(Write::Put { object, owner });
+        }
+    }
+}
+
+/// The decision as it stands in the spec of the roll-out.
+fn request(decision: &Decision) -> DecisionRequest {
+    let (action, nodes) = match &decision.kind {
+        DecisionKind::Skip => (DecisionAction::Skip, &[][..]),
+        DecisionKind::Force { nodes } => (DecisionAction::Force, &nodes[..]),
+        DecisionKind::Abort => (DecisionAction::Abort, &[][..]),
+    };
+    DecisionRequest {
+        hold: decision.hold,
+        action,
+        nodes: nodes.iter().cloned().collect(),
+        overrides: Vec::new(),
+        reason: decision.reason.clone(),
+    }
+}
+
+fn check_reason(reason: &str) -> Result<(), Refusal> {
+    if reason.trim().is_empty() {
+        return Err(Refusal::malformed(
+            "a decision needs a reason, for those who read the history",
+        ));
+    }
+    if reason.chars().count() > REASON_MOST || reason.chars().any(char::is_control) {
+        return Err(Refusal::malformed(format!(
+            "the reason of a decision is one line of at most {REASON_MOST} characters"
+        )));
+    }
+    Ok(())
+}
+
+/// Only nodes that object can be forced.
+fn check_nodes(kind: &DecisionKind, hold: &Hold) -> Result<(), Refusal> {
+    let DecisionKind::Force { nodes } = kind else {
+        return Ok(());
+    };
+    match nodes.iter().find(|node| !hold.nodes.contains(node)) {
+        None => Ok(()),
+        Some(other) => Err(Refusal::malformed(format!(
+            "node {other} does not object in hold {}; those that do: {}",
+            hold.number,
+            names(hold)
+        ))),
+    }
+}
+
+/// Where a person said what is overridden, nothing else is.
+fn check_overrides(ruling: &Ruling, hold: &Hold) -> Result<(), Refusal> {
+    if ruling.overrides.is_empty() {
+        return Ok(());
+    }
+    let mut objections = hold.objections.iter();
+    match objections.find(|objection| !ruling.overrides.contains(objection)) {
+        None => Ok(()),
+        Some(more) => Err(Refusal::untimely(format!(
+            "hold {} has an objection that the decision does not name: {more}",
+            hold.number
+        ))),
+    }
+}
+
+fn names(hold: &Hold) -> String {
+    let names: Vec<_> = hold.nodes.iter().map(NodeName::as_str).collect();
+    names.join(", ")
+}

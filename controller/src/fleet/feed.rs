@@ -1,0 +1,159 @@
+//! The members of the events that the feed tells.
+
+use std::collections::BTreeSet;
+
+use placet_crds::NodeProcess;
+use placet_model::{Decision, Hold, NodeName, Verdict};
+use placet_planner::{NodePlan, Plan, RolloutState};
+use serde_json::{Value, json};
+
+pub(super) fn nodes_joined(nodes: &BTreeSet<&NodeName>) -> Value {
+    json!({ "nodes": nodes })
+}
+
+pub(super) fn node(node: &NodeName) -> Value {
+    json!({ "node": node })
+}
+
+pub(super) fn commit(revision: &str, subject: &str, source: &str) -> Value {
+    json!({ "revision": revision, "subject": subject, "source": source })
+}
+
+pub(super) fn refused(source: &str, revision: Option<&str>, reasons: &[String]) -> Value {
+    let mut data = json!({ "source": source, "reasons": reasons });
+    if let Some(revision) = revision {
+        data["revision"] = revision.into();
+    }
+    data
+}
+
+pub(super) fn plan(plan: &Plan, milliseconds: Option<f64>) -> Value {
+    let nodes: Vec<Value> = plan
+        .nodes
+        .iter()
+        .map(|(name, of)| node_plan(name, of))
+        .collect();
+    let text = |line: &dyn std::fmt::Display| line.to_string();
+    timed(
+        json!({
+            "rollout": plan.rollout,
+            "revision": plan.revision,
+            "planDigest": plan.digest,
+            "nodes": nodes,
+            "problems": plan.problems.iter().map(|it| text(it)).collect::<Vec<_>>(),
+            "notes": plan.notes.iter().map(|it| text(it)).collect::<Vec<_>>(),
+        }),
+        milliseconds,
+    )
+}
+
+fn node_plan(name: &NodeName, plan: &NodePlan) -> Value {
+    let changes = &plan.change_set;
+    let modules = changes.modules.iter();
+    let modules = modules.map(|module| json!({ "path": module.path, "change": module.change }));
+    let processes = changes.processes.iter().map(|process| {
+        let because = process.because.iter().map(ToString::to_string);
+        json!({
+            "name": process.name,
+            "action": process.action,
+            "because": because.collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "node": name,
+        "changeDigest": plan.change_digest,
+        "modules": modules.collect::<Vec<_>>(),
+        "processes": processes.collect::<Vec<_>>(),
+    })
+}
+
+pub(super) fn verdict(verdict: &Verdict) -> Value {
+    let mut data = json!({
+        "rollout": verdict.rollout,
+        "node": verdict.node,
+        "planDigest": verdict.plan_digest,
+        "changeDigest": verdict.change_digest,
+        "verdict": verdict.verdict,
+        "records": verdict.records,
+    });
+    if !verdict.message.is_empty() {
+        data["message"] = verdict.message.as_str().into();
+    }
+    data
+}
+
+pub(super) fn tally(
+    rollout: &str,
+    accepts: usize,
+    objections: usize,
+    milliseconds: Option<f64>,
+) -> Value {
+    timed(
+        json!({ "rollout": rollout, "accepts": accepts, "objections": objections }),
+        milliseconds,
+    )
+}
+
+pub(super) fn held(rollout: &str, hold: &Hold, milliseconds: Option<f64>) -> Value {
+    timed(
+        json!({ "rollout": rollout, "hold": hold.number, "vetoes": hold.objections }),
+        milliseconds,
+    )
+}
+
+pub(super) fn decision(rollout: &str, decision: &Decision) -> Value {
+    let kind = serde_json::to_value(&decision.kind).unwrap_or_default();
+    let mut data = json!({
+        "rollout": rollout,
+        "hold": decision.hold,
+        "kind": kind["action"],
+        "author": decision.author,
+        "reason": decision.reason,
+        "overrides": decision.overrides,
+    });
+    if let Some(nodes) = kind.get("nodes") {
+        data["nodes"] = nodes.clone();
+    }
+    data
+}
+
+/// For `staging` and `activating`: the nodes that were told to.
+pub(super) fn told(rollout: &str, nodes: &BTreeSet<&NodeName>) -> Value {
+    json!({ "rollout": rollout, "nodes": nodes })
+}
+
+pub(super) fn fetched(rollout: &str, node: &NodeName, modules: u64, bytes: u64) -> Value {
+    json!({ "rollout": rollout, "node": node, "modules": modules, "bytes": bytes })
+}
+
+pub(super) fn processes(node: &NodeName, generation: u64, processes: &[NodeProcess]) -> Value {
+    let processes: Vec<Value> = processes
+        .iter()
+        .filter(|process| process.pid != 0)
+        .map(|process| json!({ "name": process.name, "pid": process.pid }))
+        .collect();
+    json!({ "node": node, "generation": generation, "processes": processes })
+}
+
+pub(super) fn failed(rollout: &str, node: &NodeName, reason: &str) -> Value {
+    json!({ "rollout": rollout, "node": node, "reason": reason })
+}
+
+/// For `verified` and `aborted`.
+pub(super) fn ended(rollout: &str, revision: &str) -> Value {
+    json!({ "rollout": rollout, "revision": revision })
+}
+
+pub(super) fn superseded(older: &RolloutState, by: &str) -> Value {
+    let mut data = ended(&older.name, &older.revision);
+    data["by"] = by.into();
+    data
+}
+
+/// Milliseconds since the change was heard of, where that was in this life of the controller.
+fn timed(mut data: Value, milliseconds: Option<f64>) -> Value {
+    if let Some(milliseconds) = milliseconds {
+        data["milliseconds"] = milliseconds.into();
+    }
+    data
+}

@@ -1,0 +1,278 @@
+//! The one loop that owns what is known, and turns news into what is done.
+//!
+//! A turn takes all the news that has come, notes it, plans, and collects what follows; then, in
+//! this order: everything is written in one transaction, sessions that must end are ended, orders
+//! are given, people are answered. So nothing influences a step before it is durable, and an order
+//! that was given is one that a restarted controller knows of.
+//!
+//! **Invariant:** the loop waits for nobody. Orders go into bounded channels, and a session whose
+//! channel is full is ended.
+
+mod advance;
+mod apply;
+mod decide;
+mod feed;
+mod hear;
+pub(crate) mod news;
+mod objects;
+mod orders;
+mod recover;
+mod refusal;
+mod report;
+mod sources;
+#[cfg(test)]
+mod tests;
+pub(crate) mod turn;
+pub(crate) mod world;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use placet_crds::{FleetNode, FleetNodeSpec, Object, find_kind};
+use placet_model::NodeName;
+use tokio::sync::{mpsc, watch};
+
+use self::news::{News, Session};
+pub(crate) use self::refusal::Refusal;
+use self::turn::{Turn, Write};
+use self::world::World;
+use crate::home::{Home, HomeError, Owner};
+use crate::shared::{Shared, Wanted};
+
+/// News that is worked off in one turn at most: enough for a whole fleet's verdicts, few enough
+/// that a turn stays short.
+const NEWS_MOST: usize = 4_096;
+
+/// Timers are looked at this often at least, since a machine may sleep.
+const LOOK: Duration = Duration::from_mins(1);
+
+/// The loop and all that it owns.
+pub(crate) struct Fleet {
+    home: Home,
+    world: World,
+    sessions: BTreeMap<NodeName, Session>,
+    shared: Arc<Shared>,
+    wanted: watch::Sender<Wanted>,
+    /// The time of the turn before.
+    last: Timestamp,
+    wake: Option<Timestamp>,
+}
+
+impl Fleet {
+    /// The fleet as `home` remembers it.
+    pub(crate) fn recover(
+        home: Home,
+        shared: Arc<Shared>,
+        wanted: watch::Sender<Wanted>,
+    ) -> Result<Self, HomeError> {
+        let now = Timestamp::now();
+        let world = World::recover(&home, now)?;
+        Ok(Self {
+            last: world.latest(),
+            home,
+            world,
+            sessions: BTreeMap::new(),
+            shared,
+            wanted,
+            wake: None,
+        })
+    }
+
+    /// Works off news until nobody can bring any more.
+    ///
+    /// # Errors
+    ///
+    /// The home failed: nothing can be done safely any more, and what was not written was not done.
+    pub(crate) async fn run(mut self, mut news: mpsc::Receiver<News>) -> Result<(), HomeError> {
+        let mut batch = Vec::new();
+        loop {
+            self = tokio::task::spawn_blocking(move || {
+                let result = self.turn(batch);
+                result.map(|()| self)
+            })
+            .await
+            .expect("a turn neither panics nor is cancelled")?;
+            batch = Vec::new();
+            // Cancel safe: nothing is taken unless it is returned.
+            tokio::select! {
+                taken = news.recv_many(&mut batch, NEWS_MOST) => {
+                    if taken == 0 {
+                        return Ok(());
+                    }
+                }
+                () = tokio::time::sleep(self.until_wake()) => {}
+            }
+        }
+    }
+
+    fn until_wake(&self) -> Duration {
+        let Some(wake) = self.wake else { return LOOK };
+        let left = wake.duration_since(Timestamp::now());
+        Duration::try_from(left).unwrap_or(Duration::ZERO).min(LOOK)
+    }
+
+    /// One turn.
+    fn turn(&mut self, news: Vec<News>) -> Result<(), HomeError> {
+        let mut turn = Turn::new(self.next_time());
+        let mut looks = Vec::new();
+        for one in news {
+            match one {
+                News::Look(reply) => looks.push(reply),
+                one => self.hear(one, &mut turn),
+            }
+        }
+        self.world.advance(&mut turn);
+        self.world.report_all(&mut turn);
+        self.wake = self.world.plan.as_ref().and_then(|plan| plan.wake);
+        store(&self.home, &turn.writes)?;
+        self.shared.set_permits(self.world.permits());
+        self.want();
+        for (node, why) in std::mem::take(&mut turn.cut) {
+            self.end_session(&node, why);
+        }
+        for order in std::mem::take(&mut turn.orders) {
+            self.give(&order);
+        }
+        for reply in std::mem::take(&mut turn.replies) {
+            reply();
+        }
+        for reply in looks {
+            // Whoever asked may have gone.
+            let _ = reply.send(Box::new(self.world.clone()));
+        }
+        Ok(())
+    }
+
+    /// Strictly later than every turn before, even if the clock was set back, so that what was
+    /// noted in one turn is older than what is heard in the next.
+    fn next_time(&mut self) -> Timestamp {
+        let after_last = self.last.checked_add(SignedDuration::from_micros(1));
+        self.last = Timestamp::now().max(after_last.unwrap_or(self.last));
+        self.last
+    }
+
+    fn hear(&mut self, news: News, turn: &mut Turn) {
+        let world = &mut self.world;
+        match news {
+            News::Renewed(node) => turn.tell("renewed", feed::node(&node)),
+            News::Looked(looked) => world.looked(*looked, turn),
+            News::Resolved { declared, catalog } => world.resolved(declared, catalog),
+            News::Hello {
+                node,
+                session,
+                announcement,
+            } => {
+                if world.hello(&node, session.id, *announcement, turn) {
+                    self.open_session(&node, session);
+                }
+            }
+            News::Said {
+                node,
+                session,
+                what,
+                permit,
+            } => {
+                world.said(&node, session, *what, turn);
+                drop(permit);
+            }
+            News::Gone { node, session } => {
+                world.gone(&node, session, turn);
+                if self
+                    .sessions
+                    .get(&node)
+                    .is_some_and(|open| open.id == session)
+                {
+                    self.sessions.remove(&node);
+                }
+            }
+            news => self.hear_people(news, turn),
+        }
+    }
+
+    /// What somebody waits for an answer to.
+    fn hear_people(&mut self, news: News, turn: &mut Turn) {
+        let world = &mut self.world;
+        match news {
+            News::Joined { node, reply } => {
+                self.joined(&node, turn);
+                turn.answer(reply, ());
+            }
+            News::Apply {
+                files,
+                author,
+                reply,
+            } => {
+                let result = world.apply(&files, &author, turn);
+                turn.answer(reply, result);
+            }
+            News::Delete { kind, name, reply } => {
+                let refusal = || Err(Refusal::absent(format!("`{kind}` is not a kind")));
+                let info = find_kind(kind);
+                let result = info.map_or_else(refusal, |info| world.delete(info, &name, turn));
+                turn.answer(reply, result);
+            }
+            News::Decide { ruling, reply } => {
+                let result = world.decide(ruling, turn);
+                turn.answer(reply, result);
+            }
+            // Looks are answered at the end of the turn; all else has been heard.
+            _ => {}
+        }
+    }
+
+    /// A node that nobody declares becomes visible all the same.
+    fn joined(&mut self, node: &NodeName, turn: &mut Turn) {
+        if self.world.objects.node(node).is_none() {
+            let object = Object::FleetNode(FleetNode::new(node.as_str(), FleetNodeSpec::default()));
+            self.world.put(object, Owner::Controller, turn);
+            self.world.redeclare_quietly();
+        }
+        self.world.join(node, turn);
+    }
+
+    /// Tells the observers what to look at.
+    fn want(&self) {
+        let wanted = Wanted::of(&self.world);
+        self.wanted.send_if_modified(|now| {
+            let is_news = *now != wanted;
+            if is_news {
+                *now = wanted;
+            }
+            is_news
+        });
+    }
+}
+
+/// Writes everything that a turn brings about, all or nothing; then it is in the log too.
+fn store(home: &Home, writes: &[Write]) -> Result<(), HomeError> {
+    if writes.is_empty() {
+        return Ok(());
+    }
+    home.transaction(|batch| {
+        for write in writes {
+            match write {
+                Write::Put { object, owner } => {
+                    batch.apply(object, owner)?;
+                }
+                Write::Remove { kind, name } => {
+                    batch.delete(kind, name)?;
+                }
+                Write::Status { kind, name, status } => {
+                    batch.set_status(kind, name, None, status)?;
+                }
+                Write::Event {
+                    name,
+                    rollout,
+                    data,
+                } => {
+                    batch.append_event(name, rollout, data)?;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    writes.iter().for_each(Write::log);
+    Ok(())
+}

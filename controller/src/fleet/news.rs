@@ -1,0 +1,181 @@
+//! What the fleet hears.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use placet_crds::{Fault, NodeProcess, Object, Reason, SourceFile};
+use placet_model::{Decision, DecisionKind, Digest, NodeFacts, NodeManifest, NodeName, Verdict};
+use placet_planner::Catalog;
+use placet_protocol::wire::ToNode;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::refusal::Refusal;
+use super::world::Snapshot;
+
+/// One thing that happened outside the fleet's own loop.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// A node bought a certificate.
+    Joined { node: NodeName, reply: Reply<()> },
+    /// A node got a new certificate.
+    Renewed(NodeName),
+    /// A node opened a session.
+    Hello {
+        node: NodeName,
+        session: Session,
+        announcement: Box<Announcement>,
+    },
+    /// A node said something in its session.
+    Said {
+        node: NodeName,
+        session: u64,
+        what: Box<Said>,
+        /// Given back when the news was worked off, so that no node fills the queue by itself.
+        permit: OwnedSemaphorePermit,
+    },
+    /// A session ended.
+    Gone { node: NodeName, session: u64 },
+    /// A repository was looked at.
+    Looked(Box<Looked>),
+    /// The packages that are declared were looked up.
+    Resolved {
+        declared: u64,
+        catalog: Arc<Catalog>,
+    },
+    /// A person applies declarations.
+    Apply {
+        files: Vec<SourceFile>,
+        author: String,
+        reply: Reply<Result<Vec<String>, Vec<String>>>,
+    },
+    /// A person deletes a resource.
+    Delete {
+        kind: &'static str,
+        name: String,
+        reply: Reply<Result<String, Refusal>>,
+    },
+    /// A person decides.
+    Decide {
+        ruling: Ruling,
+        reply: Reply<Result<Decision, Refusal>>,
+    },
+    /// Somebody wants to know how things stand.
+    Look(oneshot::Sender<Snapshot>),
+}
+
+/// Whom to answer, once what was asked for is durable.
+pub(crate) type Reply<T> = oneshot::Sender<T>;
+
+/// The fleet's end of a session. Dropping it ends the session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Later sessions have greater numbers.
+    pub(crate) id: u64,
+    pub(crate) orders: mpsc::Sender<Result<ToNode, Status>>,
+    pub(crate) end: CancellationToken,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
+/// What a node has, as it says when its session begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Announcement {
+    pub(crate) boot_id: String,
+    pub(crate) facts: NodeFacts,
+    pub(crate) report: Reported,
+    /// The manifest that it runs.
+    pub(crate) manifest: Arc<NodeManifest>,
+    pub(crate) staged: BTreeSet<Digest>,
+    pub(crate) failed: BTreeSet<Digest>,
+}
+
+/// What runs on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reported {
+    pub(crate) generation: u64,
+    pub(crate) manifest_digest: Digest,
+    pub(crate) processes: Vec<NodeProcess>,
+}
+
+impl Default for Reported {
+    fn default() -> Self {
+        Self {
+            generation: 0,
+            manifest_digest: NodeManifest::default().digest(),
+            processes: Vec::new(),
+        }
+    }
+}
+
+/// What a node says in the course of its session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Said {
+    Verdict(Verdict),
+    Staged {
+        rollout: String,
+        change_digest: Digest,
+        modules: u64,
+        bytes: u64,
+        /// Why it failed, if it did.
+        error: Option<String>,
+    },
+    Activated {
+        rollout: String,
+        change_digest: Digest,
+        /// The generation, or why it was given back.
+        outcome: Result<u64, String>,
+    },
+    Report(Reported),
+}
+
+/// What a look at a repository came to.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    pub(crate) source: String,
+    /// The generation of the `GitSource` that it was done for.
+    pub(crate) generation: i64,
+    pub(crate) outcome: Result<Commit, Failure>,
+    /// When the look brought news.
+    pub(crate) heard: Instant,
+}
+
+/// A commit that was fetched.
+#[derive(Debug, Clone)]
+pub(crate) struct Commit {
+    /// `main@sha1:…`.
+    pub(crate) revision: String,
+    pub(crate) subject: String,
+    pub(crate) author: String,
+    pub(crate) files: Vec<SourceFile>,
+    /// What the files declare, or what is wrong with them.
+    pub(crate) objects: Result<Vec<Object>, Vec<Fault>>,
+}
+
+/// Why a repository gave nothing that can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+    /// The revision that was refused, if it came to one.
+    pub(crate) revision: Option<String>,
+}
+
+/// What a person says of a hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ruling {
+    pub(crate) rollout: String,
+    /// The hold's number; none for the one that is open.
+    pub(crate) hold: Option<u32>,
+    pub(crate) kind: DecisionKind,
+    pub(crate) author: String,
+    pub(crate) reason: String,
+    /// Where given: the only objections that it is meant to override.
+    pub(crate) overrides: Vec<String>,
+}

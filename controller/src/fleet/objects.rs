@@ -1,0 +1,276 @@
+//! The declared objects, as the home keeps them: the fleet's own copy.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use placet_crds::{
+    Fault, FleetNode, FleetNodeSpec, GitSource, InventoryEntry, Object, Rollout, find_kind,
+};
+use placet_model::{Desired, NodeName, PackageReference, digest_of};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::home::{Applied, Owner, Stored};
+
+/// Kind and name.
+pub(crate) type Key = (&'static str, String);
+
+/// Every object that the home holds.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Objects(BTreeMap<Key, Entry>);
+
+/// One object, who declares it, and what is known of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) object: Object,
+    pub(crate) owner: Owner,
+    /// Raised when the spec changes.
+    pub(crate) generation: i64,
+    pub(crate) status: Value,
+}
+
+/// The word that commands print for it.
+pub(crate) fn word(applied: Applied) -> &'static str {
+    match applied {
+        Applied::Created => "created",
+        Applied::Configured => "configured",
+        Applied::Unchanged => "unchanged",
+    }
+}
+
+/// Kind and name as commands print them: `nodeclass.placet.dev/core`.
+pub(crate) fn full_name(kind: &str, name: &str) -> String {
+    let singular =
+        find_kind(kind).map_or_else(|| kind.to_lowercase(), |info| info.singular.clone());
+    format!("{singular}.placet.dev/{name}")
+}
+
+/// True for objects that decide what nodes run.
+fn is_planned(kind: &str) -> bool {
+    matches!(kind, "NodeClass" | "PackageSet" | "FleetNode")
+}
+
+impl Objects {
+    pub(crate) fn get(&self, kind: &'static str, name: &str) -> Option<&Entry> {
+        self.0.get(&(kind, name.to_owned()))
+    }
+
+    pub(crate) fn get_mut(&mut self, kind: &'static str, name: &str) -> Option<&mut Entry> {
+        self.0.get_mut(&(kind, name.to_owned()))
+    }
+
+    /// Every object of a kind, by name.
+    pub(crate) fn of(&self, kind: &'static str) -> impl Iterator<Item = (&str, &Entry)> {
+        let all = self.0.range((kind, String::new())..);
+        all.take_while(move |((of, _), _)| *of == kind)
+            .map(|((_, name), entry)| (name.as_str(), entry))
+    }
+
+    /// Takes in an object as the home has it.
+    pub(crate) fn restore(&mut self, stored: &Stored) -> Result<(), serde_json::Error> {
+        let object = stored.object()?;
+        let key = (object.kind(), object.name().to_owned());
+        let entry = Entry {
+            object,
+            owner: stored.owner.clone(),
+            generation: i64::try_from(stored.generation).unwrap_or(i64::MAX),
+            status: stored.status.clone(),
+        };
+        self.0.insert(key, entry);
+        Ok(())
+    }
+
+    /// Applies an object as the home does: spec, labels and annotations are replaced, the status
+    /// stays, and what a repository declares stays the repository's.
+    ///
+    /// # Errors
+    ///
+    /// The source that declares it already.
+    pub(crate) fn put(&mut self, object: Object, owner: Owner) -> Result<Applied, String> {
+        let key = (object.kind(), object.name().to_owned());
+        let Some(entry) = self.0.get_mut(&key) else {
+            let entry = Entry {
+                object,
+                owner,
+                generation: 1,
+                status: Value::Null,
+            };
+            self.0.insert(key, entry);
+            return Ok(Applied::Created);
+        };
+        let owner = match (&entry.owner, owner) {
+            (Owner::Git { source }, Owner::Git { source: other }) if *source != other => {
+                return Err(source.clone());
+            }
+            (Owner::Git { .. }, _) => entry.owner.clone(),
+            (_, owner) => owner,
+        };
+        let is_same_spec = entry.object.spec() == object.spec();
+        let tags = |object: &Object| {
+            let metadata = object.metadata();
+            let labels = metadata.labels.clone().unwrap_or_default();
+            (labels, metadata.annotations.clone().unwrap_or_default())
+        };
+        if is_same_spec && tags(&entry.object) == tags(&object) && entry.owner == owner {
+            return Ok(Applied::Unchanged);
+        }
+        entry.generation += i64::from(!is_same_spec);
+        entry.object = object;
+        entry.owner = owner;
+        Ok(Applied::Configured)
+    }
+
+    /// Removes an object; what a removed source declared is nobody's from then on.
+    pub(crate) fn remove(&mut self, kind: &'static str, name: &str) -> Option<Entry> {
+        let removed = self.0.remove(&(kind, name.to_owned()))?;
+        if kind == "GitSource" {
+            let of_source = Owner::Git {
+                source: name.to_owned(),
+            };
+            for entry in self.0.values_mut().filter(|entry| entry.owner == of_source) {
+                entry.owner = Owner::Controller;
+            }
+        }
+        Some(removed)
+    }
+
+    /// As [`Self::remove`], for a kind that comes as text.
+    pub(crate) fn remove_named(&mut self, kind: &str, name: &str) -> Option<(&'static str, Entry)> {
+        let mut keys = self.0.keys();
+        let kind = keys.find(|(of, named)| *of == kind && named == name)?.0;
+        self.remove(kind, name).map(|entry| (kind, entry))
+    }
+
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (&str, &Entry, &GitSource)> {
+        self.of("GitSource")
+            .filter_map(|(name, entry)| match &entry.object {
+                Object::GitSource(source) => Some((name, entry, source)),
+                _ => None,
+            })
+    }
+
+    pub(crate) fn node(&self, name: &NodeName) -> Option<(&Entry, &FleetNode)> {
+        let entry = self.get("FleetNode", name.as_str())?;
+        match &entry.object {
+            Object::FleetNode(node) => Some((entry, node)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn rollout(&self, name: &str) -> Option<(&Entry, &Rollout)> {
+        let entry = self.get("Rollout", name)?;
+        match &entry.object {
+            Object::Rollout(rollout) => Some((entry, rollout)),
+            _ => None,
+        }
+    }
+
+    /// The names of all nodes.
+    pub(crate) fn node_names(&self) -> impl Iterator<Item = NodeName> {
+        self.of("FleetNode")
+            .filter_map(|(name, _)| name.parse().ok())
+    }
+
+    /// The objects that a source declares and that are not among `kept`.
+    pub(crate) fn pruned(&self, source: &str, kept: &BTreeSet<InventoryEntry>) -> Vec<Key> {
+        let of_source = Owner::Git {
+            source: source.to_owned(),
+        };
+        let is_gone = |((kind, name), entry): &(&Key, &Entry)| {
+            let entry_of = InventoryEntry {
+                kind: (*kind).to_owned(),
+                name: name.clone(),
+            };
+            let is_own = *kind == "GitSource" && name == source;
+            entry.owner == of_source && !is_own && !kept.contains(&entry_of)
+        };
+        let gone = self.0.iter().filter(is_gone);
+        gone.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// What is declared, for the planner.
+    pub(crate) fn desired(&self) -> Result<Desired, Vec<Fault>> {
+        let planned: Vec<Object> = self
+            .0
+            .iter()
+            .filter(|((kind, _), _)| is_planned(kind))
+            .map(|(_, entry)| entry.object.clone())
+            .collect();
+        placet_crds::desired(&self.revision(), &planned)
+    }
+
+    /// The revision in force: that of the repositories (`main@sha1:…`), and a digest of what people
+    /// applied beside them (`apply@sha256:…`), joined by `+`.
+    pub(crate) fn revision(&self) -> String {
+        let applied: Vec<Value> = self
+            .0
+            .iter()
+            .filter(|((kind, _), entry)| {
+                is_planned(kind)
+                    && !matches!(entry.owner, Owner::Git { .. })
+                    && !entry.is_blank_node()
+            })
+            .map(|((kind, name), entry)| {
+                json!([
+                    kind,
+                    name,
+                    entry.object.metadata().labels,
+                    entry.object.spec()
+                ])
+            })
+            .collect();
+        let fetched: Vec<String> = self
+            .sources()
+            .filter_map(|(_, entry, _)| entry.status["revision"].as_str().map(str::to_owned))
+            .collect();
+        let mut parts = Vec::new();
+        if !applied.is_empty() || fetched.is_empty() {
+            parts.push(format!("apply@{}", digest_of(&applied)));
+        }
+        parts.extend(fetched);
+        let revision = parts.join("+");
+        if revision.len() <= REVISION_MOST {
+            revision
+        } else {
+            format!("apply@{}", digest_of(&parts))
+        }
+    }
+
+    /// Everything that package sets refer to, each once.
+    pub(crate) fn references(&self) -> Vec<PackageReference> {
+        let mut seen = BTreeSet::new();
+        let sets = self
+            .of("PackageSet")
+            .filter_map(|(_, entry)| match &entry.object {
+                Object::PackageSet(set) => Some(&set.spec.packages),
+                _ => None,
+            });
+        sets.flatten()
+            .filter(|entry| {
+                let key = (&entry.reference, &entry.name, &entry.version);
+                seen.insert((key.0.clone(), key.1.clone(), key.2.clone()))
+            })
+            .map(|entry| PackageReference {
+                name: entry.name.clone(),
+                version: entry.version.clone(),
+                reference: entry.reference.clone(),
+            })
+            .collect()
+    }
+}
+
+/// As long as the status field allows.
+const REVISION_MOST: usize = 512;
+
+impl Entry {
+    /// True for a node that joined and that nobody declares.
+    fn is_blank_node(&self) -> bool {
+        let is_blank = |node: &FleetNode| node.spec == FleetNodeSpec::default();
+        self.owner == Owner::Controller
+            && matches!(&self.object, Object::FleetNode(node) if is_blank(node))
+    }
+
+    /// The status as its type; the default where there is none yet.
+    pub(crate) fn status<T: DeserializeOwned + Default>(&self) -> T {
+        serde_json::from_value(self.status.clone()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,87 @@
+//! Sessions of nodes, and orders given through them.
+
+use placet_model::{NodeName, canonical_json};
+use placet_planner::Action;
+use placet_protocol::wire::to_node::Order as Wire;
+use placet_protocol::wire::{Activate, Release, Stage, ToNode, Welcome};
+use tokio::sync::mpsc::error::TrySendError;
+use tonic::Status;
+
+use super::Fleet;
+use super::news::Session;
+use super::turn::Order;
+
+impl Fleet {
+    /// The newest session wins; dropping the older one ends it.
+    pub(super) fn open_session(&mut self, node: &NodeName, session: Session) {
+        let welcome = Wire::Welcome(Welcome {
+            node: node.to_string(),
+        });
+        self.sessions.insert(node.clone(), session);
+        self.send(node, welcome);
+    }
+
+    pub(super) fn end_session(&mut self, node: &NodeName, why: &'static str) {
+        if let Some(session) = self.sessions.remove(node) {
+            tracing::warn!("session of node {node} is ended: {why}");
+            // Whether there is room for the reason or not, the session ends.
+            let _ = session.orders.try_send(Err(Status::aborted(why)));
+        }
+    }
+
+    pub(super) fn give(&mut self, order: &Order) {
+        let node = &order.step.node;
+        tracing::debug!("roll-out {}: {}", order.rollout, order.step);
+        self.send(node, wire(&order.rollout, &order.step.action));
+    }
+
+    /// Never waits: a node that takes no orders is ended, and asked again when it is back.
+    fn send(&mut self, node: &NodeName, order: Wire) {
+        let message = ToNode {
+            epoch: self.home.epoch(),
+            order: Some(order),
+        };
+        let Some(session) = self.sessions.get(node) else {
+            return;
+        };
+        if let Err(TrySendError::Full(_)) = session.orders.try_send(Ok(message)) {
+            self.end_session(node, "the node does not take its orders");
+        }
+    }
+}
+
+fn wire(rollout: &str, action: &Action) -> Wire {
+    let rollout = rollout.to_owned();
+    match action {
+        Action::Propose(proposal) => Wire::ProposalJson(canonical_json(proposal)),
+        Action::Release {
+            rollout,
+            change_digest,
+            reason,
+        } => Wire::Release(Release {
+            rollout: rollout.clone(),
+            change_digest: change_digest.to_string(),
+            reason: reason.clone(),
+        }),
+        Action::Stage {
+            change_digest,
+            manifest,
+        } => Wire::Stage(Stage {
+            rollout,
+            change_digest: change_digest.to_string(),
+            manifest_json: canonical_json(manifest.as_ref()),
+        }),
+        Action::Activate {
+            change_digest,
+            from,
+            to,
+            forced,
+        } => Wire::Activate(Activate {
+            rollout,
+            change_digest: change_digest.to_string(),
+            from: from.to_string(),
+            to: to.to_string(),
+            forced: *forced,
+        }),
+    }
+}

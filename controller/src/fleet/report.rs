@@ -1,0 +1,100 @@
+//! At the end of a turn: what is known goes into the status of every object that has news.
+
+use std::sync::Arc;
+
+use placet_crds::Object;
+
+use super::turn::Turn;
+use super::world::World;
+use crate::status;
+
+impl World {
+    /// Writes every status that has changed.
+    pub(super) fn report_all(&mut self, turn: &mut Turn) {
+        self.spread_states();
+        self.write_rollout(turn);
+        self.write_nodes(turn);
+        self.write_classes(turn);
+        self.write_package_sets(turn);
+    }
+
+    fn write_nodes(&mut self, turn: &mut Turn) {
+        let touched = std::mem::take(&mut self.touched);
+        let names: Vec<_> = if std::mem::take(&mut self.all_touched) {
+            self.objects.node_names().collect()
+        } else {
+            touched.into_iter().collect()
+        };
+        let (target, plan) = (self.target.clone(), self.plan.clone());
+        for name in names {
+            let (Some(node), Some((entry, _))) = (self.nodes.get(&name), self.objects.node(&name))
+            else {
+                continue;
+            };
+            let view = status::node::View {
+                name: &name,
+                node,
+                target: target.as_deref(),
+                plan: plan.as_deref(),
+            };
+            let status = status::node::status(&entry.status(), &view, entry.generation, turn.now);
+            self.set_status("FleetNode", name.as_str(), &status, turn);
+        }
+    }
+
+    fn write_classes(&mut self, turn: &mut Turn) {
+        let Some(target) = self.target.clone() else {
+            return;
+        };
+        let counts = status::class::counts(&target, &self.nodes);
+        let classes: Vec<String> = self
+            .objects
+            .of("NodeClass")
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        for name in classes {
+            let Some(entry) = self.objects.get("NodeClass", &name) else {
+                continue;
+            };
+            let count = counts.get(&name).cloned().unwrap_or_default();
+            let status = status::class::status(&entry.status(), &count, entry.generation, turn.now);
+            self.set_status("NodeClass", &name, &status, turn);
+        }
+    }
+
+    fn write_package_sets(&mut self, turn: &mut Turn) {
+        let Some(catalog) = self.catalog.clone() else {
+            return;
+        };
+        // What packages are found changes with the catalog alone.
+        if self
+            .reported
+            .as_ref()
+            .is_some_and(|reported| Arc::ptr_eq(reported, &catalog))
+        {
+            return;
+        }
+        let sets: Vec<String> = self
+            .objects
+            .of("PackageSet")
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        for name in sets {
+            let Some(entry) = self.objects.get("PackageSet", &name) else {
+                continue;
+            };
+            let Object::PackageSet(set) = &entry.object else {
+                continue;
+            };
+            let status = status::package_set::status(
+                &entry.status(),
+                &set.spec,
+                &catalog,
+                entry.generation,
+                turn.now,
+            );
+            self.set_status("PackageSet", &name, &status, turn);
+        }
+        self.reported = Some(catalog);
+    }
+}

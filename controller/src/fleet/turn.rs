@@ -1,0 +1,137 @@
+//! What one turn of the fleet's loop brings about.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use placet_crds::Object;
+use placet_model::{NodeName, visible};
+use placet_planner::Step;
+use serde_json::Value;
+
+use crate::home::Owner;
+
+/// What one turn of the fleet's loop brings about, in the order in which it takes effect: first
+/// everything is written, then sessions end, orders are given and people are answered.
+pub(crate) struct Turn {
+    /// The time of the turn; later than that of every turn before.
+    pub(crate) now: Timestamp,
+    pub(crate) writes: Vec<Write>,
+    pub(crate) orders: Vec<Order>,
+    /// Sessions to end, with the reason.
+    pub(crate) cut: Vec<(NodeName, &'static str)>,
+    pub(crate) replies: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+/// An order to a node.
+#[derive(Debug, Clone)]
+pub(crate) struct Order {
+    /// The roll-out in whose name it is given.
+    pub(crate) rollout: Arc<str>,
+    pub(crate) step: Step,
+}
+
+/// A change of what is durable.
+#[derive(Debug, Clone)]
+pub(crate) enum Write {
+    Put {
+        object: Box<Object>,
+        owner: Owner,
+    },
+    Remove {
+        kind: &'static str,
+        name: String,
+    },
+    Status {
+        kind: &'static str,
+        name: String,
+        status: Value,
+    },
+    Event {
+        name: &'static str,
+        /// The roll-out that it is about; empty for none.
+        rollout: String,
+        data: Value,
+    },
+}
+
+impl Turn {
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self {
+            now,
+            writes: Vec::new(),
+            orders: Vec::new(),
+            cut: Vec::new(),
+            replies: Vec::new(),
+        }
+    }
+
+    /// Tells the feed.
+    pub(crate) fn tell(&mut self, name: &'static str, data: Value) {
+        let rollout = data["rollout"].as_str().unwrap_or_default().to_owned();
+        self.writes.push(Write::Event {
+            name,
+            rollout,
+            data,
+        });
+    }
+
+    /// Answers somebody once everything is written.
+    pub(crate) fn answer<T: Send + 'static>(
+        &mut self,
+        reply: tokio::sync::oneshot::Sender<T>,
+        value: T,
+    ) {
+        // Whoever asked may have gone.
+        self.replies.push(Box::new(move || drop(reply.send(value))));
+    }
+}
+
+impl Write {
+    /// What stands in the feed stands in the log too.
+    pub(super) fn log(&self) {
+        if let Self::Event { name, data, .. } = self {
+            log(name, data);
+        }
+    }
+}
+
+/// What stands in the feed stands in the log, objections in their own words.
+fn log(name: &str, data: &Value) {
+    let lines = |key: &str| {
+        let lines = data[key].as_array().into_iter().flatten();
+        lines
+            .filter_map(Value::as_str)
+            .map(|line| visible(line).to_string())
+    };
+    match name {
+        "held" => {
+            let (rollout, hold) = (text(data, "rollout"), &data["hold"]);
+            tracing::warn!("roll-out {rollout} is held (hold {hold})");
+            lines("vetoes").for_each(|line| tracing::warn!("{line}"));
+        }
+        "refused" => {
+            tracing::warn!("source {} is refused", text(data, "source"));
+            lines("reasons").for_each(|line| tracing::warn!("{line}"));
+        }
+        "failed" => tracing::warn!(
+            "node {} failed in roll-out {}: {}",
+            text(data, "node"),
+            text(data, "rollout"),
+            text(data, "reason")
+        ),
+        "plan" => {
+            tracing::info!(
+                "roll-out {} of {}",
+                text(data, "rollout"),
+                text(data, "revision")
+            );
+            lines("problems").for_each(|line| tracing::warn!("{line}"));
+        }
+        "processes" => tracing::debug!("{name} {data}"),
+        _ => tracing::info!("{name} {}", visible(&data.to_string())),
+    }
+}
+
+fn text(data: &Value, key: &str) -> String {
+    visible(data[key].as_str().unwrap_or_default()).to_string()
+}

@@ -1,0 +1,270 @@
+//! What the controller knows: declared objects, nodes as they were heard, the newest roll-out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use placet_crds::{NodeProcess, NodeRollout};
+use placet_model::{Digest, NodeFacts, NodeManifest, NodeName, Verdict};
+use placet_planner::{
+    Catalog, Observed, ObservedNode, Plan, Presence, Problem, RolloutState, Running, Target,
+};
+use serde::Serialize;
+
+use super::objects::Objects;
+use super::turn::{Turn, Write};
+use crate::home::Owner;
+
+/// How things stand, for whoever wants to look without a hurry.
+pub(crate) type Snapshot = Box<World>;
+
+/// Everything that the fleet's loop knows. Whatever of it has to outlive the controller is in the
+/// home before anything is done on account of it; the rest comes back with each node's Hello.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct World {
+    pub(crate) objects: Objects,
+    pub(crate) nodes: BTreeMap<NodeName, Node>,
+    /// The newest roll-out.
+    pub(crate) rollout: Option<RolloutState>,
+    /// The number of the newest roll-out.
+    pub(crate) rollouts: u64,
+    /// Raised when what is declared changes: a look-up of packages is for one value of it.
+    pub(crate) declared: u64,
+    /// The packages as they were looked up for `declared`; none while that is under way.
+    pub(crate) catalog: Option<Arc<Catalog>>,
+    pub(crate) target: Option<Arc<Target>>,
+    /// The latest plan.
+    pub(crate) plan: Option<Arc<Plan>>,
+    /// When the change was heard of that is on its way.
+    pub(crate) heard: Option<Instant>,
+    pub(crate) told: Told,
+    /// Raised when sources that were refused should be looked at again.
+    pub(crate) pokes: u64,
+    /// The catalog that the status of package sets was taken from.
+    pub(crate) reported: Option<Arc<Catalog>>,
+    /// Nodes of which there is news since their status was written.
+    pub(crate) touched: BTreeSet<NodeName>,
+    /// True if there may be news of any of them.
+    pub(crate) all_touched: bool,
+    /// True if facts of nodes changed since the target was computed.
+    pub(crate) facts_changed: bool,
+}
+
+/// What the feed was told of the newest roll-out, so that it is not told again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) planned: bool,
+    /// The change that each node was said to be in for.
+    pub(crate) changes: BTreeMap<NodeName, Digest>,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) tallied: bool,
+}
+
+/// What is known of one node.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Node {
+    pub(crate) seen: ObservedNode,
+    /// The session that it speaks in.
+    pub(crate) session: Option<u64>,
+    pub(crate) generation: Option<u64>,
+    pub(crate) processes: Vec<NodeProcess>,
+    pub(crate) last_seen: Option<Timestamp>,
+    pub(crate) last_verdict: Option<Verdict>,
+    /// The latest roll-out that it took part in.
+    pub(crate) rollout: Option<NodeRollout>,
+    /// The change that it was told to stage.
+    pub(crate) ordered: Option<Ordered>,
+    /// Why staging failed last, as the feed was told.
+    pub(crate) stage_error: Option<String>,
+}
+
+/// What a node was told to stage: it may fetch the modules of this manifest.
+#[derive(Debug, Clone)]
+pub(crate) struct Ordered {
+    pub(crate) change_digest: Digest,
+    pub(crate) manifest: Arc<NodeManifest>,
+    pub(crate) manifest_digest: Digest,
+}
+
+impl Node {
+    /// The manifest of this digest, if it is one that the node is known to have.
+    pub(super) fn manifest(&self, digest: Digest) -> Option<Running> {
+        if let Some(running) = &self.seen.running
+            && running.digest() == digest
+        {
+            return Some(running.clone());
+        }
+        if let Some(ordered) = &self.ordered
+            && ordered.manifest_digest == digest
+        {
+            return Some(Arc::clone(&ordered.manifest).into());
+        }
+        let pristine = Running::from(NodeManifest::default());
+        (pristine.digest() == digest).then_some(pristine)
+    }
+
+    /// Works out which processes that it should run are not ready.
+    pub(super) fn judge_processes(&mut self) {
+        let manifest = self.seen.running.as_ref().map(Running::manifest);
+        let wanted = manifest
+            .into_iter()
+            .flat_map(|manifest| &manifest.modules)
+            .filter_map(|entry| entry.module.process.as_ref())
+            .map(|process| &process.name);
+        let is_ready = |name: &placet_model::ProcessName| {
+            let mut processes = self.processes.iter();
+            processes.any(|process| process.name == *name && process.ready)
+        };
+        self.seen.not_ready = wanted
+            .filter(|name| !is_ready(name))
+            .map(ToString::to_string)
+            .collect();
+    }
+}
+
+impl World {
+    /// What the planner looks at.
+    pub(crate) fn observed(&self, now: Timestamp) -> Observed {
+        let nodes = self.nodes.iter();
+        Observed {
+            now,
+            nodes: nodes
+                .map(|(name, node)| (name.clone(), node.seen.clone()))
+                .collect(),
+            rollout: self.rollout.clone(),
+        }
+    }
+
+    /// What nodes said of themselves.
+    fn announced(&self) -> BTreeMap<NodeName, NodeFacts> {
+        self.nodes
+            .iter()
+            .filter(|(_, node)| !node.seen.boot_id.is_empty())
+            .map(|(name, node)| (name.clone(), node.seen.announced.clone()))
+            .collect()
+    }
+
+    /// Nodes that joined, by name.
+    pub(super) fn joined(&self) -> BTreeSet<&NodeName> {
+        let nodes = self.nodes.iter();
+        nodes
+            .filter(|(_, node)| node.seen.presence != Presence::NeverSeen)
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    /// Works out anew what every node should run; nothing while packages are being looked up.
+    pub(crate) fn retarget(&mut self) {
+        self.facts_changed = false;
+        let Some(catalog) = &self.catalog else { return };
+        let mut desired = match self.objects.desired() {
+            Ok(desired) => desired,
+            Err(faults) => {
+                // Seen to wherever objects change; the last good target stays.
+                tracing::error!(?faults, "the declarations do not fit together");
+                return;
+            }
+        };
+        let announced = self.announced();
+        let mut target = placet_planner::target(&desired, catalog, &announced);
+        let strangers = self.strangers(&target);
+        if !strangers.is_empty() {
+            desired.nodes.retain(|name, _| !strangers.contains(name));
+            target = placet_planner::target(&desired, catalog, &announced);
+        }
+        self.target = Some(Arc::new(target));
+        self.all_touched = true;
+    }
+
+    /// Packages were looked up; what is declared may have changed meanwhile.
+    pub(super) fn resolved(&mut self, declared: u64, catalog: Arc<Catalog>) {
+        if declared == self.declared {
+            self.catalog = Some(catalog);
+            self.retarget();
+        }
+    }
+
+    /// Nodes that joined though nobody declares them, and that no class claims: they are there to be
+    /// seen, and block nobody.
+    fn strangers(&self, target: &Target) -> BTreeSet<NodeName> {
+        let of_problem = |problem: &Problem| match problem {
+            Problem::Class { node, .. } => Some(node.clone()),
+            _ => None,
+        };
+        let unclear = target.problems.iter().filter_map(of_problem);
+        unclear
+            .filter(|name| {
+                self.objects
+                    .node(name)
+                    .is_some_and(|(entry, _)| entry.owner == Owner::Controller)
+            })
+            .collect()
+    }
+
+    /// As [`Self::redeclare`], where no package can be concerned.
+    pub(super) fn redeclare_quietly(&mut self) {
+        self.facts_changed = true;
+    }
+
+    /// Notes that what is declared changed: packages have to be looked up before the next plan.
+    pub(super) fn redeclare(&mut self, heard: Instant) {
+        self.declared += 1;
+        self.all_touched = true;
+        self.catalog = None;
+        self.heard = Some(heard);
+        let names: BTreeSet<_> = self.objects.node_names().collect();
+        for name in &names {
+            self.nodes.entry(name.clone()).or_default();
+        }
+        // Whoever is not declared any more takes part in nothing; a session lasts until its
+        // certificate ends.
+        self.nodes
+            .retain(|name, node| names.contains(name) || node.session.is_some());
+        if let Some(rollout) = &mut self.rollout {
+            rollout.nodes.retain(|name, _| names.contains(name));
+        }
+    }
+
+    /// Replaces the status of an object, and has it written if it is another.
+    pub(super) fn set_status<T: Serialize>(
+        &mut self,
+        kind: &'static str,
+        name: &str,
+        status: &T,
+        turn: &mut Turn,
+    ) {
+        let status = serde_json::to_value(status).expect("status types serialise to JSON");
+        let Some(entry) = self.objects.get_mut(kind, name) else {
+            return;
+        };
+        if entry.status != status {
+            entry.status.clone_from(&status);
+            let name = name.to_owned();
+            turn.writes.push(Write::Status { kind, name, status });
+        }
+    }
+
+    /// Milliseconds since the change was heard of.
+    pub(super) fn milliseconds(&self) -> Option<f64> {
+        let heard = self.heard?;
+        Some((heard.elapsed().as_secs_f64() * 1e6).round() / 1e3)
+    }
+
+    /// What each node may fetch now: the modules that it was told to stage, as long as the change is
+    /// under way.
+    pub(crate) fn permits(&self) -> BTreeMap<NodeName, Ordered> {
+        let Some(rollout) = &self.rollout else {
+            return BTreeMap::new();
+        };
+        let permit = |(name, state): (&NodeName, &placet_model::NodeState)| {
+            let ordered = self.nodes.get(name)?.ordered.clone()?;
+            let is_under_way = state.staging.is_some()
+                && state.released.is_none()
+                && state.activation.is_none()
+                && state.change_digest == ordered.change_digest;
+            is_under_way.then(|| (name.clone(), ordered))
+        };
+        rollout.nodes.iter().filter_map(permit).collect()
+    }
+}

@@ -1,0 +1,212 @@
+//! Looking at repositories and packages, beside the fleet's loop: neither a slow server nor a large
+//! package holds the loop up.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use placet_crds::{GitSourceSpec, load};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinSet, spawn_blocking};
+
+use crate::catalog::Packages;
+use crate::fleet::news::{Commit, Failure, Looked, News};
+use crate::git::{FetchError, Repositories};
+use crate::shared::{Wanted, WantedSource};
+
+/// A repository on this machine is looked at this often where it declares nothing shorter: it
+/// costs reading one file.
+const LOCAL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the observers share.
+#[derive(Debug, Clone)]
+pub(crate) struct Observers {
+    pub(crate) wanted: watch::Receiver<Wanted>,
+    pub(crate) news: mpsc::Sender<News>,
+    pub(crate) repositories: Arc<Repositories>,
+    pub(crate) packages: Packages,
+    /// What relative package references start from.
+    pub(crate) base: PathBuf,
+}
+
+impl Observers {
+    /// Follows every repository that is declared, until the loop is gone.
+    pub(crate) async fn follow_sources(mut self) {
+        let mut tasks = JoinSet::new();
+        let mut followed = BTreeMap::<String, watch::Sender<WantedSource>>::new();
+        loop {
+            let sources = self.wanted.borrow_and_update().sources.clone();
+            followed.retain(|name, _| sources.contains_key(name));
+            for (name, source) in sources {
+                if let Some(known) = followed.get(&name) {
+                    known.send_if_modified(|old| {
+                        let is_news = *old != source;
+                        *old = source;
+                        is_news
+                    });
+                } else {
+                    let (sender, receiver) = watch::channel(source);
+                    tasks.spawn(self.clone().follow(name.clone(), receiver));
+                    followed.insert(name, sender);
+                }
+            }
+            while tasks.try_join_next().is_some() {}
+            if self.wanted.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Looks at one repository again and again, until it is not declared any more.
+    async fn follow(self, name: String, mut wanted: watch::Receiver<WantedSource>) {
+        let mut last = Last::default();
+        loop {
+            let now = wanted.borrow_and_update().clone();
+            last.forget_if_other(&now);
+            let pause = interval(&now);
+            let repositories = Arc::clone(&self.repositories);
+            let looked = spawn_blocking(move || {
+                let found = last.look(&repositories, &now);
+                (last, now.generation, found)
+            });
+            let Ok((after, generation, found)) = looked.await else {
+                return;
+            };
+            last = after;
+            if let Some((outcome, heard)) = found {
+                let looked = Looked {
+                    source: name.clone(),
+                    generation,
+                    outcome,
+                    heard,
+                };
+                if self
+                    .news
+                    .send(News::Looked(Box::new(looked)))
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+            }
+            // Cancel safe: both only wait.
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                changed = wanted.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Looks packages up whenever what is declared has changed.
+    pub(crate) async fn resolve(mut self) {
+        loop {
+            let (declared, references) = {
+                let wanted = self.wanted.borrow_and_update();
+                (wanted.declared, wanted.references.clone())
+            };
+            let (packages, base) = (self.packages.clone(), self.base.clone());
+            let resolved = spawn_blocking(move || packages.resolve_all(&references, &base));
+            let Ok(catalog) = resolved.await else { return };
+            let catalog = Arc::new(catalog);
+            if self
+                .news
+                .send(News::Resolved { declared, catalog })
+                .await
+                .is_err()
+            {
+                return;
+            }
+            let is_other = |wanted: &Wanted| wanted.declared != declared;
+            if self.wanted.wait_for(is_other).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn interval(wanted: &WantedSource) -> Duration {
+    let declared = Duration::from_secs(wanted.source.spec.interval_seconds.into());
+    if Repositories::local_folder(&wanted.source).is_some() {
+        declared.min(LOCAL_INTERVAL)
+    } else {
+        declared
+    }
+}
+
+/// What was found last, so that only news is told.
+#[derive(Debug, Default)]
+struct Last {
+    /// What it was found for.
+    of: Option<(GitSourceSpec, (u64, Option<String>))>,
+    /// The revision that was told, good or not.
+    revision: Option<String>,
+    failure: Option<Failure>,
+}
+
+impl Last {
+    fn forget_if_other(&mut self, wanted: &WantedSource) {
+        let of = Some((wanted.source.spec.clone(), wanted.poke.clone()));
+        if self.of != of {
+            *self = Self {
+                of,
+                ..Self::default()
+            };
+        }
+    }
+
+    /// What a look gives, if that is news; and when it was heard of.
+    fn look(
+        &mut self,
+        repositories: &Repositories,
+        wanted: &WantedSource,
+    ) -> Option<(Result<Commit, Failure>, Instant)> {
+        let changed = repositories.changed_since(&wanted.source, self.revision.as_deref());
+        let heard = Instant::now();
+        let outcome = match changed {
+            Ok(false) if self.failure.is_none() => return None,
+            // It works again, or a refused revision is still the one that is there.
+            Ok(_) => repositories.fetch(&wanted.source, wanted.revision.as_deref()),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(fetched) => {
+                self.revision = Some(fetched.revision.clone());
+                self.failure = None;
+                let commit = Commit {
+                    objects: load(&fetched.files),
+                    revision: fetched.revision,
+                    subject: fetched.subject,
+                    author: fetched.author,
+                    files: fetched.files,
+                };
+                Some((Ok(commit), heard))
+            }
+            Err(error) => {
+                let failure = failure(&error);
+                if self.failure.as_ref() == Some(&failure) {
+                    return None;
+                }
+                self.failure = Some(failure.clone());
+                Some((Err(failure), heard))
+            }
+        }
+    }
+}
+
+fn failure(error: &FetchError) -> Failure {
+    let mut message = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        message = format!("{message}: {cause}");
+        source = cause.source();
+    }
+    Failure {
+        reason: error.reason(),
+        revision: match error {
+            FetchError::Rewound { to, .. } => Some(to.clone()),
+            _ => None,
+        },
+        message,
+    }
+}

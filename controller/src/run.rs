@@ -1,0 +1,348 @@
+//! Everything that a controller is made of, started and stopped in order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use placet_crds::{GitReference, GitSource, GitSourceSpec, Object};
+use placet_protocol::{
+    AdminError, Authority, AuthorityError, admin_incoming, admin_server, incoming, join_server,
+    nodes_server, server,
+};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::AdminService;
+use crate::catalog::Packages;
+use crate::fleet::Fleet;
+use crate::fleet::news::News;
+use crate::git::Repositories;
+use crate::home::{Home, HomeError, Owner};
+use crate::observe::Observers;
+use crate::sessions::{JoinService, NodesService};
+use crate::shared::{Shared, Wanted};
+use crate::{Counters, InitialSource, Options};
+
+/// News that waits to be worked off; whoever brings more waits.
+const NEWS_WAITING: usize = 4_096;
+
+/// What is being served at the end may take this long.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Why a controller cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its store failed: nothing can be done safely without.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// It has no authority.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// It has no admin socket.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// It was told to listen nowhere.
+    #[error("the controller has no address to listen on; name one with `--listen`")]
+    NoAddress,
+    /// It cannot listen.
+    #[error("failed to listen on {address}; is another program using it?")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file with its addresses cannot be written.
+    #[error("failed to write `{}`", path.display())]
+    Announce {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Serving failed.
+    #[error("failed to serve")]
+    Serve(#[source] tonic::transport::Error),
+    /// Part of it came to an end that it must not have.
+    #[error("a part of the controller ended")]
+    Ended(#[source] JoinError),
+}
+
+/// Runs a controller until `shutdown` comes.
+///
+/// # Guarantees
+///
+/// Whatever the instant at which it is killed, a controller that is started again in the same state
+/// folder goes on from there: nothing is lost, and nothing is done twice.
+///
+/// # Assumptions
+///
+/// Called within a multi-threaded tokio runtime.
+pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    run_with(options, Counters::default(), shutdown).await
+}
+
+/// As [`run`], counting what travels in `counters`.
+pub async fn run_with(
+    options: Options,
+    counters: Counters,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let controller = Controller::start(options, counters).await?;
+    controller.until(shutdown).await
+}
+
+struct Controller {
+    tasks: JoinSet<Result<(), Error>>,
+    stopping: CancellationToken,
+}
+
+/// What is opened first, off the runtime's threads.
+struct Ground {
+    home: Home,
+    authority: Authority,
+}
+
+impl Controller {
+    async fn start(options: Options, counters: Counters) -> Result<Self, Error> {
+        let (listeners, addresses) = listen(&options.listen).await?;
+        let ground = open(&options, &addresses).await?;
+        announce(&options.state, &addresses).await?;
+        let stopping = CancellationToken::new();
+        let (news, heard) = mpsc::channel(NEWS_WAITING);
+        let (wanted, watched) = watch::channel(Wanted::default());
+        let shared = counters.0;
+        let base = options
+            .packages
+            .clone()
+            .unwrap_or_else(|| options.state.clone());
+        let observers = Observers {
+            wanted: watched,
+            news: news.clone(),
+            repositories: Arc::new(Repositories::new(&options.state)),
+            packages: Packages::new(),
+            base: base.clone(),
+        };
+        let admin = AdminService {
+            home: ground.home.clone(),
+            authority: ground.authority.clone(),
+            news: news.clone(),
+            packages: observers.packages.clone(),
+            base,
+            addresses: reachable(&addresses, &options.names),
+            stopping: stopping.clone(),
+        };
+        let mut controller = Self {
+            tasks: JoinSet::new(),
+            stopping,
+        };
+        controller.serve_nodes(
+            listeners,
+            &options,
+            &ground,
+            (&news, &shared, &observers.packages),
+        )?;
+        let fleet = recover(ground.home, shared, wanted).await?;
+        controller.observe(observers);
+        controller.serve_admin(&options.state, admin)?;
+        let end = controller.stopping.clone();
+        controller.tasks.spawn(async move {
+            // Cancel safe: a turn that has begun is finished by its own thread, and nothing of it
+            // is half written.
+            tokio::select! {
+                result = fleet.run(heard) => result.map_err(Error::Home),
+                () = end.cancelled() => Ok(()),
+            }
+        });
+        Ok(controller)
+    }
+
+    fn observe(&mut self, observers: Observers) {
+        let end = self.stopping.clone();
+        self.tasks.spawn(async move {
+            // Cancel safe: looks are told as a whole or not at all.
+            tokio::select! {
+                () = observers.clone().follow_sources() => {}
+                () = observers.resolve() => {}
+                () = end.cancelled() => {}
+            }
+            Ok(())
+        });
+    }
+
+    fn serve_nodes(
+        &mut self,
+        listeners: Vec<TcpListener>,
+        options: &Options,
+        ground: &Ground,
+        (news, shared, packages): (&mpsc::Sender<News>, &Arc<Shared>, &Packages),
+    ) -> Result<(), Error> {
+        let join = JoinService {
+            home: ground.home.clone(),
+            authority: ground.authority.clone(),
+            lifetime: options.certificate_lifetime,
+            news: news.clone(),
+        };
+        let nodes = NodesService {
+            home: ground.home.clone(),
+            authority: ground.authority.clone(),
+            lifetime: options.certificate_lifetime,
+            news: news.clone(),
+            shared: Arc::clone(shared),
+            packages: packages.clone(),
+            sessions: Arc::default(),
+        };
+        for listener in listeners {
+            let connections = incoming(listener, ground.authority.server_config()?);
+            let serving = server()
+                .add_service(join_server(join.clone()))
+                .add_service(nodes_server(nodes.clone()))
+                .serve_with_incoming_shutdown(connections, self.stopping.clone().cancelled_owned());
+            self.serve(serving);
+        }
+        Ok(())
+    }
+
+    fn serve_admin(&mut self, state: &Path, service: AdminService) -> Result<(), Error> {
+        let connections = admin_incoming(&state.join("admin.sock"))?;
+        let serving = server()
+            .add_service(admin_server(service))
+            .serve_with_incoming_shutdown(connections, self.stopping.clone().cancelled_owned());
+        self.serve(serving);
+        Ok(())
+    }
+
+    fn serve(
+        &mut self,
+        serving: impl Future<Output = Result<(), tonic::transport::Error>> + Send + 'static,
+    ) {
+        self.tasks
+            .spawn(async move { serving.await.map_err(Error::Serve) });
+    }
+
+    /// Runs until `shutdown` comes or a part ends; then everything ends.
+    async fn until(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        // Cancel safe: a part that has ended stays so.
+        let mut result = tokio::select! {
+            () = shutdown => Ok(()),
+            Some(ended) = self.tasks.join_next() => flatten(ended),
+        };
+        tracing::info!("the controller stops");
+        self.stopping.cancel();
+        let rest = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                result = std::mem::replace(&mut result, Ok(())).and(flatten(ended));
+            }
+        };
+        // Whoever is served longer finds the connection closed, and comes back.
+        let _ = tokio::time::timeout(PATIENCE, rest).await;
+        result
+    }
+}
+
+fn flatten(ended: Result<Result<(), Error>, JoinError>) -> Result<(), Error> {
+    ended.map_err(Error::Ended)?
+}
+
+async fn listen(wanted: &[SocketAddr]) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), Error> {
+    if wanted.is_empty() {
+        return Err(Error::NoAddress);
+    }
+    let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+    for address in wanted {
+        let failed = |source| Error::Listen {
+            address: *address,
+            source,
+        };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        addresses.push(listener.local_addr().map_err(failed)?);
+        listeners.push(listener);
+    }
+    Ok((listeners, addresses))
+}
+
+/// Where nodes find the controller: an address that stands for all of the machine's is replaced by
+/// the names that were given.
+fn reachable(addresses: &[SocketAddr], names: &[String]) -> Vec<String> {
+    let places = |address: &SocketAddr| -> Vec<String> {
+        let port = address.port();
+        if !address.ip().is_unspecified() || names.is_empty() {
+            return vec![address.to_string()];
+        }
+        names
+            .iter()
+            .map(|name| match name.parse() {
+                Ok(ip) => SocketAddr::new(ip, port).to_string(),
+                Err(_) => format!("{name}:{port}"),
+            })
+            .collect()
+    };
+    addresses.iter().flat_map(places).collect()
+}
+
+async fn open(options: &Options, addresses: &[SocketAddr]) -> Result<Ground, Error> {
+    let mut names = options.names.clone();
+    let own = addresses
+        .iter()
+        .filter(|address| !address.ip().is_unspecified());
+    names.extend(own.map(|address| address.ip().to_string()));
+    names.sort();
+    names.dedup();
+    let (state, source) = (options.state.clone(), options.source.clone());
+    let opened = spawn_blocking(move || {
+        let home = Home::open(&state)?;
+        if let Some(source) = source {
+            home.apply(&initial(source), &Owner::Controller)?;
+        }
+        let authority = Authority::open_or_create(&state.join("authority"), &names)?;
+        Ok(Ground { home, authority })
+    });
+    opened.await.map_err(Error::Ended)?
+}
+
+/// The source that was named at the start, as somebody would apply it.
+fn initial(source: InitialSource) -> Object {
+    let spec = serde_json::json!({ "url": source.url });
+    let mut spec: GitSourceSpec = serde_json::from_value(spec).expect("only the URL is required");
+    spec.reference = GitReference {
+        branch: source.branch,
+        ..GitReference::default()
+    };
+    if let Some(path) = source.path {
+        spec.path = path;
+    }
+    Object::GitSource(GitSource::new("fleet", spec))
+}
+
+async fn recover(
+    home: Home,
+    shared: Arc<Shared>,
+    wanted: watch::Sender<Wanted>,
+) -> Result<Fleet, Error> {
+    let recovered = spawn_blocking(move || Fleet::recover(home, shared, wanted));
+    Ok(recovered.await.map_err(Error::Ended)??)
+}
+
+/// Writes down where the controller listens, one address a line.
+async fn announce(state: &Path, addresses: &[SocketAddr]) -> Result<(), Error> {
+    let path = state.join("listen");
+    let lines: Vec<String> = addresses
+        .iter()
+        .map(|address| format!("{address}\n"))
+        .collect();
+    tracing::info!(
+        "listens for nodes on {}",
+        lines.concat().trim().replace('\n', ", ")
+    );
+    let written = async {
+        let draft = path.with_extension("new");
+        tokio::fs::write(&draft, lines.concat()).await?;
+        tokio::fs::rename(&draft, &path).await
+    };
+    let result = written.await;
+    result.map_err(|source| Error::Announce { path, source })
+}

@@ -1,0 +1,206 @@
+//! What nodes send, checked before it is believed: a node is no friend until shown.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use placet_crds::NodeProcess;
+use placet_model::{Digest, NodeFacts, NodeManifest, NodeName, Verdict, visible};
+use placet_protocol::json;
+use placet_protocol::wire::from_node::Message;
+use placet_protocol::wire::{Activated, Hello, Process, Report, Staged};
+use tonic::Status;
+
+use crate::fleet::news::{Announcement, Reported, Said};
+
+/// Processes that a node may report.
+const PROCESSES_MOST: usize = 4_096;
+
+/// Manifests that a node may name as staged or failed.
+const DIGESTS_MOST: usize = 4_096;
+
+/// A fact is a word; features are a few dozen of them.
+const FACT_MOST: usize = 128;
+const FEATURES_MOST: usize = 256;
+
+const BOOT_ID_MOST: usize = 128;
+
+/// A verdict has a record for each voter, of a few hundred bytes.
+const VERDICT_MOST: usize = 1 << 20;
+const RECORDS_MOST: usize = 1_024;
+
+/// What a node has, from its Hello.
+pub(super) fn announcement(hello: Hello) -> Result<Announcement, Status> {
+    let mut report = hello.report.unwrap_or_default();
+    let manifest_json = std::mem::take(&mut report.manifest_json);
+    let report = reported(&report)?;
+    let manifest = manifest(&manifest_json, report.manifest_digest)?;
+    let facts: NodeFacts = json(&hello.facts_json, "facts of the node")?;
+    check_facts(&facts)?;
+    if hello.boot_id.is_empty() || !is_word(&hello.boot_id, BOOT_ID_MOST) {
+        return Err(Status::invalid_argument(
+            "the boot id is not one line of 1 to 128 bytes",
+        ));
+    }
+    Ok(Announcement {
+        boot_id: hello.boot_id,
+        facts,
+        report,
+        manifest: Arc::new(manifest),
+        staged: digests(&hello.staged)?,
+        failed: digests(&hello.failed)?,
+    })
+}
+
+/// Anything but a Hello. What a verdict says of its node has to be true.
+pub(super) fn said(node: &NodeName, message: Message) -> Result<Said, Status> {
+    Ok(match message {
+        Message::Hello(_) => {
+            return Err(Status::failed_precondition(
+                "a session has one Hello, at its beginning",
+            ));
+        }
+        Message::VerdictJson(bytes) => Said::Verdict(verdict(node, &bytes)?),
+        Message::Staged(Staged {
+            rollout,
+            change_digest,
+            modules,
+            bytes,
+            error,
+        }) => Said::Staged {
+            rollout,
+            change_digest: digest(&change_digest)?,
+            modules,
+            bytes,
+            error: (!error.is_empty()).then_some(error),
+        },
+        Message::Activated(Activated {
+            rollout,
+            change_digest,
+            generation,
+            error,
+        }) => Said::Activated {
+            rollout,
+            change_digest: digest(&change_digest)?,
+            outcome: if error.is_empty() {
+                Ok(generation)
+            } else {
+                Err(error)
+            },
+        },
+        Message::Report(report) => Said::Report(reported(&report)?),
+    })
+}
+
+fn verdict(node: &NodeName, bytes: &[u8]) -> Result<Verdict, Status> {
+    if bytes.len() > VERDICT_MOST {
+        return Err(Status::invalid_argument(
+            "a verdict is not larger than 1 MiB",
+        ));
+    }
+    let mut verdict: Verdict = json(bytes, "verdict")?;
+    if verdict.node != *node {
+        return Err(Status::permission_denied(format!(
+            "node {node} gave a verdict in the name of node {}; a node speaks only for itself",
+            verdict.node
+        )));
+    }
+    if verdict.records.len() > RECORDS_MOST {
+        return Err(Status::invalid_argument(
+            "a verdict has at most 1024 records",
+        ));
+    }
+    verdict.message = shown(&verdict.message);
+    for record in &mut verdict.records {
+        record.code = shown(&record.code);
+        record.message = shown(&record.message);
+    }
+    Ok(verdict)
+}
+
+/// The text as it may be shown: what is stored is what is shown.
+fn shown(text: &str) -> String {
+    visible(text).to_string()
+}
+
+fn reported(report: &Report) -> Result<Reported, Status> {
+    if report.processes.len() > PROCESSES_MOST {
+        return Err(Status::invalid_argument(
+            "a node reports at most 4096 processes",
+        ));
+    }
+    let processes = report.processes.iter().map(process);
+    Ok(Reported {
+        generation: report.generation,
+        manifest_digest: digest(&report.manifest_digest)?,
+        processes: processes.collect::<Result<_, _>>()?,
+    })
+}
+
+fn process(process: &Process) -> Result<NodeProcess, Status> {
+    let name = process.name.parse();
+    Ok(NodeProcess {
+        name: name.map_err(|error: placet_model::NameError| {
+            Status::invalid_argument(error.to_string())
+        })?,
+        pid: process.pid,
+        generation: process.generation,
+        ready: process.ready,
+    })
+}
+
+/// The manifest of a report: it has the digest that is reported; a pristine node has none.
+fn manifest(bytes: &[u8], digest: Digest) -> Result<NodeManifest, Status> {
+    let manifest: NodeManifest = if bytes.is_empty() {
+        NodeManifest::default()
+    } else {
+        json(bytes, "manifest")?
+    };
+    if manifest.digest() == digest {
+        Ok(manifest)
+    } else {
+        Err(Status::invalid_argument(format!(
+            "the manifest does not have the digest {digest} that is reported for it"
+        )))
+    }
+}
+
+fn check_facts(facts: &NodeFacts) -> Result<(), Status> {
+    let words = [
+        facts.kind.as_deref(),
+        facts
+            .architecture
+            .as_ref()
+            .map(|architecture| architecture.0.as_str()),
+        facts.location.as_deref(),
+    ];
+    let mut words = words
+        .into_iter()
+        .flatten()
+        .chain(facts.features.iter().map(String::as_str));
+    let good = words.all(|word| !word.is_empty() && is_word(word, FACT_MOST));
+    if good && facts.features.len() <= FEATURES_MOST {
+        Ok(())
+    } else {
+        Err(Status::invalid_argument(
+            "a fact of the node is not one line of 1 to 128 bytes, or there are more than 256 features",
+        ))
+    }
+}
+
+fn is_word(text: &str, most: usize) -> bool {
+    text.len() <= most && !text.chars().any(char::is_control)
+}
+
+fn digests(texts: &[String]) -> Result<BTreeSet<Digest>, Status> {
+    if texts.len() > DIGESTS_MOST {
+        return Err(Status::invalid_argument(
+            "a node names at most 4096 manifests",
+        ));
+    }
+    texts.iter().map(|text| digest(text)).collect()
+}
+
+fn digest(text: &str) -> Result<Digest, Status> {
+    text.parse()
+        .map_err(|error: placet_model::DigestError| Status::invalid_argument(error.to_string()))
+}

@@ -1,0 +1,96 @@
+//! What the fleet's loop and those around it share.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+use placet_crds::GitSource;
+use placet_model::{Digest, NodeName, PackageReference};
+
+use crate::fleet::world::{Ordered, World};
+
+/// What the loop publishes for those who serve nodes.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    permits: RwLock<BTreeMap<NodeName, Ordered>>,
+    fetched: Mutex<BTreeMap<NodeName, u64>>,
+}
+
+impl Shared {
+    pub(crate) fn set_permits(&self, permits: BTreeMap<NodeName, Ordered>) {
+        *self.permits.write().unwrap_or_else(PoisonError::into_inner) = permits;
+    }
+
+    /// True if the node was told to stage a manifest with a module of this digest.
+    pub(crate) fn may_fetch(&self, node: &NodeName, digest: &Digest) -> bool {
+        let permits = self.permits.read().unwrap_or_else(PoisonError::into_inner);
+        permits.get(node).is_some_and(|ordered| {
+            let mut modules = ordered.manifest.modules.iter();
+            modules.any(|entry| entry.module.digest == *digest)
+        })
+    }
+
+    /// Counts bytes of modules that were sent to a node.
+    pub(crate) fn count(&self, node: &NodeName, bytes: u64) {
+        *self.counters().entry(node.clone()).or_default() += bytes;
+    }
+
+    /// Bytes of modules sent to each node since the controller started.
+    pub(crate) fn fetched(&self) -> BTreeMap<NodeName, u64> {
+        self.counters().clone()
+    }
+
+    fn counters(&self) -> MutexGuard<'_, BTreeMap<NodeName, u64>> {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the loop wants to have looked at.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Wanted {
+    /// Raised when packages have to be looked up.
+    pub(crate) declared: u64,
+    pub(crate) references: Vec<PackageReference>,
+    pub(crate) sources: BTreeMap<String, WantedSource>,
+}
+
+/// A repository to look at.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct WantedSource {
+    pub(crate) source: GitSource,
+    pub(crate) generation: i64,
+    /// The revision in force.
+    pub(crate) revision: Option<String>,
+    /// Another value means: look now, whatever was found last.
+    pub(crate) poke: (u64, Option<String>),
+}
+
+/// With this annotation people ask for a look now.
+const REQUESTED_AT: &str = "reconcile.placet.dev/requestedAt";
+
+impl Wanted {
+    pub(crate) fn of(world: &World) -> Self {
+        let sources = world.objects.sources().filter_map(|(name, entry, source)| {
+            if source.spec.suspend {
+                return None;
+            }
+            let annotations = source.metadata.annotations.as_ref();
+            let requested = annotations.and_then(|all| all.get(REQUESTED_AT)).cloned();
+            let wanted = WantedSource {
+                source: source.clone(),
+                generation: entry.generation,
+                revision: entry.status["revision"].as_str().map(str::to_owned),
+                poke: (world.pokes, requested),
+            };
+            Some((name.to_owned(), wanted))
+        });
+        Self {
+            declared: world.declared,
+            references: if world.catalog.is_none() {
+                world.objects.references()
+            } else {
+                Vec::new()
+            },
+            sources: sources.collect(),
+        }
+    }
+}

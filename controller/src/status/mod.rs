@@ -1,0 +1,23 @@
+//! Status and conditions, computed from what is known: pure functions of (old, news, now).
+//!
+//! **Invariant:** what has not changed gives the same status as before, so that nothing is written
+//! for it.
+
+pub(crate) mod class;
+pub(crate) mod node;
+pub(crate) mod package_set;
+pub(crate) mod rollout;
+pub(crate) mod source;
+
+/// A count as the status fields have it.
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// `1 node`, `2 nodes`.
+fn counted(number: u32, word: &str) -> String {
+    match number {
+        1 => format!("1 {word}"),
+        _ => format!("{number} {word}s"),
+    }
+}

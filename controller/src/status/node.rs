@@ -1,0 +1,133 @@
+//! What is known of a node.
+
+use jiff::Timestamp;
+use placet_crds::{FleetNodeStatus, Presence, Reason, State, conditions};
+use placet_model::NodeName;
+use placet_planner::{self as planner, Plan, Problem, Target, WaitingOn};
+
+use crate::fleet::world::Node;
+
+/// What the status is taken from.
+pub(crate) struct View<'a> {
+    pub(crate) name: &'a NodeName,
+    pub(crate) node: &'a Node,
+    pub(crate) target: Option<&'a Target>,
+    pub(crate) plan: Option<&'a Plan>,
+}
+
+/// The status of a node.
+pub(crate) fn status(
+    old: &FleetNodeStatus,
+    view: &View<'_>,
+    generation: i64,
+    now: Timestamp,
+) -> FleetNodeStatus {
+    let node = view.node;
+    let seen = &node.seen;
+    let wanted = view.target.and_then(|target| target.nodes.get(view.name));
+    FleetNodeStatus {
+        observed_generation: Some(generation),
+        presence: match seen.presence {
+            planner::Presence::NeverSeen => Presence::NeverSeen,
+            planner::Presence::Away => Presence::Away,
+            planner::Presence::Connected => Presence::Connected,
+        },
+        last_seen: node.last_seen,
+        class: wanted.map(|wanted| wanted.class.clone()),
+        facts: seen.announced.clone(),
+        boot_id: (!seen.boot_id.is_empty()).then(|| seen.boot_id.clone()),
+        generation: node.generation,
+        committed_generation: None,
+        // While a node has not been heard, what it ran last is the best there is.
+        manifest_digest: seen
+            .running
+            .as_ref()
+            .map_or(old.manifest_digest, |running| Some(running.digest())),
+        failed: seen.failed.clone(),
+        rollout: node.rollout.clone(),
+        processes: node.processes.clone(),
+        last_verdict: node.last_verdict.clone(),
+        last_handled_reconcile_at: old.last_handled_reconcile_at.clone(),
+        conditions: conditions(&old.conditions, &view.condition(), Some(generation), now),
+    }
+}
+
+impl View<'_> {
+    fn condition(&self) -> State {
+        let seen = &self.node.seen;
+        if seen.presence == planner::Presence::NeverSeen {
+            return State::Reconciling(Reason::NeverSeen, "the node has never joined".to_owned());
+        }
+        if let Some((reason, text)) = self.problem() {
+            return State::Stalled(reason, text);
+        }
+        if let Some(waiting) = self.plan.and_then(|plan| plan.held.get(self.name)) {
+            return waiting_state(waiting);
+        }
+        if seen.presence == planner::Presence::Away {
+            return State::Reconciling(Reason::Away, "the node has no connection".to_owned());
+        }
+        if self
+            .plan
+            .is_some_and(|plan| plan.nodes.contains_key(self.name))
+        {
+            return State::Reconciling(Reason::OutOfDate, "the node is about to change".to_owned());
+        }
+        if !seen.not_ready.is_empty() {
+            let names: Vec<_> = seen.not_ready.iter().map(String::as_str).collect();
+            let text = format!("not ready: {}", names.join(", "));
+            return State::Reconciling(Reason::ProcessesNotReady, text);
+        }
+        if self
+            .target
+            .is_none_or(|target| !target.nodes.contains_key(self.name))
+        {
+            let text = "no class claims the node, and nothing is declared for it to run";
+            return State::Reconciling(Reason::ClassUnclear, text.to_owned());
+        }
+        let generation = self.node.generation.unwrap_or(0);
+        State::Ready(
+            Reason::Succeeded,
+            format!("generation {generation} runs as declared"),
+        )
+    }
+
+    /// A problem of the target that is about this node alone.
+    fn problem(&self) -> Option<(Reason, String)> {
+        let problems = self.target.into_iter().flat_map(|target| &target.problems);
+        let mut own = problems.filter_map(|problem| match problem {
+            Problem::Class { node, .. } if node == self.name => {
+                Some((Reason::ClassUnclear, problem.to_string()))
+            }
+            Problem::Facts { node, .. } if node == self.name => {
+                Some((Reason::FactsMismatch, problem.to_string()))
+            }
+            _ => None,
+        });
+        own.next()
+    }
+}
+
+fn waiting_state(waiting: &WaitingOn) -> State {
+    let text = format!("the node {waiting}");
+    match waiting {
+        WaitingOn::Problems => State::Stalled(Reason::Blocked, text),
+        WaitingOn::FirstContact => State::Reconciling(Reason::NeverSeen, text),
+        WaitingOn::Observation => State::Reconciling(Reason::Progressing, text),
+        WaitingOn::Connection => State::Reconciling(Reason::Away, text),
+        WaitingOn::Answer | WaitingOn::OtherAnswers(_) | WaitingOn::Deferred(_) => {
+            State::Reconciling(Reason::Proposing, text)
+        }
+        WaitingOn::Decision(_) => State::Stalled(Reason::Held, text),
+        WaitingOn::Staging | WaitingOn::OthersStaging(_) => {
+            State::Reconciling(Reason::Staging, text)
+        }
+        WaitingOn::Budget { .. } | WaitingOn::Activating | WaitingOn::OlderRollout(_) => {
+            State::Reconciling(Reason::Activating, text)
+        }
+        WaitingOn::Skipped => State::Stalled(Reason::OutOfDate, text),
+        WaitingOn::Aborted => State::Stalled(Reason::Aborted, text),
+        WaitingOn::Failed(_) => State::Stalled(Reason::ChangeFailed, text),
+        WaitingOn::Suspended => State::Stalled(Reason::Suspended, text),
+    }
+}

@@ -1,0 +1,49 @@
+//! What is known of a package set.
+
+use jiff::Timestamp;
+use placet_crds::{PackageSetSpec, PackageSetStatus, Reason, ResolvedPackage, State, conditions};
+use placet_model::{PackageReference, visible};
+use placet_planner::Catalog;
+
+use super::{count, counted};
+
+/// The status of a package set.
+pub(crate) fn status(
+    old: &PackageSetStatus,
+    spec: &PackageSetSpec,
+    catalog: &Catalog,
+    generation: i64,
+    now: Timestamp,
+) -> PackageSetStatus {
+    let mut packages = Vec::new();
+    let mut missing = Vec::new();
+    for entry in &spec.packages {
+        let reference = PackageReference {
+            name: entry.name.clone(),
+            version: entry.version.clone(),
+            reference: entry.reference.clone(),
+        };
+        match catalog.get(&reference) {
+            Some(Ok(found)) => packages.push(ResolvedPackage {
+                name: found.config.name.clone(),
+                version: found.config.version.clone(),
+                digest: found.digest,
+            }),
+            Some(Err(why)) => missing.push(visible(&why.0).to_string()),
+            None => missing.push(format!("{} was not looked up", visible(&entry.reference))),
+        }
+    }
+    let state = match missing.first() {
+        Some(first) => State::Stalled(Reason::PackageFailed, first.clone()),
+        None => State::Ready(
+            Reason::Succeeded,
+            format!("{} found", counted(count(packages.len()), "package")),
+        ),
+    };
+    PackageSetStatus {
+        observed_generation: Some(generation),
+        last_handled_reconcile_at: old.last_handled_reconcile_at.clone(),
+        conditions: conditions(&old.conditions, &state, Some(generation), now),
+        ..PackageSetStatus::of(packages)
+    }
+}

@@ -29,7 +29,14 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Common {
     /// How to print data.
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
     pub(crate) output: Format,
     /// The controller's admin socket [default: `admin.sock` in the state folder].
     #[arg(long, global = true, env = "PLACET_ADMIN", value_name = "PATH")]
@@ -120,12 +127,19 @@ pub(crate) struct Up {
     #[arg(long, default_value_t = 86_400, value_name = "SECONDS")]
     pub(crate) certificate_seconds: u32,
     /// What to log, as in `info` or `placet_controller=debug`.
-    #[arg(long, default_value = "info", env = "PLACET_LOG", value_name = "FILTER")]
+    #[arg(
+        long,
+        default_value = "info",
+        env = "PLACET_LOG",
+        value_name = "FILTER"
+    )]
     pub(crate) log: String,
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  placet apply -f fleet/\n  placet apply -f classes.yaml --dry-run")]
+#[command(
+    after_help = "Examples:\n  placet apply -f fleet/\n  placet apply -f classes.yaml --dry-run"
+)]
 pub(crate) struct Apply {
     /// File or folder with YAML; `-` for standard input; may be given several times.
     #[arg(short, long, required = true, value_name = "PATH")]
@@ -240,7 +254,9 @@ pub(crate) enum PackageCommand {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  placet package build chat/package.yaml --to oci-layout:packages/chat")]
+#[command(
+    after_help = "Example:\n  placet package build chat/package.yaml --to oci-layout:packages/chat"
+)]
 pub(crate) struct Build {
     /// The package file.
     pub(crate) file: PathBuf,

@@ -25,7 +25,10 @@ pub(crate) fn default_state() -> PathBuf {
 }
 
 fn socket(common: &Common) -> PathBuf {
-    common.socket.clone().unwrap_or_else(|| default_state().join("admin.sock"))
+    common
+        .socket
+        .clone()
+        .unwrap_or_else(|| default_state().join("admin.sock"))
 }
 
 /// Connects to the controller.
@@ -51,12 +54,21 @@ pub(crate) async fn get(
     kind: &str,
     name: &str,
 ) -> anyhow::Result<Vec<Value>> {
-    let request = GetRequest { kind: kind.to_owned(), name: name.to_owned() };
-    let response = client.get(request).await.map_err(|status| refusal(&status))?.into_inner();
+    let request = GetRequest {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+    };
+    let response = client
+        .get(request)
+        .await
+        .map_err(|status| refusal(&status))?
+        .into_inner();
     response
         .objects_json
         .iter()
-        .map(|json| serde_json::from_slice(json).context("the controller sent a malformed resource"))
+        .map(|json| {
+            serde_json::from_slice(json).context("the controller sent a malformed resource")
+        })
         .collect()
 }
 
@@ -67,7 +79,10 @@ pub(crate) async fn get_one(
     name: &str,
 ) -> anyhow::Result<Value> {
     let found = get(client, kind, name).await?;
-    found.into_iter().next().ok_or_else(|| anyhow!("there is no {kind} `{name}`"))
+    found
+        .into_iter()
+        .next()
+        .ok_or_else(|| anyhow!("there is no {kind} `{name}`"))
 }
 
 /// The feed of events.
@@ -75,5 +90,9 @@ pub(crate) async fn watch(
     client: &mut AdminClient<Channel>,
     request: WatchRequest,
 ) -> anyhow::Result<tonic::Streaming<placet_protocol::wire::Event>> {
-    Ok(client.watch(request).await.map_err(|status| refusal(&status))?.into_inner())
+    Ok(client
+        .watch(request)
+        .await
+        .map_err(|status| refusal(&status))?
+        .into_inner())
 }

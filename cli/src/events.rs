@@ -45,7 +45,9 @@ impl Event {
 
     /// True if the event is about `name`.
     pub(crate) fn mentions(&self, name: &str) -> bool {
-        ["node", "rollout", "source", "name"].iter().any(|key| self.text(key) == name)
+        ["node", "rollout", "source", "name"]
+            .iter()
+            .any(|key| self.text(key) == name)
     }
 
     /// True if the roll-out that the event is about is over with it.
@@ -62,25 +64,44 @@ impl Event {
         let text = |key: &str| self.text(key);
         match self.name.as_str() {
             "nodesJoined" => vec![format!("nodes joined: {}", text("nodes"))],
-            "commit" => vec![format!("commit {}: {}", short(&text("revision")), text("subject"))],
+            "commit" => vec![format!(
+                "commit {}: {}",
+                short(&text("revision")),
+                text("subject")
+            )],
             "plan" => self.plan_lines(),
             "verdict" => self.verdict_lines(),
             "held" => {
                 let head = format!("{} is held (hold {}):", text("rollout"), text("hold"));
-                std::iter::once(head).chain(self.list("vetoes").map(|veto| format!("  {veto}"))).collect()
+                std::iter::once(head)
+                    .chain(self.list("vetoes").map(|veto| format!("  {veto}")))
+                    .collect()
             }
             "decision" => vec![format!(
                 "{} decided on {}: {} ({})",
-                text("author"), text("rollout"), text("kind"), text("reason")
+                text("author"),
+                text("rollout"),
+                text("kind"),
+                text("reason")
             )],
             "staging" => vec![format!("{}: nodes fetch what they lack", text("rollout"))],
             "fetched" => vec![format!(
                 "{} fetched {} modules, {} bytes",
-                text("node"), text("modules"), text("bytes")
+                text("node"),
+                text("modules"),
+                text("bytes")
             )],
             "processes" => vec![self.processes_line()],
-            "failed" => vec![format!("{} gave the change back: {}", text("node"), text("reason"))],
-            "verified" => vec![format!("{}: {} runs everywhere it should", text("rollout"), short(&text("revision")))],
+            "failed" => vec![format!(
+                "{} gave the change back: {}",
+                text("node"),
+                text("reason")
+            )],
+            "verified" => vec![format!(
+                "{}: {} runs everywhere it should",
+                text("rollout"),
+                short(&text("revision"))
+            )],
             "superseded" => vec![format!("{} was superseded", text("rollout"))],
             "refused" => std::iter::once(format!("{} was refused:", text("source")))
                 .chain(self.list("reasons").map(|reason| format!("  {reason}")))
@@ -90,22 +111,42 @@ impl Event {
     }
 
     fn list(&self, key: &str) -> impl Iterator<Item = String> {
-        self.data.get(key).and_then(Value::as_array).into_iter().flatten().map(plain)
+        self.data
+            .get(key)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .map(plain)
     }
 
     fn plan_lines(&self) -> Vec<String> {
-        let mut lines = vec![format!("{} plans {}", self.text("rollout"), short(&self.text("revision")))];
-        for node in self.data.get("nodes").and_then(Value::as_array).into_iter().flatten() {
+        let mut lines = vec![format!(
+            "{} plans {}",
+            self.text("rollout"),
+            short(&self.text("revision"))
+        )];
+        for node in self
+            .data
+            .get("nodes")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             let modules = node["modules"].as_array().map_or(0, Vec::len);
             lines.push(format!("  {}: {modules} modules", plain(&node["node"])));
             for process in node["processes"].as_array().into_iter().flatten() {
                 lines.push(format!(
                     "    {} {}: {}",
-                    plain(&process["action"]), plain(&process["name"]), plain(&process["because"])
+                    plain(&process["action"]),
+                    plain(&process["name"]),
+                    plain(&process["because"])
                 ));
             }
         }
-        lines.extend(self.list("problems").map(|problem| format!("  problem: {problem}")));
+        lines.extend(
+            self.list("problems")
+                .map(|problem| format!("  problem: {problem}")),
+        );
         lines.extend(self.list("notes").map(|note| format!("  note: {note}")));
         lines
     }
@@ -113,7 +154,13 @@ impl Event {
     fn verdict_lines(&self) -> Vec<String> {
         let node = self.text("node");
         let mut lines = vec![format!("node {node}: {}", self.text("verdict"))];
-        for record in self.data.get("records").and_then(Value::as_array).into_iter().flatten() {
+        for record in self
+            .data
+            .get("records")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             if let Ok(record) = serde_json::from_value::<placet_model::VoteRecord>(record.clone()) {
                 lines.push(format!("  {record}"));
             }
@@ -130,7 +177,12 @@ impl Event {
             .flatten()
             .map(|process| format!("{} ({})", plain(&process["name"]), plain(&process["pid"])))
             .collect();
-        format!("{} runs generation {}: {}", self.text("node"), self.text("generation"), processes.join(", "))
+        format!(
+            "{} runs generation {}: {}",
+            self.text("node"),
+            self.text("generation"),
+            processes.join(", ")
+        )
     }
 }
 
@@ -150,14 +202,21 @@ pub(crate) async fn kept(
     client: &mut AdminClient<Channel>,
     rollout: &str,
 ) -> anyhow::Result<Vec<Event>> {
-    let mut stream = client::watch(client, wire::WatchRequest {
-        since: 0,
-        rollout: rollout.to_owned(),
-        kept_only: true,
-    })
+    let mut stream = client::watch(
+        client,
+        wire::WatchRequest {
+            since: 0,
+            rollout: rollout.to_owned(),
+            kept_only: true,
+        },
+    )
     .await?;
     let mut events = Vec::new();
-    while let Some(event) = stream.message().await.map_err(|status| client::refusal(&status))? {
+    while let Some(event) = stream
+        .message()
+        .await
+        .map_err(|status| client::refusal(&status))?
+    {
         events.push(event.into());
     }
     Ok(events)

@@ -26,13 +26,15 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         // The node daemon's keeper is single-threaded: it must not start inside a runtime.
-        Command::Placetd(arguments) => {
-            placet_node_daemon::main(arguments, vec!["placetd".into()])
-        }
+        Command::Placetd(arguments) => placet_node_daemon::main(arguments, vec!["placetd".into()]),
         command => match run(command, &cli.common) {
             Ok(answer) => answer.into(),
             Err(error) => {
-                anstream::eprintln!("{}error:{} {error:#}", output::BAD, output::BAD.render_reset());
+                anstream::eprintln!(
+                    "{}error:{} {error:#}",
+                    output::BAD,
+                    output::BAD.render_reset()
+                );
                 ExitCode::from(2)
             }
         },
@@ -40,7 +42,9 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         match command {
             Command::Demo(arguments) => demo::run(&arguments, common).await,
@@ -67,7 +71,12 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
                 package::inspect(&arguments, common)
             }
             Command::Completion { shell } => {
-                clap_complete::generate(shell, &mut Cli::command(), "placet", &mut std::io::stdout());
+                clap_complete::generate(
+                    shell,
+                    &mut Cli::command(),
+                    "placet",
+                    &mut std::io::stdout(),
+                );
                 Ok(Answer::Done)
             }
             Command::Placetd(_) => unreachable!("handled before the runtime starts"),

@@ -17,8 +17,11 @@ pub(crate) async fn token(arguments: &Token, common: &Common) -> anyhow::Result<
         valid_seconds: arguments.valid,
         replace: arguments.replace,
     };
-    let response =
-        client.create_token(request).await.map_err(|status| client::refusal(&status))?.into_inner();
+    let response = client
+        .create_token(request)
+        .await
+        .map_err(|status| client::refusal(&status))?
+        .into_inner();
     if common.output != Format::Table {
         let value = json!({
             "node": arguments.node, "token": response.token,
@@ -29,26 +32,42 @@ pub(crate) async fn token(arguments: &Token, common: &Common) -> anyhow::Result<
     }
     anstream::eprintln!(
         "This line joins node {}; it works once, until {}:\n",
-        arguments.node, response.expires
+        arguments.node,
+        response.expires
     );
-    anstream::println!("{}", join_line(&arguments.node, &response.token, &response.addresses));
+    anstream::println!(
+        "{}",
+        join_line(&arguments.node, &response.token, &response.addresses)
+    );
     Ok(Answer::Done)
 }
 
 /// The line that joins a node when it is pasted into a shell.
 pub(crate) fn join_line(node: &str, token: &str, addresses: &[String]) -> String {
-    let addresses: Vec<_> = addresses.iter().map(|address| format!(" --controller {address}")).collect();
+    let addresses: Vec<_> = addresses
+        .iter()
+        .map(|address| format!(" --controller {address}"))
+        .collect();
     let program = std::env::current_exe()
         .ok()
         .and_then(|path| path.to_str().map(str::to_owned))
-        .filter(|path| path.bytes().all(|byte| byte.is_ascii_graphic() && !b"'\"\\$`&;|<>()*?[]#~".contains(&byte)))
+        .filter(|path| {
+            path.bytes()
+                .all(|byte| byte.is_ascii_graphic() && !b"'\"\\$`&;|<>()*?[]#~".contains(&byte))
+        })
         .unwrap_or_else(|| "placet".to_owned());
-    format!("{program} placetd --node {node}{} --token {token}", addresses.concat())
+    format!(
+        "{program} placetd --node {node}{} --token {token}",
+        addresses.concat()
+    )
 }
 
 /// `placet node list`.
 pub(crate) async fn list(common: &Common) -> anyhow::Result<Answer> {
-    let arguments = Get { kind: KIND.to_owned(), name: String::new() };
+    let arguments = Get {
+        kind: KIND.to_owned(),
+        name: String::new(),
+    };
     resources::get(&arguments, common).await
 }
 
@@ -61,11 +80,16 @@ pub(crate) async fn show(name: &str, common: &Common) -> anyhow::Result<Answer> 
         return Ok(Answer::Done);
     }
     let status = &node["status"];
-    let line = |title: &str, value: &Value| anstream::println!("{title:<12}{}", output::plain(value));
+    let line =
+        |title: &str, value: &Value| anstream::println!("{title:<12}{}", output::plain(value));
     line("Node:", &node["metadata"]["name"]);
     line("Presence:", &status["presence"]);
     line("Class:", &node["spec"]["class"]);
-    for (title, key) in [("Type:", "type"), ("Processor:", "architecture"), ("Location:", "location")] {
+    for (title, key) in [
+        ("Type:", "type"),
+        ("Processor:", "architecture"),
+        ("Location:", "location"),
+    ] {
         line(title, &status["facts"][key]);
     }
     line("Generation:", &status["generation"]);
@@ -81,7 +105,11 @@ fn print_processes(processes: &Value) {
         .as_array()
         .into_iter()
         .flatten()
-        .map(|process| ["name", "pid", "generation", "ready"].map(|key| output::plain(&process[key])).to_vec())
+        .map(|process| {
+            ["name", "pid", "generation", "ready"]
+                .map(|key| output::plain(&process[key]))
+                .to_vec()
+        })
         .collect();
     if !rows.is_empty() {
         anstream::println!();
@@ -91,8 +119,15 @@ fn print_processes(processes: &Value) {
 
 fn print_verdict(status: &Value) {
     let verdict = &status["rollout"]["state"]["verdict"];
-    let Ok(verdict) = serde_json::from_value::<placet_model::Verdict>(verdict.clone()) else { return };
-    anstream::println!("\nLast verdict: {} (on {}, {})", verdict.verdict, verdict.rollout, verdict.time);
+    let Ok(verdict) = serde_json::from_value::<placet_model::Verdict>(verdict.clone()) else {
+        return;
+    };
+    anstream::println!(
+        "\nLast verdict: {} (on {}, {})",
+        verdict.verdict,
+        verdict.rollout,
+        verdict.time
+    );
     for record in &verdict.records {
         anstream::println!("  {record}");
     }

@@ -70,7 +70,9 @@ pub(crate) fn list(mut objects: Vec<Value>, single: bool) -> Value {
 /// Prints a table without lines, at most as wide as the terminal (80 columns where there is none).
 pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>) {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     if table.width().is_none() {
         table.set_width(80);
     }
@@ -129,7 +131,10 @@ mod tests {
             "status": {"conditions": [{"type": "Stalled", "status": "False"}, {"type": "Ready", "status": "True"}]},
         });
         assert_eq!(at(&object, ".spec.url"), "a\\u{1b}[2J");
-        assert_eq!(at(&object, ".status.conditions[?(@.type==\"Ready\")].status"), "True");
+        assert_eq!(
+            at(&object, ".status.conditions[?(@.type==\"Ready\")].status"),
+            "True"
+        );
         assert_eq!(at(&object, ".status.none"), "");
     }
 }

@@ -13,13 +13,20 @@ use crate::output::{self, Answer, Format};
 /// `placet package build`.
 pub(crate) fn build(arguments: &Build, common: &Common) -> anyhow::Result<Answer> {
     let Some(layout) = arguments.to.strip_prefix("oci-layout:") else {
-        bail!("`{}` is not an OCI layout; write --to oci-layout:DIR", arguments.to);
+        bail!(
+            "`{}` is not an OCI layout; write --to oci-layout:DIR",
+            arguments.to
+        );
     };
     let options = placet_packager::BuildOptions::default();
     let built = placet_packager::build(&arguments.file, Path::new(layout), &options)
         .with_context(|| format!("failed to build {}", arguments.file.display()))?;
     for warning in &built.warnings {
-        anstream::eprintln!("{}warning:{} {warning}", output::WAIT, output::WAIT.render_reset());
+        anstream::eprintln!(
+            "{}warning:{} {warning}",
+            output::WAIT,
+            output::WAIT.render_reset()
+        );
     }
     let reference = format!("oci-layout:{layout}:{}", built.tag);
     if common.output == Format::Table {
@@ -58,7 +65,11 @@ fn print_config(digest: &placet_model::Digest, config: &PackageConfig) {
     anstream::println!();
     let rows = config.modules.iter().map(|module| {
         let needs = module.elf.as_ref().map_or_else(String::new, |elf| {
-            elf.needed.iter().map(|soname| placet_model::visible(soname).to_string()).collect::<Vec<_>>().join(" ")
+            elf.needed
+                .iter()
+                .map(|soname| placet_model::visible(soname).to_string())
+                .collect::<Vec<_>>()
+                .join(" ")
         });
         let signature = module.signature.to_string();
         vec![
@@ -70,5 +81,8 @@ fn print_config(digest: &placet_model::Digest, config: &PackageConfig) {
             needs,
         ]
     });
-    output::table(&["module", "type", "for", "bytes", "signature", "needs"], rows.collect());
+    output::table(
+        &["module", "type", "for", "bytes", "signature", "needs"],
+        rows.collect(),
+    );
 }

@@ -16,12 +16,20 @@ use crate::{client, events};
 pub(crate) async fn get(arguments: &Get, common: &Common) -> anyhow::Result<Answer> {
     let kind = canonical(&arguments.kind)?;
     let mut client = client::connect(common).await?;
-    let objects = client::get(&mut client, kind.map_or("", |kind| kind.kind), &arguments.name).await?;
+    let objects = client::get(
+        &mut client,
+        kind.map_or("", |kind| &kind.kind),
+        &arguments.name,
+    )
+    .await?;
     if objects.is_empty() && !arguments.name.is_empty() {
         bail!("there is no {} `{}`", arguments.kind, arguments.name);
     }
     if common.output != Format::Table {
-        output::print(&output::list(objects, !arguments.name.is_empty()), common.output)?;
+        output::print(
+            &output::list(objects, !arguments.name.is_empty()),
+            common.output,
+        )?;
         return Ok(Answer::Done);
     }
     if objects.is_empty() {
@@ -29,7 +37,10 @@ pub(crate) async fn get(arguments: &Get, common: &Common) -> anyhow::Result<Answ
     }
     let mut first = true;
     for info in kinds() {
-        let rows: Vec<_> = objects.iter().filter(|object| object["kind"] == info.kind).collect();
+        let rows: Vec<_> = objects
+            .iter()
+            .filter(|object| object["kind"] == info.kind)
+            .collect();
         if !rows.is_empty() {
             if !std::mem::take(&mut first) {
                 anstream::println!();
@@ -44,21 +55,41 @@ fn canonical(text: &str) -> anyhow::Result<Option<&'static KindInfo>> {
     if text.is_empty() || text == "all" {
         return Ok(None);
     }
-    let known = || kinds().iter().map(|info| info.plural).collect::<Vec<_>>().join(", ");
-    find_kind(text).map(Some).with_context(|| format!("`{text}` is not a kind; there are {}", known()))
+    let known = || {
+        kinds()
+            .iter()
+            .map(|info| info.plural.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    find_kind(text)
+        .map(Some)
+        .with_context(|| format!("`{text}` is not a kind; there are {}", known()))
 }
 
 /// Prints the kind's own printer columns, those of priority 0.
 fn print_kind(info: &KindInfo, objects: &[&Value], qualified: bool) {
-    let columns: Vec<_> = info.columns.iter().filter(|column| column.priority == 0).collect();
+    let columns: Vec<_> = info
+        .columns
+        .iter()
+        .filter(|column| column.priority == 0)
+        .collect();
     let mut headings = vec!["name"];
     headings.extend(columns.iter().map(|column| &*column.name));
     let rows = objects.iter().map(|object| {
         let name = output::at(object, ".metadata.name");
-        let name = if qualified { format!("{}/{name}", info.singular) } else { name };
+        let name = if qualified {
+            format!("{}/{name}", info.singular)
+        } else {
+            name
+        };
         let cells = columns.iter().map(|column| {
             let text = output::at(object, &column.json_path);
-            if column.kind == "date" { age(&text) } else { text }
+            if column.kind == "date" {
+                age(&text)
+            } else {
+                text
+            }
         });
         std::iter::once(name).chain(cells).collect()
     });
@@ -67,7 +98,9 @@ fn print_kind(info: &KindInfo, objects: &[&Value], qualified: bool) {
 
 /// How long ago a moment was, in the largest fitting unit.
 pub(crate) fn age(time: &str) -> String {
-    let Ok(time) = time.parse::<jiff::Timestamp>() else { return String::new() };
+    let Ok(time) = time.parse::<jiff::Timestamp>() else {
+        return String::new();
+    };
     let seconds = jiff::Timestamp::now().duration_since(time).as_secs();
     match seconds {
         ..120 => format!("{seconds}s"),
@@ -79,9 +112,11 @@ pub(crate) fn age(time: &str) -> String {
 
 /// `placet describe`.
 pub(crate) async fn describe(arguments: &Describe, common: &Common) -> anyhow::Result<Answer> {
-    let Some(info) = canonical(&arguments.kind)? else { bail!("name a kind to describe") };
+    let Some(info) = canonical(&arguments.kind)? else {
+        bail!("name a kind to describe")
+    };
     let mut client = client::connect(common).await?;
-    let object = client::get_one(&mut client, info.kind, &arguments.name).await?;
+    let object = client::get_one(&mut client, &info.kind, &arguments.name).await?;
     if common.output != Format::Table {
         output::print(&object, common.output)?;
         return Ok(Answer::Done);
@@ -89,9 +124,13 @@ pub(crate) async fn describe(arguments: &Describe, common: &Common) -> anyhow::R
     heading(&object);
     section("Spec", &object["spec"])?;
     let mut status = object["status"].clone();
-    let conditions = status.as_object_mut().and_then(|status| status.remove("conditions"));
+    let conditions = status
+        .as_object_mut()
+        .and_then(|status| status.remove("conditions"));
     section("Status", &status)?;
-    if let Some(Value::Array(conditions)) = conditions.filter(|value| value != &Value::Array(vec![])) {
+    if let Some(Value::Array(conditions)) =
+        conditions.filter(|value| value != &Value::Array(vec![]))
+    {
         print_conditions(&conditions);
     }
     latest_events(&mut client, info, &arguments.name).await?;
@@ -106,8 +145,10 @@ fn heading(object: &Value) {
     anstream::println!("Created:  {created} ({} ago)", age(&created));
     for (title, key) in [("Labels:   ", "labels"), ("Annotations:", "annotations")] {
         if let Some(map) = metadata[key].as_object().filter(|map| !map.is_empty()) {
-            let pairs: Vec<_> =
-                map.iter().map(|(key, value)| format!("{key}={}", output::plain(value))).collect();
+            let pairs: Vec<_> = map
+                .iter()
+                .map(|(key, value)| format!("{key}={}", output::plain(value)))
+                .collect();
             anstream::println!("{title}{}", pairs.join(", "));
         }
     }
@@ -118,7 +159,10 @@ fn section(title: &str, value: &Value) -> anyhow::Result<()> {
         return Ok(());
     }
     anstream::println!("{}{title}{}", output::HEAD, output::HEAD.render_reset());
-    for line in serde_yaml::to_string(value).context("failed to write YAML")?.lines() {
+    for line in serde_yaml::to_string(value)
+        .context("failed to write YAML")?
+        .lines()
+    {
         anstream::println!("  {line}");
     }
     Ok(())
@@ -128,7 +172,9 @@ fn print_conditions(conditions: &[Value]) {
     anstream::println!("{}Conditions{}", output::HEAD, output::HEAD.render_reset());
     let cell = |condition: &Value, key: &str| output::plain(&condition[key]);
     let rows = conditions.iter().map(|condition| {
-        ["type", "status", "reason", "message"].map(|key| cell(condition, key)).to_vec()
+        ["type", "status", "reason", "message"]
+            .map(|key| cell(condition, key))
+            .to_vec()
     });
     output::table(&["type", "status", "reason", "message"], rows.collect());
 }
@@ -169,16 +215,30 @@ pub(crate) async fn apply(arguments: &Apply, common: &Common) -> anyhow::Result<
         bail!("no .yaml or .yml file was found in what was named");
     }
     let mut client = client::connect(common).await?;
-    let request = ApplyRequest { files, dry_run: arguments.dry_run };
-    let response =
-        client.apply(request).await.map_err(|status| client::refusal(&status))?.into_inner();
+    let request = ApplyRequest {
+        files,
+        dry_run: arguments.dry_run,
+    };
+    let response = client
+        .apply(request)
+        .await
+        .map_err(|status| client::refusal(&status))?
+        .into_inner();
     for result in &response.results {
         anstream::println!("{result}");
     }
     for problem in &response.problems {
-        anstream::eprintln!("{}refused:{} {problem}", output::BAD, output::BAD.render_reset());
+        anstream::eprintln!(
+            "{}refused:{} {problem}",
+            output::BAD,
+            output::BAD.render_reset()
+        );
     }
-    Ok(if response.problems.is_empty() { Answer::Done } else { Answer::No })
+    Ok(if response.problems.is_empty() {
+        Answer::Done
+    } else {
+        Answer::No
+    })
 }
 
 /// A file larger than this is not worth reading: the controller refuses it.
@@ -187,21 +247,35 @@ const FILE_MAX: u64 = 1 << 20;
 fn read(path: &Path, files: &mut Vec<File>) -> anyhow::Result<()> {
     if path == Path::new("-") {
         let mut text = String::new();
-        std::io::stdin().lock().take(FILE_MAX + 1).read_to_string(&mut text)?;
-        files.push(File { name: "standard input".to_owned(), text });
+        std::io::stdin()
+            .lock()
+            .take(FILE_MAX + 1)
+            .read_to_string(&mut text)?;
+        files.push(File {
+            name: "standard input".to_owned(),
+            text,
+        });
         return Ok(());
     }
-    let metadata =
-        path.metadata().with_context(|| format!("failed to look at {}", path.display()))?;
+    let metadata = path
+        .metadata()
+        .with_context(|| format!("failed to look at {}", path.display()))?;
     if metadata.is_dir() {
         return read_folder(path, files);
     }
     if metadata.len() > FILE_MAX {
-        bail!("{} has {} bytes; declarations may have at most {FILE_MAX} a file: split it", path.display(), metadata.len());
+        bail!(
+            "{} has {} bytes; declarations may have at most {FILE_MAX} a file: split it",
+            path.display(),
+            metadata.len()
+        );
     }
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("failed to read {} as text", path.display()))?;
-    files.push(File { name: path.display().to_string(), text });
+    files.push(File {
+        name: path.display().to_string(),
+        text,
+    });
     Ok(())
 }
 
@@ -213,7 +287,9 @@ fn read_folder(path: &Path, files: &mut Vec<File>) -> anyhow::Result<()> {
     let mut paths: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).collect();
     paths.sort();
     for path in paths {
-        let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        let yaml = path
+            .extension()
+            .is_some_and(|extension| extension == "yaml" || extension == "yml");
         if path.is_dir() || yaml {
             read(&path, files)?;
         }
@@ -223,11 +299,19 @@ fn read_folder(path: &Path, files: &mut Vec<File>) -> anyhow::Result<()> {
 
 /// `placet delete`.
 pub(crate) async fn delete(arguments: &Describe, common: &Common) -> anyhow::Result<Answer> {
-    let Some(info) = canonical(&arguments.kind)? else { bail!("name a kind to delete") };
+    let Some(info) = canonical(&arguments.kind)? else {
+        bail!("name a kind to delete")
+    };
     let mut client = client::connect(common).await?;
-    let request = DeleteRequest { kind: info.kind.to_owned(), name: arguments.name.clone() };
-    let response =
-        client.delete(request).await.map_err(|status| client::refusal(&status))?.into_inner();
+    let request = DeleteRequest {
+        kind: info.kind.clone(),
+        name: arguments.name.clone(),
+    };
+    let response = client
+        .delete(request)
+        .await
+        .map_err(|status| client::refusal(&status))?
+        .into_inner();
     anstream::println!("{}", response.result);
     Ok(Answer::Done)
 }

@@ -13,7 +13,10 @@ const KIND: &str = "Rollout";
 
 /// `placet rollout list`.
 pub(crate) async fn list(common: &Common) -> anyhow::Result<Answer> {
-    let arguments = Get { kind: KIND.to_owned(), name: String::new() };
+    let arguments = Get {
+        kind: KIND.to_owned(),
+        name: String::new(),
+    };
     resources::get(&arguments, common).await
 }
 
@@ -112,7 +115,11 @@ fn print_objections(nodes: &[Value], name: &str) {
         for line in verdict.objections() {
             anstream::println!("\n{}{line}{}", output::BAD, output::BAD.render_reset());
         }
-        for record in verdict.records.iter().filter(|record| record.answer != placet_model::Answer::Accept) {
+        for record in verdict
+            .records
+            .iter()
+            .filter(|record| record.answer != placet_model::Answer::Accept)
+        {
             let modules: Vec<_> = record.modules.iter().map(ToString::to_string).collect();
             anstream::println!("  about {} at {}", modules.join(", "), record.time);
             anstream::println!("  change {}", record.change_digest);
@@ -162,12 +169,23 @@ pub(crate) async fn watch(name: Option<&str>, common: &Common) -> anyhow::Result
     }
     let since = match name {
         Some(_) => 0,
-        None => events::kept(&mut client, "").await?.last().map_or(0, |event| event.sequence),
+        None => events::kept(&mut client, "")
+            .await?
+            .last()
+            .map_or(0, |event| event.sequence),
     };
     let rollout = name.unwrap_or_default().to_owned();
-    let request = WatchRequest { since, rollout, kept_only: false };
+    let request = WatchRequest {
+        since,
+        rollout,
+        kept_only: false,
+    };
     let mut stream = client::watch(&mut client, request).await?;
-    while let Some(event) = stream.message().await.map_err(|status| client::refusal(&status))? {
+    while let Some(event) = stream
+        .message()
+        .await
+        .map_err(|status| client::refusal(&status))?
+    {
         let event = Event::from(event);
         print_event(&event, common.output)?;
         if name.is_some() && event.ends_rollout() {
@@ -179,7 +197,10 @@ pub(crate) async fn watch(name: Option<&str>, common: &Common) -> anyhow::Result
 
 fn print_event(event: &Event, format: Format) -> anyhow::Result<()> {
     match format {
-        Format::Table => event.lines().iter().for_each(|line| anstream::println!("{line}")),
+        Format::Table => event
+            .lines()
+            .iter()
+            .for_each(|line| anstream::println!("{line}")),
         Format::Json => anstream::println!("{}", event.to_json()),
         Format::Yaml => {
             anstream::println!("---");
@@ -198,8 +219,11 @@ pub(crate) async fn decide(arguments: &Decide, common: &Common) -> anyhow::Resul
         kind_json: placet_model::canonical_json(&kind(arguments)?),
         reason: arguments.reason.clone(),
     };
-    let response =
-        client.decide(request).await.map_err(|status| client::refusal(&status))?.into_inner();
+    let response = client
+        .decide(request)
+        .await
+        .map_err(|status| client::refusal(&status))?
+        .into_inner();
     let decision: Decision = serde_json::from_slice(&response.decision_json)?;
     match common.output {
         Format::Table => print_decision(&decision),
@@ -212,7 +236,8 @@ fn kind(arguments: &Decide) -> anyhow::Result<DecisionKind> {
     Ok(if arguments.skip {
         DecisionKind::Skip
     } else if arguments.force {
-        let nodes: Result<Vec<NodeName>, _> = arguments.node.iter().map(|node| node.parse()).collect();
+        let nodes: Result<Vec<NodeName>, _> =
+            arguments.node.iter().map(|node| node.parse()).collect();
         DecisionKind::Force { nodes: nodes? }
     } else {
         DecisionKind::Abort

@@ -18,9 +18,15 @@ use crate::{client, node};
 pub(crate) async fn run(arguments: Up, common: &Common) -> anyhow::Result<Answer> {
     let filter = EnvFilter::try_new(&arguments.log)
         .with_context(|| format!("`{}` is not a log filter; try `info`", arguments.log))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let options = options(arguments);
-    let reachable = Common { socket: Some(options.state.join("admin.sock")), ..common.clone() };
+    let reachable = Common {
+        socket: Some(options.state.join("admin.sock")),
+        ..common.clone()
+    };
     let greeting = tokio::spawn(async move {
         // The controller runs whether or not anybody can be greeted.
         let _ = greet(&reachable).await;
@@ -35,7 +41,11 @@ fn options(arguments: Up) -> Options {
     let state = arguments.state.unwrap_or_else(client::default_state);
     let mut names = arguments.name;
     if names.is_empty() {
-        names.extend(nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()));
+        names.extend(
+            nix::unistd::gethostname()
+                .ok()
+                .and_then(|name| name.into_string().ok()),
+        );
         names.push("localhost".to_owned());
     }
     Options {
@@ -58,7 +68,8 @@ fn absolute(url: &str) -> String {
     if !path.is_dir() {
         return url.to_owned();
     }
-    path.canonicalize().map_or_else(|_| url.to_owned(), |path| path.display().to_string())
+    path.canonicalize()
+        .map_or_else(|_| url.to_owned(), |path| path.display().to_string())
 }
 
 /// Ends when the controller is told to.
@@ -89,17 +100,32 @@ async fn greet(common: &Common) -> anyhow::Result<()> {
         return Ok(());
     }
     let socket = common.socket.as_deref().unwrap_or(Path::new(""));
-    anstream::println!("Placet is up. Its other commands find it with --socket {}", socket.display());
+    anstream::println!(
+        "Placet is up. Its other commands find it with --socket {}",
+        socket.display()
+    );
     if !client::get(&mut client, "FleetNode", "").await?.is_empty() {
         return Ok(());
     }
-    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    let name = nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok());
     let name = name.filter(|name| name.parse::<placet_model::NodeName>().is_ok());
     let name = name.unwrap_or_else(|| "node-1".to_owned());
-    let request = TokenRequest { node: name.clone(), valid_seconds: VALID_SECONDS, replace: false };
+    let request = TokenRequest {
+        node: name.clone(),
+        valid_seconds: VALID_SECONDS,
+        replace: false,
+    };
     let token = client.create_token(request).await?.into_inner();
-    anstream::println!("\nThis line joins this machine as node {name}; it works once, until {}:\n", token.expires);
-    anstream::println!("  {}\n", node::join_line(&name, &token.token, &token.addresses));
+    anstream::println!(
+        "\nThis line joins this machine as node {name}; it works once, until {}:\n",
+        token.expires
+    );
+    anstream::println!(
+        "  {}\n",
+        node::join_line(&name, &token.token, &token.addresses)
+    );
     anstream::println!("For another node: placet node token NAME");
     Ok(())
 }

@@ -35,7 +35,10 @@ fn every_command_has_help_and_those_with_arguments_an_example() {
     ] {
         let output = placet(&[words, &["--help"]].concat());
         assert!(output.status.success(), "{words:?}");
-        assert!(stdout(&output).contains("Example"), "{words:?} has no example");
+        assert!(
+            stdout(&output).contains("Example"),
+            "{words:?} has no example"
+        );
     }
 }
 
@@ -54,7 +57,10 @@ fn an_unknown_kind_is_named_with_those_that_exist() {
     let output = placet(&["get", "gadgets"]);
     assert_eq!(output.status.code(), Some(2));
     let said = stderr(&output);
-    assert!(said.contains("gadgets") && said.contains("nodeclasses"), "{said}");
+    assert!(
+        said.contains("gadgets") && said.contains("nodeclasses"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -62,8 +68,12 @@ fn a_decision_needs_a_kind_and_a_reason() {
     for arguments in [
         &["rollout", "decide", "ro-1", "--reason", "x"][..],
         &["rollout", "decide", "ro-1", "--skip"],
-        &["rollout", "decide", "ro-1", "--skip", "--abort", "--reason", "x"],
-        &["rollout", "decide", "ro-1", "--skip", "--node", "a", "--reason", "x"],
+        &[
+            "rollout", "decide", "ro-1", "--skip", "--abort", "--reason", "x",
+        ],
+        &[
+            "rollout", "decide", "ro-1", "--skip", "--node", "a", "--reason", "x",
+        ],
     ] {
         assert_eq!(placet(arguments).status.code(), Some(2), "{arguments:?}");
     }
@@ -73,9 +83,17 @@ fn a_decision_needs_a_kind_and_a_reason() {
 fn a_package_that_is_not_there_is_an_error_that_names_it() {
     let output = placet(&["package", "inspect", "oci-layout:/nowhere/chat:1.0.0"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("/nowhere/chat"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("/nowhere/chat"),
+        "{}",
+        stderr(&output)
+    );
     let output = placet(&["package", "build", "x.yaml", "--to", "elsewhere"]);
-    assert!(stderr(&output).contains("oci-layout:"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("oci-layout:"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]

@@ -43,7 +43,11 @@ impl Feed {
     pub fn follow(socket: &Path) -> Self {
         let (sender, incoming) = mpsc::unbounded_channel();
         let task = tokio::spawn(pump(socket.to_owned(), sender));
-        Self { incoming, heard: Vec::new(), task }
+        Self {
+            incoming,
+            heard: Vec::new(),
+            task,
+        }
     }
 
     /// Hears events up to the first that is `wanted`, which may have been heard before from
@@ -67,7 +71,9 @@ impl Feed {
         }
         loop {
             let next = tokio::time::timeout(patience, self.incoming.recv()).await;
-            let Ok(Some(event)) = next else { panic!("waited in vain for {what}; heard:\n{}", self.tail()) };
+            let Ok(Some(event)) = next else {
+                panic!("waited in vain for {what}; heard:\n{}", self.tail())
+            };
             self.heard.push(event.clone());
             if matches(&event) {
                 return event;
@@ -85,12 +91,15 @@ impl Feed {
 
     /// Events with this name and a greater sequence number than `since`.
     pub fn named(&self, name: &str, since: u64) -> impl Iterator<Item = &Event> {
-        self.heard.iter().filter(move |event| event.sequence > since && event.name == name)
+        self.heard
+            .iter()
+            .filter(move |event| event.sequence > since && event.name == name)
     }
 
     fn tail(&self) -> String {
         let last = self.heard.iter().rev().take(12).rev();
-        last.map(|event| format!("{} {} {}\n", event.sequence, event.name, event.data)).collect()
+        last.map(|event| format!("{} {} {}\n", event.sequence, event.name, event.data))
+            .collect()
     }
 }
 
@@ -104,13 +113,21 @@ async fn pump(socket: PathBuf, sender: mpsc::UnboundedSender<Event>) {
     let mut since = 0;
     while !sender.is_closed() {
         if let Ok(channel) = placet_protocol::admin_connect(&socket).await {
-            let request = WatchRequest { since, rollout: String::new(), kept_only: false };
+            let request = WatchRequest {
+                since,
+                rollout: String::new(),
+                kept_only: false,
+            };
             if let Ok(stream) = AdminClient::new(channel).watch(request).await {
                 let mut stream = stream.into_inner();
                 while let Ok(Some(event)) = stream.message().await {
                     since = event.sequence;
                     let data = serde_json::from_slice(&event.data_json).unwrap_or_default();
-                    let _ = sender.send(Event { sequence: since, name: event.event, data });
+                    let _ = sender.send(Event {
+                        sequence: since,
+                        name: event.event,
+                        data,
+                    });
                 }
             }
         }

@@ -26,7 +26,10 @@ pub struct FleetOptions {
 
 impl Default for FleetOptions {
     fn default() -> Self {
-        Self { nodes: vec!["core-1", "core-2", "edge-1", "edge-2"], certificate_seconds: 3_600 }
+        Self {
+            nodes: vec!["core-1", "core-2", "edge-1", "edge-2"],
+            certificate_seconds: 3_600,
+        }
     }
 }
 
@@ -43,13 +46,17 @@ pub struct Node {
 impl Node {
     /// Process id of the keeper.
     pub fn keeper(&self) -> i32 {
-        self.child.id().try_into().expect("process ids are positive")
+        self.child
+            .id()
+            .try_into()
+            .expect("process ids are positive")
     }
 
     /// Process id of the agent, the child of the keeper that runs the same program.
     pub fn agent(&self) -> Option<i32> {
         let own = fs::read_link(format!("/proc/{}/exe", self.keeper())).ok()?;
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.keeper())).ok()?;
+        let children =
+            fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.keeper())).ok()?;
         children
             .split_whitespace()
             .find(|child| fs::read_link(format!("/proc/{child}/exe")).is_ok_and(|exe| exe == own))
@@ -73,7 +80,10 @@ impl Fleet {
     /// A controller with an empty repository, and nodes that have joined.
     pub async fn start(options: FleetOptions) -> Self {
         // Socket paths are limited to 107 bytes: not every TMPDIR is short enough.
-        let folder = tempfile::Builder::new().prefix("placet-").tempdir_in("/tmp").expect("a temporary folder");
+        let folder = tempfile::Builder::new()
+            .prefix("placet-")
+            .tempdir_in("/tmp")
+            .expect("a temporary folder");
         let feed = Feed::follow(&folder.path().join("controller/admin.sock"));
         let mut fleet = Self {
             address: format!("127.0.0.1:{}", free_port()),
@@ -109,8 +119,12 @@ impl Fleet {
     fn lay_out_repository(&self) {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/fleet");
         fs::create_dir(self.path("fleet")).expect("a folder for the repository");
-        for entry in fs::read_dir(examples).expect("the example fleet is there").flatten() {
-            fs::copy(entry.path(), self.path("fleet").join(entry.file_name())).expect("a file is copied");
+        for entry in fs::read_dir(examples)
+            .expect("the example fleet is there")
+            .flatten()
+        {
+            fs::copy(entry.path(), self.path("fleet").join(entry.file_name()))
+                .expect("a file is copied");
         }
         let mut kept = String::new();
         for name in ["core-1", "core-2", "edge-1", "edge-2"] {
@@ -128,9 +142,14 @@ impl Fleet {
     /// Starts the controller, and waits until it answers.
     pub fn start_controller(&mut self) {
         let mut command = self.logged("controller");
-        command.args(["up", "--listen", &self.address, "--state"]).arg(self.path("controller"));
+        command
+            .args(["up", "--listen", &self.address, "--state"])
+            .arg(self.path("controller"));
         command.arg("--packages").arg(packages());
-        command.args(["--certificate-seconds", &self.options.certificate_seconds.to_string()]);
+        command.args([
+            "--certificate-seconds",
+            &self.options.certificate_seconds.to_string(),
+        ]);
         self.controller = Some(command.spawn().expect("the controller starts"));
         let socket = self.path("controller/admin.sock");
         poll("the admin socket", || UnixStream::connect(&socket).ok());
@@ -146,9 +165,16 @@ impl Fleet {
 
     /// A command of the program under test that appends to a log.
     fn logged(&self, log: &str) -> Command {
-        let log = fs::File::options().create(true).append(true).open(self.path("logs").join(log)).expect("a log");
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("logs").join(log))
+            .expect("a log");
         let mut command = Command::new(placet());
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log);
         command
     }
 
@@ -159,12 +185,20 @@ impl Fleet {
 
     /// Lets a node join with a token of its own, and waits until the controller says so.
     pub async fn join(&mut self, name: &str) {
-        let token: Value = serde_json::from_str(&self.placet(&["node", "token", name, "-o", "json"])).expect("JSON");
-        fs::write(self.path(&format!("{name}.token")), token["token"].as_str().expect("a token")).expect("a file");
+        let token: Value =
+            serde_json::from_str(&self.placet(&["node", "token", name, "-o", "json"]))
+                .expect("JSON");
+        fs::write(
+            self.path(&format!("{name}.token")),
+            token["token"].as_str().expect("a token"),
+        )
+        .expect("a file");
         self.start_node(name);
         let joined = |event: &Event| {
             event.name == "nodesJoined"
-                && event.data["nodes"].as_array().is_some_and(|nodes| nodes.iter().any(|node| node == name))
+                && event.data["nodes"]
+                    .as_array()
+                    .is_some_and(|nodes| nodes.iter().any(|node| node == name))
         };
         self.feed.wait(0, &format!("{name} to join"), joined).await;
     }
@@ -174,12 +208,20 @@ impl Fleet {
         let state = self.path(name);
         let run = self.path("run").join(name);
         let mut command = self.logged(name);
-        command.args(["placetd", "--node", name, "--controller", &self.address, "--token-file"]);
+        command.args([
+            "placetd",
+            "--node",
+            name,
+            "--controller",
+            &self.address,
+            "--token-file",
+        ]);
         command.arg(self.path(&format!("{name}.token")));
         command.args(["--type", name.split('-').next().unwrap_or(name)]);
         command.arg("--state").arg(&state).arg("--run").arg(&run);
         let child = command.spawn().expect("a node daemon starts");
-        self.nodes.insert(name.to_owned(), Node { child, state, run });
+        self.nodes
+            .insert(name.to_owned(), Node { child, state, run });
     }
 
     /// The node daemon of this name.
@@ -211,7 +253,11 @@ impl Fleet {
     pub fn placet(&self, arguments: &[&str]) -> String {
         let output = self.placet_output(arguments);
         let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "placet {}: {error}", arguments.join(" "));
+        assert!(
+            output.status.success(),
+            "placet {}: {error}",
+            arguments.join(" ")
+        );
         String::from_utf8(output.stdout).expect("placet prints UTF-8")
     }
 
@@ -233,12 +279,23 @@ impl Fleet {
     /// Runs git in the repository of declarations.
     pub fn git(&self, arguments: &[&str]) -> String {
         let output = Command::new("git")
-            .args(["-c", "user.name=Fleet operator", "-c", "user.email=operator@localhost", "-c", "commit.gpgsign=false"])
+            .args([
+                "-c",
+                "user.name=Fleet operator",
+                "-c",
+                "user.email=operator@localhost",
+                "-c",
+                "commit.gpgsign=false",
+            ])
             .args(arguments)
             .current_dir(self.path("fleet"))
             .output()
             .expect("git starts");
-        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "git {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
@@ -253,8 +310,17 @@ impl Fleet {
     pub fn commit_greet(&self, version: &str) -> String {
         let path = self.path("fleet/packages.yaml");
         let text = fs::read_to_string(&path).expect("declarations");
-        let now = text.split("greet:").nth(1).and_then(|rest| rest.lines().next()).expect("a version").to_owned();
-        edit(&path, &format!("version: {now} # greet"), &format!("version: {version} # greet"));
+        let now = text
+            .split("greet:")
+            .nth(1)
+            .and_then(|rest| rest.lines().next())
+            .expect("a version")
+            .to_owned();
+        edit(
+            &path,
+            &format!("version: {now} # greet"),
+            &format!("version: {version} # greet"),
+        );
         edit(&path, &format!("greet:{now}"), &format!("greet:{version}"));
         self.commit(&format!("greet {version}"))
     }
@@ -272,17 +338,26 @@ impl Fleet {
 
     /// Waits until the revision of `commit` runs everywhere it should.
     pub async fn verified(&mut self, commit: &str) -> Event {
-        let wanted = |event: &Event| event.name == "verified" && event.text("revision").ends_with(commit);
-        self.feed.wait(0, &format!("{commit} to be verified"), wanted).await
+        let wanted =
+            |event: &Event| event.name == "verified" && event.text("revision").ends_with(commit);
+        self.feed
+            .wait(0, &format!("{commit} to be verified"), wanted)
+            .await
     }
 
     /// Waits until a roll-out of `commit` is held.
     pub async fn held(&mut self, commit: &str) -> Event {
-        let planned = |event: &Event| event.name == "plan" && event.text("revision").ends_with(commit);
-        let plan = self.feed.wait(0, &format!("a plan for {commit}"), planned).await;
+        let planned =
+            |event: &Event| event.name == "plan" && event.text("revision").ends_with(commit);
+        let plan = self
+            .feed
+            .wait(0, &format!("a plan for {commit}"), planned)
+            .await;
         let rollout = plan.text("rollout").to_owned();
         let held = |event: &Event| event.name == "held" && event.text("rollout") == rollout;
-        self.feed.wait(0, &format!("{rollout} to be held"), held).await
+        self.feed
+            .wait(0, &format!("{rollout} to be held"), held)
+            .await
     }
 
     /// Opens a session with the chat server of a node, which vetoes while it is open.
@@ -290,7 +365,9 @@ impl Fleet {
         use std::io::Read as _;
         let socket = self.node(node).run.join("processes/chatd/chat.sock");
         let mut session = poll("chatd", || UnixStream::connect(&socket).ok());
-        session.set_read_timeout(Some(Duration::from_secs(10))).expect("a time limit");
+        session
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .expect("a time limit");
         session.read_exact(&mut [0]).expect("chatd greets");
         session
     }

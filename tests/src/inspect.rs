@@ -10,12 +10,18 @@ use crate::Fleet;
 /// Process ids by process name, as the node's status says; each must be alive.
 pub fn pids(fleet: &Fleet, node: &str) -> BTreeMap<String, u64> {
     let object = fleet.resource("fleetnode", node);
-    let processes = object["status"]["processes"].as_array().cloned().unwrap_or_default();
+    let processes = object["status"]["processes"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     processes
         .iter()
         .map(|process| {
             let pid = process["pid"].as_u64().expect("a process has an id");
-            assert!(Path::new(&format!("/proc/{pid}")).exists(), "{node}: {process} is alive");
+            assert!(
+                Path::new(&format!("/proc/{pid}")).exists(),
+                "{node}: {process} is alive"
+            );
             (process["name"].as_str().expect("a name").to_owned(), pid)
         })
         .collect()
@@ -25,19 +31,30 @@ pub fn pids(fleet: &Fleet, node: &str) -> BTreeMap<String, u64> {
 /// the committed generation has at the same path.
 pub fn assert_never_a_mixture(fleet: &Fleet, node: &str) {
     let generations = fleet.node(node).state.join("generations");
-    let committed = fs::canonicalize(fleet.node(node).state.join("committed")).expect("a committed generation");
+    let committed =
+        fs::canonicalize(fleet.node(node).state.join("committed")).expect("a committed generation");
     let mut seen = 0;
     for (process, pid) in pids(fleet, node) {
-        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("a live process has maps");
+        let maps =
+            fs::read_to_string(format!("/proc/{pid}/maps")).expect("a live process has maps");
         for line in maps.lines() {
             let mut fields = line.split_whitespace();
-            let (Some(inode), Some(path)) = (fields.nth(4), fields.next()) else { continue };
-            let Ok(inside) = Path::new(path).strip_prefix(&generations) else { continue };
+            let (Some(inode), Some(path)) = (fields.nth(4), fields.next()) else {
+                continue;
+            };
+            let Ok(inside) = Path::new(path).strip_prefix(&generations) else {
+                continue;
+            };
             // <number>/tree/<module path>
             let module: std::path::PathBuf = inside.components().skip(2).collect();
             let wanted = fs::metadata(committed.join("tree").join(&module));
-            let wanted = wanted.unwrap_or_else(|error| panic!("{node}: {process} maps {path}, {error}"));
-            assert_eq!(inode, wanted.ino().to_string(), "{node}: {process} maps {path}, of another generation");
+            let wanted =
+                wanted.unwrap_or_else(|error| panic!("{node}: {process} maps {path}, {error}"));
+            assert_eq!(
+                inode,
+                wanted.ino().to_string(),
+                "{node}: {process} maps {path}, of another generation"
+            );
             seen += 1;
         }
     }

@@ -22,7 +22,10 @@ pub fn placet() -> &'static Path {
             .expect("cargo starts");
         assert!(status.success(), "placet builds");
         let test = env::current_exe().expect("a test has a file");
-        let folder = test.ancestors().nth(2).expect("tests lie in target/<profile>/deps");
+        let folder = test
+            .ancestors()
+            .nth(2)
+            .expect("tests lie in target/<profile>/deps");
         folder.join("placet")
     })
 }
@@ -35,11 +38,17 @@ pub fn packages() -> &'static Path {
 }
 
 fn build() -> TempDir {
-    let folder = tempfile::Builder::new().prefix("placet-packages-").tempdir().expect("a temporary folder");
+    let folder = tempfile::Builder::new()
+        .prefix("placet-packages-")
+        .tempdir()
+        .expect("a temporary folder");
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/processes");
     let source = folder.path().join("source");
     fs::create_dir(&source).expect("a source folder");
-    for entry in fs::read_dir(&examples).expect("the example processes are there").flatten() {
+    for entry in fs::read_dir(&examples)
+        .expect("the example processes are there")
+        .flatten()
+    {
         fs::copy(entry.path(), source.join(entry.file_name())).expect("an example is copied");
     }
     let header = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk/c/placet.h");
@@ -47,9 +56,17 @@ fn build() -> TempDir {
     for package in ["greet", "chat", "clock", "metrics"] {
         build_package(folder.path(), &source, package);
     }
-    edit(&source.join("greet.yaml"), "version: 1.0.0", "version: 1.2.0");
+    edit(
+        &source.join("greet.yaml"),
+        "version: 1.0.0",
+        "version: 1.2.0",
+    );
     build_package(folder.path(), &source, "greet");
-    edit(&source.join("greet.yaml"), "version: 1.2.0", "version: 1.1.0");
+    edit(
+        &source.join("greet.yaml"),
+        "version: 1.2.0",
+        "version: 1.1.0",
+    );
     edit(&source.join("libgreet.c"), "Hello", "Good day");
     build_package(folder.path(), &source, "greet");
     folder

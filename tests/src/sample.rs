@@ -20,10 +20,16 @@ impl Sample {
     /// `whole` cases of the matrix `name` in a full run, `few` otherwise. The seed comes from
     /// `PLACET_SEED`, or is drawn, and is printed.
     pub fn new(name: &str, whole: usize, few: usize) -> Self {
-        let seed = env::var("PLACET_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
+        let seed = env::var("PLACET_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok())
+            .unwrap_or_else(rand::random);
         let cases = if is_full() { whole } else { few };
         println!("{name}: {cases} of {whole} cases, PLACET_SEED={seed}");
-        Self { random: StdRng::seed_from_u64(seed), cases }
+        Self {
+            random: StdRng::seed_from_u64(seed),
+            cases,
+        }
     }
 
     /// A random instant before `most`.

@@ -7,14 +7,26 @@ use placet_tests::placet;
 use serde_json::Value;
 
 fn run() -> Vec<Value> {
-    let output = Command::new(placet()).args(["demo", "-o", "json"]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(placet())
+        .args(["demo", "-o", "json"])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).expect("one JSON object a line")).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("one JSON object a line"))
+        .collect()
 }
 
 fn position(events: &[Value], name: &str) -> usize {
-    events.iter().position(|event| event["event"] == name).unwrap_or_else(|| panic!("no `{name}`"))
+    events
+        .iter()
+        .position(|event| event["event"] == name)
+        .unwrap_or_else(|| panic!("no `{name}`"))
 }
 
 /// Process ids by node and process, as reported last in `events`.
@@ -25,7 +37,10 @@ fn pids(events: &[Value]) -> BTreeMap<(String, String), u64> {
         pids.retain(|(of, _), _| of != node);
         for process in event["processes"].as_array().unwrap() {
             let name = process["name"].as_str().unwrap();
-            pids.insert((node.to_owned(), name.to_owned()), process["pid"].as_u64().unwrap());
+            pids.insert(
+                (node.to_owned(), name.to_owned()),
+                process["pid"].as_u64().unwrap(),
+            );
         }
     }
     pids
@@ -37,7 +52,9 @@ fn named(plan: &Value) -> Vec<(String, String)> {
     let of = |node: &Value| {
         let name = node["node"].as_str().unwrap().to_owned();
         let processes = node["processes"].as_array().unwrap().clone();
-        processes.into_iter().map(move |process| (name.clone(), process["name"].as_str().unwrap().to_owned()))
+        processes
+            .into_iter()
+            .map(move |process| (name.clone(), process["name"].as_str().unwrap().to_owned()))
     };
     nodes.iter().flat_map(of).collect()
 }
@@ -46,30 +63,54 @@ fn named(plan: &Value) -> Vec<(String, String)> {
 fn the_demo_shows_a_veto_a_decision_and_a_revert() {
     let events = run();
     for event in &events {
-        assert!(event["event"].is_string() && event["time"].is_string(), "{event}");
+        assert!(
+            event["event"].is_string() && event["time"].is_string(),
+            "{event}"
+        );
     }
     let held = position(&events, "held");
     let decision = position(&events, "decision");
     let rollout = events[held]["rollout"].clone();
     assert!(held < decision);
-    assert_eq!(events[held]["vetoes"].as_array().unwrap().len(), 1, "only core-1 objects");
+    assert_eq!(
+        events[held]["vetoes"].as_array().unwrap().len(),
+        1,
+        "only core-1 objects"
+    );
     let veto = events[held]["vetoes"][0].as_str().unwrap();
-    assert!(veto.starts_with("node core-1: chatd (") && veto.contains("non placet: 1 open session"), "{veto}");
+    assert!(
+        veto.starts_with("node core-1: chatd (") && veto.contains("non placet: 1 open session"),
+        "{veto}"
+    );
 
     let travelled = |event: &&Value| event["event"] == "fetched" && event["rollout"] == rollout;
-    assert!(!events[..decision].iter().any(|event| travelled(&event)), "a module travelled before the decision");
+    assert!(
+        !events[..decision].iter().any(|event| travelled(&event)),
+        "a module travelled before the decision"
+    );
     assert!(events.iter().any(|event| travelled(&event)));
 
-    let plan = events.iter().find(|event| event["event"] == "plan" && event["rollout"] == rollout).unwrap();
+    let plan = events
+        .iter()
+        .find(|event| event["event"] == "plan" && event["rollout"] == rollout)
+        .unwrap();
     let verified = decision + position(&events[decision..], "verified");
     let before = pids(&events[..held]);
     let after = pids(&events[..=verified]);
     let named = named(plan);
     for (process, pid) in &before {
         let restarts = named.contains(process) && process.0 != "core-1";
-        assert_eq!(after[process] != *pid, restarts, "{process:?}: {pid} before, {} after", after[process]);
+        assert_eq!(
+            after[process] != *pid,
+            restarts,
+            "{process:?}: {pid} before, {} after",
+            after[process]
+        );
     }
-    let verified_count = events.iter().filter(|event| event["event"] == "verified").count();
+    let verified_count = events
+        .iter()
+        .filter(|event| event["event"] == "verified")
+        .count();
     assert_eq!(verified_count, 3, "first roll-out, change, revert");
     let done = events.last().unwrap();
     assert_eq!(done["event"], "done");

@@ -9,7 +9,10 @@ use placet_tests::{Fleet, FleetOptions, Sample, assert_never_a_mixture, evidence
 const ROLLOUT: Duration = Duration::from_millis(2_500);
 
 fn options() -> FleetOptions {
-    FleetOptions { nodes: vec!["core-1", "edge-1"], ..FleetOptions::default() }
+    FleetOptions {
+        nodes: vec!["core-1", "edge-1"],
+        ..FleetOptions::default()
+    }
 }
 
 async fn settled_on(fleet: &mut Fleet, commit: &str) {
@@ -22,7 +25,11 @@ async fn settled_on(fleet: &mut Fleet, commit: &str) {
 
 /// The version that the n-th roll-out brings.
 fn version(case: usize) -> &'static str {
-    if case.is_multiple_of(2) { "1.1.0" } else { "1.0.0" }
+    if case.is_multiple_of(2) {
+        "1.1.0"
+    } else {
+        "1.0.0"
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,9 +45,17 @@ async fn the_controller_may_die_at_any_instant() {
         fleet.start_controller();
         settled_on(&mut fleet, &commit).await;
     }
-    let done = fleet.feed.heard.iter().filter(|event| event.name == "verified").count();
+    let done = fleet
+        .feed
+        .heard
+        .iter()
+        .filter(|event| event.name == "verified")
+        .count();
     assert_eq!(done, sample.cases + 1, "each roll-out ended once");
-    evidence("kill-controller", &serde_json::json!({"runs": sample.cases, "endedAsDeclared": sample.cases}));
+    evidence(
+        "kill-controller",
+        &serde_json::json!({"runs": sample.cases, "endedAsDeclared": sample.cases}),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,8 +68,18 @@ async fn a_held_rollout_and_its_decision_survive_the_controller() {
     let before = fleet.resource("rollout", &rollout)["status"]["hold"].clone();
     fleet.kill_controller();
     fleet.start_controller();
-    assert_eq!(fleet.resource("rollout", &rollout)["status"]["hold"], before);
-    fleet.placet(&["rollout", "decide", &rollout, "--skip", "--reason", "sessions first"]);
+    assert_eq!(
+        fleet.resource("rollout", &rollout)["status"]["hold"],
+        before
+    );
+    fleet.placet(&[
+        "rollout",
+        "decide",
+        &rollout,
+        "--skip",
+        "--reason",
+        "sessions first",
+    ]);
     fleet.kill_controller();
     fleet.start_controller();
     fleet.verified(&commit).await;

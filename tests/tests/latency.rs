@@ -12,7 +12,10 @@ async fn from_commit_to_tally() {
     for run in 0..20 {
         let since = fleet.feed.latest();
         let commit = fleet.commit_greet(if run % 2 == 0 { "1.1.0" } else { "1.0.0" });
-        let tally = fleet.feed.wait(since, "the tally", |event| event.name == "tally").await;
+        let tally = fleet
+            .feed
+            .wait(since, "the tally", |event| event.name == "tally")
+            .await;
         milliseconds.push(tally.data["milliseconds"].as_f64().expect("a figure"));
         fleet.verified(&commit).await;
     }

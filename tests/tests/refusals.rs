@@ -7,12 +7,20 @@ use std::process::Command;
 use placet_tests::{Event, Fleet, FleetOptions, packages, pids, placet};
 
 fn one_node() -> FleetOptions {
-    FleetOptions { nodes: vec!["core-1"], ..FleetOptions::default() }
+    FleetOptions {
+        nodes: vec!["core-1"],
+        ..FleetOptions::default()
+    }
 }
 
 /// Waits until the source is refused, and returns the reasons.
 async fn refused(fleet: &mut Fleet, since: u64) -> String {
-    let event = fleet.feed.wait(since, "the source to be refused", |event: &Event| event.name == "refused").await;
+    let event = fleet
+        .feed
+        .wait(since, "the source to be refused", |event: &Event| {
+            event.name == "refused"
+        })
+        .await;
     event.data["reasons"].to_string()
 }
 
@@ -23,10 +31,29 @@ async fn an_invalid_tree_leaves_the_last_good_revision_in_force() {
     let good = fs::read_to_string(fleet.path("fleet/packages.yaml")).unwrap();
     let classes = fs::read_to_string(fleet.path("fleet/classes.yaml")).unwrap();
     let bad = [
-        ("unknown field", good.replace("version: 1.0.0 # greet", "version: 1.0.0\n      colour: red"), "colour"),
-        ("wrong type", good.replace("version: 1.0.0 # greet", "version: [1]"), "version"),
-        ("duplicate name", format!("{good}\n---\n{}", good.split("---").next().unwrap()), "chat"),
-        ("no such package", good.replace("greet:1.0.0", "greet:9.9.9"), "9.9.9"),
+        (
+            "unknown field",
+            good.replace(
+                "version: 1.0.0 # greet",
+                "version: 1.0.0\n      colour: red",
+            ),
+            "colour",
+        ),
+        (
+            "wrong type",
+            good.replace("version: 1.0.0 # greet", "version: [1]"),
+            "version",
+        ),
+        (
+            "duplicate name",
+            format!("{good}\n---\n{}", good.split("---").next().unwrap()),
+            "chat",
+        ),
+        (
+            "no such package",
+            good.replace("greet:1.0.0", "greet:9.9.9"),
+            "9.9.9",
+        ),
         ("alias bomb", alias_bomb(), "packages.yaml"),
     ];
     for (what, text, named) in bad {
@@ -34,8 +61,13 @@ async fn an_invalid_tree_leaves_the_last_good_revision_in_force() {
         fs::write(fleet.path("fleet/packages.yaml"), text).unwrap();
         fleet.commit(what);
         if what == "no such package" {
-            let blocked = |event: &Event| event.name == "plan" && event.data["problems"].to_string().contains(named);
-            fleet.feed.wait(since, "a plan with a problem", blocked).await;
+            let blocked = |event: &Event| {
+                event.name == "plan" && event.data["problems"].to_string().contains(named)
+            };
+            fleet
+                .feed
+                .wait(since, "a plan with a problem", blocked)
+                .await;
         } else {
             let reasons = refused(&mut fleet, since).await;
             assert!(reasons.contains(named), "{what}: {reasons}");
@@ -45,12 +77,19 @@ async fn an_invalid_tree_leaves_the_last_good_revision_in_force() {
     // A reference to a set that does not exist.
     let since = fleet.feed.latest();
     fs::write(fleet.path("fleet/packages.yaml"), &good).unwrap();
-    fs::write(fleet.path("fleet/classes.yaml"), classes.replace("[chat, tools, base]", "[chat, tolls, base]")).unwrap();
+    fs::write(
+        fleet.path("fleet/classes.yaml"),
+        classes.replace("[chat, tools, base]", "[chat, tolls, base]"),
+    )
+    .unwrap();
     fleet.commit("a typing mistake");
     let reasons = refused(&mut fleet, since).await;
     assert!(reasons.contains("tolls"), "{reasons}");
     assert_eq!(pids(&fleet, "core-1"), before);
-    assert!(!fleet.placet(&["get", "packageset", "tools"]).is_empty(), "nothing was pruned");
+    assert!(
+        !fleet.placet(&["get", "packageset", "tools"]).is_empty(),
+        "nothing was pruned"
+    );
     // And a good one goes on.
     fs::write(fleet.path("fleet/classes.yaml"), classes).unwrap();
     let commit = fleet.commit("mended");
@@ -61,7 +100,10 @@ fn alias_bomb() -> String {
     let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..9 {
         let alias = format!("*a{}", level - 1);
-        text.push_str(&format!("a{level}: &a{level} [{}]\n", vec![alias; 10].join(", ")));
+        text.push_str(&format!(
+            "a{level}: &a{level} [{}]\n",
+            vec![alias; 10].join(", ")
+        ));
     }
     text
 }
@@ -90,7 +132,10 @@ async fn a_repository_that_is_rewound_gone_or_empty_changes_nothing() {
     let since = fleet.feed.latest();
     fleet.git(&["reset", "--quiet", "--hard", &first]);
     let reasons = refused(&mut fleet, since).await;
-    assert!(reasons.contains("allowRewind") && reasons.contains(&first), "{reasons}");
+    assert!(
+        reasons.contains("allowRewind") && reasons.contains(&first),
+        "{reasons}"
+    );
     assert_eq!(pids(&fleet, "core-1"), before);
 
     let since = fleet.feed.latest();
@@ -108,11 +153,23 @@ async fn a_repository_that_is_rewound_gone_or_empty_changes_nothing() {
     fs::remove_dir_all(fleet.path("fleet")).unwrap();
     fs::rename(fleet.path("away"), fleet.path("fleet")).unwrap();
     let source = fs::read_to_string(fleet.path("source.yaml")).unwrap();
-    fs::write(fleet.path("source.yaml"), format!("{source}  allowRewind: {first}\n")).unwrap();
+    fs::write(
+        fleet.path("source.yaml"),
+        format!("{source}  allowRewind: {first}\n"),
+    )
+    .unwrap();
     let since = fleet.feed.latest();
-    fleet.placet(&["apply", "--file", fleet.path("source.yaml").to_str().unwrap()]);
-    let wanted = |event: &Event| event.name == "verified" && event.text("revision").ends_with(&first);
-    fleet.feed.wait(since, "the rewound commit to be verified", wanted).await;
+    fleet.placet(&[
+        "apply",
+        "--file",
+        fleet.path("source.yaml").to_str().unwrap(),
+    ]);
+    let wanted =
+        |event: &Event| event.name == "verified" && event.text("revision").ends_with(&first);
+    fleet
+        .feed
+        .wait(since, "the rewound commit to be verified", wanted)
+        .await;
     assert_ne!(pids(&fleet, "core-1")["chatd"], before["chatd"]);
 }
 
@@ -121,7 +178,12 @@ async fn a_blob_that_does_not_match_its_digest_reaches_no_node() {
     let mut fleet = Fleet::start(one_node()).await;
     // A copy of the layout in which one byte of the library is another.
     let layout = fleet.path("damaged");
-    let copied = Command::new("cp").arg("-r").arg(packages().join("greet")).arg(&layout).status().unwrap();
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(packages().join("greet"))
+        .arg(&layout)
+        .status()
+        .unwrap();
     assert!(copied.success());
     for entry in fs::read_dir(layout.join("blobs/sha256")).unwrap().flatten() {
         let mut bytes = fs::read(entry.path()).unwrap();
@@ -134,16 +196,26 @@ async fn a_blob_that_does_not_match_its_digest_reaches_no_node() {
     }
     let path = fleet.path("fleet/packages.yaml");
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replace("oci-layout:greet:", &format!("oci-layout:{}:", layout.display()))).unwrap();
+    fs::write(
+        &path,
+        text.replace(
+            "oci-layout:greet:",
+            &format!("oci-layout:{}:", layout.display()),
+        ),
+    )
+    .unwrap();
     fleet.commit("damaged");
     fleet.follow_repository();
     let said = |event: &Event| {
         let text = event.data.to_string();
-        (event.name == "plan" || event.name == "failed" || event.name == "held") && text.contains("sha256:")
+        (event.name == "plan" || event.name == "failed" || event.name == "held")
+            && text.contains("sha256:")
             && (text.contains("digest") || text.contains("match"))
     };
     fleet.feed.wait(0, "the damage to be named", said).await;
-    assert!(!fleet.node("core-1").state.join("committed").exists() || pids(&fleet, "core-1").is_empty());
+    assert!(
+        !fleet.node("core-1").state.join("committed").exists() || pids(&fleet, "core-1").is_empty()
+    );
 }
 
 fn daemon(fleet: &Fleet, node: &str, token: &str) -> std::process::Output {
@@ -151,9 +223,19 @@ fn daemon(fleet: &Fleet, node: &str, token: &str) -> std::process::Output {
     let address = fleet.placet(&["node", "token", "spare", "--replace", "-o", "json"]);
     let address: serde_json::Value = serde_json::from_str(&address).unwrap();
     Command::new(placet())
-        .args(["placetd", "--node", node, "--token", token, "--controller", address["addresses"][0].as_str().unwrap()])
-        .arg("--state").arg(&state)
-        .arg("--run").arg(fleet.path("run-refused"))
+        .args([
+            "placetd",
+            "--node",
+            node,
+            "--token",
+            token,
+            "--controller",
+            address["addresses"][0].as_str().unwrap(),
+        ])
+        .arg("--state")
+        .arg(&state)
+        .arg("--run")
+        .arg(fleet.path("run-refused"))
         .output()
         .unwrap()
 }
@@ -162,7 +244,16 @@ fn daemon(fleet: &Fleet, node: &str, token: &str) -> std::process::Output {
 async fn join_tokens_that_are_wrong_used_expired_or_of_another_authority_are_refused() {
     let fleet = Fleet::start(one_node()).await;
     let token = |name: &str, valid: &str| {
-        let text = fleet.placet(&["node", "token", name, "--valid", valid, "--replace", "-o", "json"]);
+        let text = fleet.placet(&[
+            "node",
+            "token",
+            name,
+            "--valid",
+            valid,
+            "--replace",
+            "-o",
+            "json",
+        ]);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         value["token"].as_str().unwrap().to_owned()
     };
@@ -183,7 +274,13 @@ async fn join_tokens_that_are_wrong_used_expired_or_of_another_authority_are_ref
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{named}: {error}");
         assert!(error.contains(named), "{named}: {error}");
-        assert!(!error.contains(parts[1]), "the secret is in the log: {error}");
+        assert!(
+            !error.contains(parts[1]),
+            "the secret is in the log: {error}"
+        );
     }
-    assert!(!fleet.log("controller").contains(parts[1]), "the secret is in the controller's log");
+    assert!(
+        !fleet.log("controller").contains(parts[1]),
+        "the secret is in the controller's log"
+    );
 }

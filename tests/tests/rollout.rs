@@ -34,7 +34,11 @@ fn verdict_record(node: &Value) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_veto_holds_the_change_and_is_seen_everywhere_in_the_same_words() {
     let mut fleet = Fleet::settled(FleetOptions::default()).await;
-    let before: Vec<_> = fleet.node_names().iter().map(|node| (pids(&fleet, node), stored(&fleet, node))).collect();
+    let before: Vec<_> = fleet
+        .node_names()
+        .iter()
+        .map(|node| (pids(&fleet, node), stored(&fleet, node)))
+        .collect();
     let session = fleet.open_session("core-1");
     let commit = fleet.commit_greet("1.1.0");
     let held = fleet.held(&commit).await;
@@ -46,27 +50,56 @@ async fn a_veto_holds_the_change_and_is_seen_everywhere_in_the_same_words() {
     let pid = pids(&fleet, "core-1")["chatd"];
     assert_eq!(record["process"], "chatd");
     assert_eq!(record["pid"], pid);
-    assert_eq!(record["modules"], serde_json::json!(["usr/lib/libgreet.so.1"]));
+    assert_eq!(
+        record["modules"],
+        serde_json::json!(["usr/lib/libgreet.so.1"])
+    );
     assert_eq!(record["code"], "sessions-open");
     assert_eq!(record["message"], "1 open session");
-    assert!(record["time"].is_string() && record["changeDigest"].as_str().unwrap().starts_with("sha256:"));
+    assert!(
+        record["time"].is_string()
+            && record["changeDigest"]
+                .as_str()
+                .unwrap()
+                .starts_with("sha256:")
+    );
 
     // In the same words in the event, the command, the status, and the log.
-    assert_eq!(veto, format!("node core-1: chatd ({pid}) non placet: 1 open session [sessions-open]"));
+    assert_eq!(
+        veto,
+        format!("node core-1: chatd ({pid}) non placet: 1 open session [sessions-open]")
+    );
     assert!(fleet.placet(&["rollout", "show", &rollout]).contains(&veto));
     let status = fleet.resource("rollout", &rollout)["status"].clone();
-    assert!(status["hold"]["objections"].as_array().unwrap().contains(&veto.clone().into()), "{status}");
+    assert!(
+        status["hold"]["objections"]
+            .as_array()
+            .unwrap()
+            .contains(&veto.clone().into()),
+        "{status}"
+    );
     assert!(fleet.log("controller").contains(&veto));
 
     // Nothing travelled, nothing changed.
     for (node, (pids_before, stored_before)) in fleet.node_names().iter().zip(&before) {
         assert_eq!(&pids(&fleet, node), pids_before);
-        assert_eq!(&stored(&fleet, node), stored_before, "{node} holds what it held");
+        assert_eq!(
+            &stored(&fleet, node),
+            stored_before,
+            "{node} holds what it held"
+        );
     }
     assert_eq!(fleet.feed.named("fetched", held.sequence).count(), 0);
 
     // The decision lets the others go on; exactly the named processes are others then.
-    fleet.placet(&["rollout", "decide", &rollout, "--skip", "--reason", "sessions first"]);
+    fleet.placet(&[
+        "rollout",
+        "decide",
+        &rollout,
+        "--skip",
+        "--reason",
+        "sessions first",
+    ]);
     fleet.verified(&commit).await;
     for (node, (pids_before, _)) in fleet.node_names().iter().zip(&before) {
         for (process, pid) in pids(&fleet, node) {
@@ -89,13 +122,30 @@ async fn force_changes_the_vetoing_node_too_and_abort_changes_nobody() {
     let first = fleet.commit_greet("1.1.0");
     let held = fleet.held(&first).await;
     let before = pids(&fleet, "core-2");
-    fleet.placet(&["rollout", "decide", held.text("rollout"), "--abort", "--reason", "not today"]);
-    assert_eq!(fleet.resource("rollout", held.text("rollout"))["status"]["phase"], "Aborted");
+    fleet.placet(&[
+        "rollout",
+        "decide",
+        held.text("rollout"),
+        "--abort",
+        "--reason",
+        "not today",
+    ]);
+    assert_eq!(
+        fleet.resource("rollout", held.text("rollout"))["status"]["phase"],
+        "Aborted"
+    );
     assert_eq!(pids(&fleet, "core-2"), before);
 
     let second = fleet.commit("try again");
     let held = fleet.held(&second).await;
-    fleet.placet(&["rollout", "decide", held.text("rollout"), "--force", "--reason", "announced"]);
+    fleet.placet(&[
+        "rollout",
+        "decide",
+        held.text("rollout"),
+        "--force",
+        "--reason",
+        "announced",
+    ]);
     fleet.verified(&second).await;
     for node in fleet.node_names() {
         assert_never_a_mixture(&fleet, &node);
@@ -110,7 +160,16 @@ async fn a_stale_decision_is_refused_and_names_the_hold_that_is_open() {
     let _session = fleet.open_session("core-1");
     let commit = fleet.commit_greet("1.1.0");
     let held = fleet.held(&commit).await;
-    let decide = ["rollout", "decide", held.text("rollout"), "--skip", "--reason", "x", "--hold", "7"];
+    let decide = [
+        "rollout",
+        "decide",
+        held.text("rollout"),
+        "--skip",
+        "--reason",
+        "x",
+        "--hold",
+        "7",
+    ];
     let output = fleet.placet_output(&decide);
     assert_eq!(output.status.code(), Some(2));
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -125,21 +184,40 @@ async fn a_newer_commit_supersedes_a_held_rollout_and_releases_its_votes() {
     let held = fleet.held(&first).await;
     drop(session);
     // The same content as what runs: nobody has to be asked, nobody restarts.
-    let before: Vec<_> = fleet.node_names().iter().map(|node| pids(&fleet, node)).collect();
+    let before: Vec<_> = fleet
+        .node_names()
+        .iter()
+        .map(|node| pids(&fleet, node))
+        .collect();
     let second = fleet.commit_greet("1.0.0");
     fleet.verified(&second).await;
-    assert_eq!(fleet.resource("rollout", held.text("rollout"))["status"]["phase"], "Superseded");
-    let after: Vec<_> = fleet.node_names().iter().map(|node| pids(&fleet, node)).collect();
+    assert_eq!(
+        fleet.resource("rollout", held.text("rollout"))["status"]["phase"],
+        "Superseded"
+    );
+    let after: Vec<_> = fleet
+        .node_names()
+        .iter()
+        .map(|node| pids(&fleet, node))
+        .collect();
     assert_eq!(before, after);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_bytes_with_an_equal_signature_are_no_change() {
     let mut fleet = Fleet::settled(FleetOptions::default()).await;
-    let before: Vec<_> = fleet.node_names().iter().map(|node| pids(&fleet, node)).collect();
+    let before: Vec<_> = fleet
+        .node_names()
+        .iter()
+        .map(|node| pids(&fleet, node))
+        .collect();
     let commit = fleet.commit_greet("1.2.0");
     fleet.verified(&commit).await;
-    let after: Vec<_> = fleet.node_names().iter().map(|node| pids(&fleet, node)).collect();
+    let after: Vec<_> = fleet
+        .node_names()
+        .iter()
+        .map(|node| pids(&fleet, node))
+        .collect();
     assert_eq!(before, after);
 }
 
@@ -150,19 +228,33 @@ async fn a_node_that_restarts_between_vote_and_activation_is_asked_again() {
     let commit = fleet.commit_greet("1.1.0");
     let held = fleet.held(&commit).await;
     let rollout = held.text("rollout").to_owned();
-    let first = fleet.resource("fleetnode", "core-2")["status"]["rollout"]["state"]["verdict"].clone();
+    let first =
+        fleet.resource("fleetnode", "core-2")["status"]["rollout"]["state"]["verdict"].clone();
     assert_eq!(first["verdict"], "accept");
 
     fleet.kill_node("core-2");
     fleet.start_node("core-2");
     let again = |event: &placet_tests::Event| {
-        event.name == "verdict" && event.text("node") == "core-2" && event.text("rollout") == rollout
+        event.name == "verdict"
+            && event.text("node") == "core-2"
+            && event.text("rollout") == rollout
     };
-    fleet.feed.wait(held.sequence, "core-2 to be asked again", again).await;
-    let second = fleet.resource("fleetnode", "core-2")["status"]["rollout"]["state"]["verdict"].clone();
+    fleet
+        .feed
+        .wait(held.sequence, "core-2 to be asked again", again)
+        .await;
+    let second =
+        fleet.resource("fleetnode", "core-2")["status"]["rollout"]["state"]["verdict"].clone();
     assert_ne!(first["bootId"], second["bootId"]);
     assert_eq!(first["changeDigest"], second["changeDigest"]);
-    fleet.placet(&["rollout", "decide", &rollout, "--skip", "--reason", "sessions first"]);
+    fleet.placet(&[
+        "rollout",
+        "decide",
+        &rollout,
+        "--skip",
+        "--reason",
+        "sessions first",
+    ]);
     fleet.verified(&commit).await;
     assert_never_a_mixture(&fleet, "core-2");
     drop(session);
@@ -170,7 +262,11 @@ async fn a_node_that_restarts_between_vote_and_activation_is_asked_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_the_agent_touches_no_process() {
-    let mut fleet = Fleet::settled(FleetOptions { nodes: vec!["core-1"], ..FleetOptions::default() }).await;
+    let mut fleet = Fleet::settled(FleetOptions {
+        nodes: vec!["core-1"],
+        ..FleetOptions::default()
+    })
+    .await;
     let before = pids(&fleet, "core-1");
     let agent = fleet.node("core-1").agent().expect("an agent");
     fleet.kill_agent("core-1");

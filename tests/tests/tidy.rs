@@ -17,11 +17,22 @@ const EDGES: &[(&str, &[&str])] = &[
     ("placet-sdk", &[]),
     (
         "placet-controller",
-        &["placet-crds", "placet-model", "placet-package", "placet-planner", "placet-protocol"],
+        &[
+            "placet-crds",
+            "placet-model",
+            "placet-package",
+            "placet-planner",
+            "placet-protocol",
+        ],
     ),
     (
         "placet-node-daemon",
-        &["placet-model", "placet-package", "placet-planner", "placet-protocol"],
+        &[
+            "placet-model",
+            "placet-package",
+            "placet-planner",
+            "placet-protocol",
+        ],
     ),
     ("placet-examples", &["placet-sdk"]),
     (
@@ -41,7 +52,16 @@ const EDGES: &[(&str, &[&str])] = &[
 
 /// Crates that decide, and therefore see no runtime, no client, no randomness and no logger.
 const PURE: &[&str] = &["placet-model", "placet-planner"];
-const IMPURE: &[&str] = &["tokio", "kube", "kube-client", "tracing", "anyhow", "rand", "tonic", "git2"];
+const IMPURE: &[&str] = &[
+    "tokio",
+    "kube",
+    "kube-client",
+    "tracing",
+    "anyhow",
+    "rand",
+    "tonic",
+    "git2",
+];
 
 /// Licences that Apache-2.0 code may be built with.
 const LICENCES: &[&str] = &[
@@ -61,34 +81,68 @@ const LICENCES: &[&str] = &[
 ];
 
 /// What must never come in: a fresh machine has no OpenSSL headers, and one TLS provider is enough.
-const BANNED: &[&str] = &["openssl", "openssl-sys", "native-tls", "aws-lc-rs", "aws-lc-sys"];
+const BANNED: &[&str] = &[
+    "openssl",
+    "openssl-sys",
+    "native-tls",
+    "aws-lc-rs",
+    "aws-lc-sys",
+];
 
 /// Crates that are there in two versions, and why nothing can be done about it here.
 const TWICE: &[(&str, &str)] = &[
-    ("base64", "k8s-openapi and tonic are a version behind pem and serde-saphyr"),
-    ("bit-vec", "proptest's bit-set is a version behind rcgen's yasna"),
-    ("darling", "oci-spec's derive_builder is behind kube-derive; at build time only"),
+    (
+        "base64",
+        "k8s-openapi and tonic are a version behind pem and serde-saphyr",
+    ),
+    (
+        "bit-vec",
+        "proptest's bit-set is a version behind rcgen's yasna",
+    ),
+    (
+        "darling",
+        "oci-spec's derive_builder is behind kube-derive; at build time only",
+    ),
     ("darling_core", "see darling"),
     ("darling_macro", "see darling"),
-    ("getrandom", "ring is behind; tempfile and rand have the current one"),
-    ("hashbrown", "prost-build's petgraph is behind indexmap; at build time only"),
-    ("itertools", "prost-build is behind prost-derive; at build time only"),
+    (
+        "getrandom",
+        "ring is behind; tempfile and rand have the current one",
+    ),
+    (
+        "hashbrown",
+        "prost-build's petgraph is behind indexmap; at build time only",
+    ),
+    (
+        "itertools",
+        "prost-build is behind prost-derive; at build time only",
+    ),
     ("syn", "derive macros are moving to 3; at build time only"),
     ("thiserror", "cel 0.13 is behind"),
     ("thiserror-impl", "see thiserror"),
-    ("unicode-width", "protox's miette is behind; at build time only"),
+    (
+        "unicode-width",
+        "protox's miette is behind; at build time only",
+    ),
 ];
 
 fn metadata() -> Metadata {
     MetadataCommand::new()
         .manifest_path(root().join("Cargo.toml"))
-        .other_options(["--locked".to_owned(), "--filter-platform".to_owned(), "x86_64-unknown-linux-gnu".to_owned()])
+        .other_options([
+            "--locked".to_owned(),
+            "--filter-platform".to_owned(),
+            "x86_64-unknown-linux-gnu".to_owned(),
+        ])
         .exec()
         .expect("cargo metadata answers; is Cargo.lock current?")
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ has a parent")
+        .to_owned()
 }
 
 fn normal_dependencies(package: &Package) -> impl Iterator<Item = &str> {
@@ -111,7 +165,11 @@ fn members_use_only_what_the_code_map_allows() {
             .get(package.name.as_str())
             .unwrap_or_else(|| panic!("{} is missing in the code map of this test", package.name));
         for dependency in normal_dependencies(package).filter(|name| name.starts_with("placet-")) {
-            assert!(allowed.contains(&dependency), "{} must not use {dependency}", package.name);
+            assert!(
+                allowed.contains(&dependency),
+                "{} must not use {dependency}",
+                package.name
+            );
         }
     }
 }
@@ -121,7 +179,11 @@ fn deciding_crates_stay_pure() {
     for package in metadata().workspace_packages() {
         if PURE.contains(&package.name.as_str()) {
             for dependency in normal_dependencies(package) {
-                assert!(!IMPURE.contains(&dependency), "{} must not use {dependency}", package.name);
+                assert!(
+                    !IMPURE.contains(&dependency),
+                    "{} must not use {dependency}",
+                    package.name
+                );
             }
         }
     }
@@ -131,7 +193,11 @@ fn deciding_crates_stay_pure() {
 fn every_member_inherits_lints_and_package_fields() {
     for package in metadata().workspace_packages() {
         let manifest = fs::read_to_string(&package.manifest_path).unwrap();
-        assert!(manifest.contains("[lints]\nworkspace = true"), "{}: lints", package.name);
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{}: lints",
+            package.name
+        );
         for field in ["version", "edition", "rust-version", "license", "publish"] {
             let line = format!("{field}.workspace = true");
             assert!(manifest.contains(&line), "{}: `{line}`", package.name);
@@ -148,7 +214,11 @@ fn versions_of_dependencies_stand_in_the_workspace_once() {
             if line.starts_with('[') {
                 in_dependencies = line.ends_with("dependencies]");
             } else if in_dependencies && !line.trim().is_empty() && !line.starts_with('#') {
-                assert!(line.contains("workspace = true"), "{}: `{line}`", package.name);
+                assert!(
+                    line.contains("workspace = true"),
+                    "{}: `{line}`",
+                    package.name
+                );
             }
         }
     }
@@ -161,13 +231,25 @@ fn every_workspace_dependency_is_used() {
         .workspace_packages()
         .iter()
         .flat_map(|package| &package.dependencies)
-        .map(|dependency| dependency.rename.clone().unwrap_or_else(|| dependency.name.clone()))
+        .map(|dependency| {
+            dependency
+                .rename
+                .clone()
+                .unwrap_or_else(|| dependency.name.clone())
+        })
         .collect();
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let section = manifest.split("[workspace.dependencies]").nth(1).unwrap();
-    for line in section.lines().skip(1).take_while(|line| !line.starts_with('[')) {
+    for line in section
+        .lines()
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+    {
         if let Some((name, _)) = line.split_once(" = ") {
-            assert!(used.contains(name), "`{name}` stands in [workspace.dependencies], and no member uses it");
+            assert!(
+                used.contains(name),
+                "`{name}` stands in [workspace.dependencies], and no member uses it"
+            );
         }
     }
 }
@@ -178,7 +260,12 @@ fn licences_are_allowed_ones() {
         let Some(licence) = &package.license else {
             panic!("{} {} names no licence", package.name, package.version);
         };
-        assert!(is_allowed(licence), "{} {} has licence `{licence}`", package.name, package.version);
+        assert!(
+            is_allowed(licence),
+            "{} {} has licence `{licence}`",
+            package.name,
+            package.version
+        );
     }
 }
 
@@ -186,18 +273,28 @@ fn licences_are_allowed_ones() {
 /// the two forms that occur.
 fn is_allowed(licence: &str) -> bool {
     let licence = licence.replace('/', " OR ");
-    let one = |term: &str| LICENCES.contains(&term.trim_matches(|c: char| c.is_whitespace() || "()".contains(c)));
+    let one = |term: &str| {
+        LICENCES.contains(&term.trim_matches(|c: char| c.is_whitespace() || "()".contains(c)))
+    };
     if licence.contains('(') {
-        licence.split(" AND ").all(|part| part.split(" OR ").any(one))
+        licence
+            .split(" AND ")
+            .all(|part| part.split(" OR ").any(one))
     } else {
-        licence.split(" OR ").any(|part| part.split(" AND ").all(one))
+        licence
+            .split(" OR ")
+            .any(|part| part.split(" AND ").all(one))
     }
 }
 
 #[test]
 fn banned_crates_are_absent() {
     for package in metadata().packages {
-        assert!(!BANNED.contains(&package.name.as_str()), "{} is in the tree", package.name);
+        assert!(
+            !BANNED.contains(&package.name.as_str()),
+            "{} is in the tree",
+            package.name
+        );
     }
 }
 
@@ -208,15 +305,27 @@ fn no_crate_comes_twice_without_a_reason() {
     let resolve = metadata.resolve.as_ref().expect("metadata resolves");
     for node in &resolve.nodes {
         let package = &metadata[&node.id];
-        versions.entry(package.name.to_string()).or_default().insert(package.version.to_string());
+        versions
+            .entry(package.name.to_string())
+            .or_default()
+            .insert(package.version.to_string());
     }
     let excused: BTreeMap<_, _> = TWICE.iter().copied().collect();
-    let twice: Vec<_> = versions.iter().filter(|(_, versions)| versions.len() > 1).collect();
+    let twice: Vec<_> = versions
+        .iter()
+        .filter(|(_, versions)| versions.len() > 1)
+        .collect();
     for (name, versions) in &twice {
-        assert!(excused.contains_key(name.as_str()), "{name} comes in versions {versions:?}");
+        assert!(
+            excused.contains_key(name.as_str()),
+            "{name} comes in versions {versions:?}"
+        );
     }
     for name in excused.keys() {
-        assert!(twice.iter().any(|(twice, _)| twice == name), "{name} comes once by now: drop its excuse");
+        assert!(
+            twice.iter().any(|(twice, _)| twice == name),
+            "{name} comes once by now: drop its excuse"
+        );
     }
 }
 
@@ -225,16 +334,27 @@ fn generated_files_are_current() {
     for (name, expected) in placet_crds::generated() {
         let path = root().join("charts/placet/crds").join(&name);
         let found = fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(found, expected, "{} is stale: run `cargo xtask generate`", path.display());
+        assert_eq!(
+            found,
+            expected,
+            "{} is stale: run `cargo xtask generate`",
+            path.display()
+        );
     }
 }
 
 #[test]
 fn documents_stay_within_their_bounds() {
     let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    assert!(architecture.lines().count() <= 200, "ARCHITECTURE.md has more than 200 lines");
+    assert!(
+        architecture.lines().count() <= 200,
+        "ARCHITECTURE.md has more than 200 lines"
+    );
     for member in metadata().workspace_packages() {
         let directory = member.manifest_path.parent().unwrap().file_name().unwrap();
-        assert!(architecture.contains(&format!("`{directory}/`")), "ARCHITECTURE.md does not name `{directory}/`");
+        assert!(
+            architecture.contains(&format!("`{directory}/`")),
+            "ARCHITECTURE.md does not name `{directory}/`"
+        );
     }
 }

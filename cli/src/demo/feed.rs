@@ -25,7 +25,10 @@ impl Feed {
     pub(super) async fn follow(common: &Common) -> anyhow::Result<Self> {
         let mut client = client::connect(common).await?;
         let stream = client::watch(&mut client, WatchRequest::default()).await?;
-        Ok(Self { stream, heard: Vec::new() })
+        Ok(Self {
+            stream,
+            heard: Vec::new(),
+        })
     }
 
     /// Tells every event up to the first that is `wanted`, and returns that.
@@ -54,19 +57,27 @@ impl Feed {
 
     /// Tells everything up to the end of the roll-out of the commit `hash`.
     pub(super) async fn verified(&mut self, teller: &Teller, hash: &str) -> anyhow::Result<()> {
-        let done = |event: &Event| event.name == "verified" && event.text("revision").ends_with(hash);
+        let done =
+            |event: &Event| event.name == "verified" && event.text("revision").ends_with(hash);
         self.until(teller, done).await.map(drop)
     }
 
     /// The roll-out heard of last.
     pub(super) fn last_rollout(&self) -> String {
         let with = |event: &&Event| event.data.contains_key("rollout");
-        self.heard.iter().rev().find(with).map(|event| event.text("rollout")).unwrap_or_default()
+        self.heard
+            .iter()
+            .rev()
+            .find(with)
+            .map(|event| event.text("rollout"))
+            .unwrap_or_default()
     }
 
     /// True if any module travelled in the roll-out.
     pub(super) fn fetched_in(&self, rollout: &str) -> bool {
-        self.heard.iter().any(|event| event.name == "fetched" && event.text("rollout") == rollout)
+        self.heard
+            .iter()
+            .any(|event| event.name == "fetched" && event.text("rollout") == rollout)
     }
 
     /// The process ids that each node reported last.
@@ -75,9 +86,18 @@ impl Feed {
         for event in self.heard.iter().filter(|event| event.name == "processes") {
             let node = event.text("node");
             pids.retain(|(of, _), _| *of != node);
-            for process in event.data.get("processes").and_then(Value::as_array).into_iter().flatten() {
+            for process in event
+                .data
+                .get("processes")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
                 let name = crate::output::plain(&process["name"]);
-                pids.insert((node.clone(), name), process["pid"].as_u64().unwrap_or_default());
+                pids.insert(
+                    (node.clone(), name),
+                    process["pid"].as_u64().unwrap_or_default(),
+                );
             }
         }
         pids

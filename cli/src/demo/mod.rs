@@ -34,7 +34,10 @@ pub(crate) async fn run(arguments: &Demo, common: &Common) -> anyhow::Result<Ans
         "time": jiff::Timestamp::now(),
         "seconds": started.elapsed().as_secs_f64(),
     }));
-    story.teller.say(&format!("Done in {:.1} s.", started.elapsed().as_secs_f64()));
+    story.teller.say(&format!(
+        "Done in {:.1} s.",
+        started.elapsed().as_secs_f64()
+    ));
     if arguments.keep {
         story.keep().await?;
     }
@@ -56,7 +59,11 @@ impl Story {
         teller.step("Setting up", "four small programs and two libraries are built with this machine's compiler, and packaged");
         let world = World::build(&teller).await?;
         let feed = Feed::follow(&world.common()).await?;
-        Ok(Self { world, feed, teller })
+        Ok(Self {
+            world,
+            feed,
+            teller,
+        })
     }
 
     async fn tell(&mut self) -> anyhow::Result<()> {
@@ -77,17 +84,23 @@ impl Story {
         );
         let nodes = self.world.join_nodes().await?;
         let all = |event: &crate::events::Event| {
-            event.name == "nodesJoined" && nodes.iter().all(|node| event.text("nodes").contains(node))
+            event.name == "nodesJoined"
+                && nodes.iter().all(|node| event.text("nodes").contains(node))
         };
         self.feed.until(&self.teller, all).await?;
         Ok(())
     }
 
     async fn first_rollout(&mut self) -> anyhow::Result<()> {
-        self.teller.step("1. The first roll-out", "the fleet is declared in a git repository; a commit starts it");
+        self.teller.step(
+            "1. The first roll-out",
+            "the fleet is declared in a git repository; a commit starts it",
+        );
         self.world.commit_first()?;
         self.world.follow_repository().await?;
-        self.feed.verified(&self.teller, &self.world.revision()?).await
+        self.feed
+            .verified(&self.teller, &self.world.revision()?)
+            .await
     }
 
     /// Returns the open session: dropping it closes it.
@@ -98,31 +111,55 @@ impl Story {
         );
         let session = self.world.open_session("core-1")?;
         self.world.commit_new_greeting()?;
-        let held = self.feed.until(&self.teller, |event| event.name == "held").await?;
-        ensure!(!self.feed.fetched_in(&held.text("rollout")), "a module travelled before the decision");
-        self.teller.say("The roll-out is held, and no module has travelled. What a person sees:");
-        let shown = self.world.placet(&["rollout", "show", &held.text("rollout")]).await?;
+        let held = self
+            .feed
+            .until(&self.teller, |event| event.name == "held")
+            .await?;
+        ensure!(
+            !self.feed.fetched_in(&held.text("rollout")),
+            "a module travelled before the decision"
+        );
+        self.teller
+            .say("The roll-out is held, and no module has travelled. What a person sees:");
+        let shown = self
+            .world
+            .placet(&["rollout", "show", &held.text("rollout")])
+            .await?;
         self.teller.output(&shown);
         Ok(session)
     }
 
     async fn decide(&mut self, before: &Pids) -> anyhow::Result<()> {
-        self.teller.step("3. A decision", "a person lets the nodes that accepted go on; core-1 keeps what it runs");
+        self.teller.step(
+            "3. A decision",
+            "a person lets the nodes that accepted go on; core-1 keeps what it runs",
+        );
         let rollout = self.feed.last_rollout();
-        let decision =
-            ["rollout", "decide", &rollout, "--skip", "--reason", "the session on core-1 may end first"];
+        let decision = [
+            "rollout",
+            "decide",
+            &rollout,
+            "--skip",
+            "--reason",
+            "the session on core-1 may end first",
+        ];
         self.teller.command(&decision);
         self.world.placet(&decision).await?;
-        self.feed.verified(&self.teller, &self.world.revision()?).await?;
+        self.feed
+            .verified(&self.teller, &self.world.revision()?)
+            .await?;
         self.teller.pids(before, &self.feed.pids());
         Ok(())
     }
 
     async fn revert(&mut self) -> anyhow::Result<()> {
-        self.teller.step("4. The way back", "`git revert` is a change like any other");
+        self.teller
+            .step("4. The way back", "`git revert` is a change like any other");
         let before = self.feed.pids();
         self.world.revert()?;
-        self.feed.verified(&self.teller, &self.world.revision()?).await?;
+        self.feed
+            .verified(&self.teller, &self.world.revision()?)
+            .await?;
         self.teller.pids(&before, &self.feed.pids());
         Ok(())
     }
@@ -134,6 +171,8 @@ impl Story {
                 self.world.socket().display()
             ));
         }
-        tokio::signal::ctrl_c().await.context("failed to wait for Ctrl-C")
+        tokio::signal::ctrl_c()
+            .await
+            .context("failed to wait for Ctrl-C")
     }
 }

@@ -48,7 +48,13 @@ impl Teller {
         if self.format == Format::Table {
             let words: Vec<_> = arguments
                 .iter()
-                .map(|word| if word.contains(' ') { format!("'{word}'") } else { (*word).to_owned() })
+                .map(|word| {
+                    if word.contains(' ') {
+                        format!("'{word}'")
+                    } else {
+                        (*word).to_owned()
+                    }
+                })
                 .collect();
             anstream::println!("{GOOD}$ placet {}{GOOD:#}", words.join(" "));
         }
@@ -64,7 +70,10 @@ impl Teller {
     /// Tells an event of the feed.
     pub(super) fn news(self, event: &Event) {
         match self.format {
-            Format::Table => event.lines().iter().for_each(|line| anstream::println!("{line}")),
+            Format::Table => event
+                .lines()
+                .iter()
+                .for_each(|line| anstream::println!("{line}")),
             _ => self.event(&event.to_json()),
         }
     }
@@ -89,9 +98,18 @@ impl Teller {
                 None => "started",
             };
             let was = was.map_or_else(String::new, u64::to_string);
-            vec![node.clone(), process.clone(), was, pid.to_string(), change.to_owned()]
+            vec![
+                node.clone(),
+                process.clone(),
+                was,
+                pid.to_string(),
+                change.to_owned(),
+            ]
         });
         anstream::println!();
-        output::table(&["node", "process", "pid before", "pid after", ""], rows.collect());
+        output::table(
+            &["node", "process", "pid before", "pid after", ""],
+            rows.collect(),
+        );
     }
 }

@@ -18,24 +18,66 @@ use crate::output::Format;
 /// The example files that the demo starts from.
 const SOURCES: &[(&str, &str)] = &[
     ("placet.h", include_str!("../../../sdk/c/placet.h")),
-    ("greet.h", include_str!("../../../examples/processes/greet.h")),
-    ("libgreet.c", include_str!("../../../examples/processes/libgreet.c")),
-    ("libgreet.map", include_str!("../../../examples/processes/libgreet.map")),
-    ("libtext.c", include_str!("../../../examples/processes/libtext.c")),
-    ("chatd.c", include_str!("../../../examples/processes/chatd.c")),
-    ("clockd.c", include_str!("../../../examples/processes/clockd.c")),
-    ("metricsd.c", include_str!("../../../examples/processes/metricsd.c")),
-    ("greet.yaml", include_str!("../../../examples/processes/greet.yaml")),
-    ("chat.yaml", include_str!("../../../examples/processes/chat.yaml")),
-    ("clock.yaml", include_str!("../../../examples/processes/clock.yaml")),
-    ("metrics.yaml", include_str!("../../../examples/processes/metrics.yaml")),
+    (
+        "greet.h",
+        include_str!("../../../examples/processes/greet.h"),
+    ),
+    (
+        "libgreet.c",
+        include_str!("../../../examples/processes/libgreet.c"),
+    ),
+    (
+        "libgreet.map",
+        include_str!("../../../examples/processes/libgreet.map"),
+    ),
+    (
+        "libtext.c",
+        include_str!("../../../examples/processes/libtext.c"),
+    ),
+    (
+        "chatd.c",
+        include_str!("../../../examples/processes/chatd.c"),
+    ),
+    (
+        "clockd.c",
+        include_str!("../../../examples/processes/clockd.c"),
+    ),
+    (
+        "metricsd.c",
+        include_str!("../../../examples/processes/metricsd.c"),
+    ),
+    (
+        "greet.yaml",
+        include_str!("../../../examples/processes/greet.yaml"),
+    ),
+    (
+        "chat.yaml",
+        include_str!("../../../examples/processes/chat.yaml"),
+    ),
+    (
+        "clock.yaml",
+        include_str!("../../../examples/processes/clock.yaml"),
+    ),
+    (
+        "metrics.yaml",
+        include_str!("../../../examples/processes/metrics.yaml"),
+    ),
 ];
 
 /// The declarations that the demo commits first.
 const DECLARATIONS: &[(&str, &str)] = &[
-    ("classes.yaml", include_str!("../../../examples/fleet/classes.yaml")),
-    ("nodes.yaml", include_str!("../../../examples/fleet/nodes.yaml")),
-    ("packages.yaml", include_str!("../../../examples/fleet/packages.yaml")),
+    (
+        "classes.yaml",
+        include_str!("../../../examples/fleet/classes.yaml"),
+    ),
+    (
+        "nodes.yaml",
+        include_str!("../../../examples/fleet/nodes.yaml"),
+    ),
+    (
+        "packages.yaml",
+        include_str!("../../../examples/fleet/packages.yaml"),
+    ),
 ];
 
 const NODES: [&str; 4] = ["core-1", "core-2", "edge-1", "edge-2"];
@@ -53,9 +95,16 @@ impl World {
     /// Builds packages, makes the repository, and starts the controller.
     pub(super) async fn build(teller: &Teller) -> anyhow::Result<Self> {
         // Socket paths are limited to 107 bytes: not every TMPDIR is short enough.
-        let folder = tempfile::Builder::new().prefix("placet-").tempdir_in("/tmp")?;
+        let folder = tempfile::Builder::new()
+            .prefix("placet-")
+            .tempdir_in("/tmp")?;
         let program = env::current_exe().context("failed to find this program's own file")?;
-        let mut world = Self { folder, program, nodes: Vec::new(), controller: None };
+        let mut world = Self {
+            folder,
+            program,
+            nodes: Vec::new(),
+            controller: None,
+        };
         world.lay_out()?;
         for package in ["greet", "chat", "clock", "metrics"] {
             teller.output(&world.build_package(package).await?);
@@ -75,7 +124,10 @@ impl World {
     }
 
     pub(super) fn common(&self) -> Common {
-        Common { output: Format::Json, socket: Some(self.socket()) }
+        Common {
+            output: Format::Json,
+            socket: Some(self.socket()),
+        }
     }
 
     fn lay_out(&self) -> anyhow::Result<()> {
@@ -92,14 +144,31 @@ impl World {
     async fn build_package(&self, name: &str) -> anyhow::Result<String> {
         let file = self.path("source").join(format!("{name}.yaml"));
         let layout = format!("oci-layout:{}", self.path("packages").join(name).display());
-        let output = self.placet(&["package", "build", &file.display().to_string(), "--to", &layout]).await?;
-        Ok(output.trim().rsplit('/').next().unwrap_or_default().to_owned())
+        let output = self
+            .placet(&[
+                "package",
+                "build",
+                &file.display().to_string(),
+                "--to",
+                &layout,
+            ])
+            .await?;
+        Ok(output
+            .trim()
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned())
     }
 
     /// The same library with another greeting, as the next version of its package.
     async fn build_new_greeting(&self, teller: &Teller) -> anyhow::Result<()> {
         replace(&self.path("source/libgreet.c"), "Hello", "Good day")?;
-        replace(&self.path("source/greet.yaml"), "version: 1.0.0", "version: 1.1.0")?;
+        replace(
+            &self.path("source/greet.yaml"),
+            "version: 1.0.0",
+            "version: 1.1.0",
+        )?;
         teller.output(&self.build_package("greet").await?);
         Ok(())
     }
@@ -108,24 +177,39 @@ impl World {
         let state = self.path("controller");
         let packages = self.path("packages");
         let mut command = self.command("controller")?;
-        command.args(["up", "--listen", "127.0.0.1:0", "--state"]).arg(&state).arg("--packages").arg(packages);
+        command
+            .args(["up", "--listen", "127.0.0.1:0", "--state"])
+            .arg(&state)
+            .arg("--packages")
+            .arg(packages);
         self.controller = Some(command.spawn().context("failed to start the controller")?);
         let socket = self.socket();
-        poll("the controller's admin socket", || UnixStream::connect(&socket).ok()).await.map(drop)
+        poll("the controller's admin socket", || {
+            UnixStream::connect(&socket).ok()
+        })
+        .await
+        .map(drop)
     }
 
     /// A command of this same program, its output kept in a log.
     fn command(&self, log: &str) -> anyhow::Result<Command> {
         let log = fs::File::create(self.path("logs").join(log))?;
         let mut command = Command::new(&self.program);
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true);
         Ok(command)
     }
 
     /// Runs `placet` against the demo's controller and returns what it printed.
     pub(super) async fn placet(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let mut command = Command::new(&self.program);
-        command.args(arguments).env("PLACET_ADMIN", self.socket()).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .env("PLACET_ADMIN", self.socket())
+            .stdin(Stdio::null());
         let output = command.output().await.context("failed to start placet")?;
         succeeded(&format!("placet {}", arguments.join(" ")), output)
     }
@@ -136,7 +220,14 @@ impl World {
 
     fn git_output(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let output = std::process::Command::new("git")
-            .args(["-c", "user.name=Fleet operator", "-c", "user.email=operator@localhost", "-c", "commit.gpgsign=false"])
+            .args([
+                "-c",
+                "user.name=Fleet operator",
+                "-c",
+                "user.email=operator@localhost",
+                "-c",
+                "commit.gpgsign=false",
+            ])
             .args(arguments)
             .current_dir(self.path("fleet"))
             .output()
@@ -149,14 +240,36 @@ impl World {
         for node in NODES {
             let text = self.placet(&["node", "token", node, "-o", "json"]).await?;
             let token: Value = serde_json::from_str(&text)?;
-            let address = token["addresses"][0].as_str().context("no address to join at")?;
+            let address = token["addresses"][0]
+                .as_str()
+                .context("no address to join at")?;
             let token_file = self.path(&format!("{node}.token"));
             fs::write(&token_file, token["token"].as_str().unwrap_or_default())?;
             let mut command = self.command(node)?;
-            command.args(["placetd", "--node", node, "--controller", address, "--token-file"]).arg(&token_file);
-            command.args(["--type", node.trim_end_matches(|c: char| c == '-' || c.is_ascii_digit())]);
-            command.arg("--state").arg(self.path(node)).arg("--run").arg(self.run_folder(node));
-            self.nodes.push(command.spawn().with_context(|| format!("failed to start {node}"))?);
+            command
+                .args([
+                    "placetd",
+                    "--node",
+                    node,
+                    "--controller",
+                    address,
+                    "--token-file",
+                ])
+                .arg(&token_file);
+            command.args([
+                "--type",
+                node.trim_end_matches(|c: char| c == '-' || c.is_ascii_digit()),
+            ]);
+            command
+                .arg("--state")
+                .arg(self.path(node))
+                .arg("--run")
+                .arg(self.run_folder(node));
+            self.nodes.push(
+                command
+                    .spawn()
+                    .with_context(|| format!("failed to start {node}"))?,
+            );
         }
         Ok(NODES.map(str::to_owned).to_vec())
     }
@@ -178,14 +291,26 @@ impl World {
         );
         let file = self.path("source.yaml");
         fs::write(&file, source)?;
-        self.placet(&["apply", "--file", &file.display().to_string()]).await.map(drop)
+        self.placet(&["apply", "--file", &file.display().to_string()])
+            .await
+            .map(drop)
     }
 
     pub(super) fn commit_new_greeting(&self) -> anyhow::Result<()> {
         let packages = self.path("fleet/packages.yaml");
-        replace(&packages, "version: 1.0.0 # greet", "version: 1.1.0 # greet")?;
+        replace(
+            &packages,
+            "version: 1.0.0 # greet",
+            "version: 1.1.0 # greet",
+        )?;
         replace(&packages, "greet:1.0.0", "greet:1.1.0")?;
-        self.git(&["commit", "--quiet", "--all", "--message", "A friendlier greeting"])
+        self.git(&[
+            "commit",
+            "--quiet",
+            "--all",
+            "--message",
+            "A friendlier greeting",
+        ])
     }
 
     pub(super) fn revert(&self) -> anyhow::Result<()> {
@@ -206,7 +331,9 @@ impl World {
         // The greeting says that the session counts from here on.
         session.set_read_timeout(Some(Duration::from_secs(5)))?;
         let mut greeting = [0; 1];
-        session.read_exact(&mut greeting).context("chatd did not greet")?;
+        session
+            .read_exact(&mut greeting)
+            .context("chatd did not greet")?;
         Ok(session)
     }
 
@@ -217,7 +344,11 @@ impl World {
             let log = fs::read_to_string(entry.path()).unwrap_or_default();
             let lines: Vec<_> = log.lines().collect();
             let last = &lines[lines.len().saturating_sub(5)..];
-            text.push_str(&format!("\n{}:\n  {}", Path::new(&entry.file_name()).display(), last.join("\n  ")));
+            text.push_str(&format!(
+                "\n{}:\n  {}",
+                Path::new(&entry.file_name()).display(),
+                last.join("\n  ")
+            ));
         }
         text
     }
@@ -233,7 +364,10 @@ fn replace(path: &Path, from: &str, to: &str) -> anyhow::Result<()> {
 
 fn succeeded(what: &str, output: Output) -> anyhow::Result<String> {
     if !output.status.success() {
-        bail!("`{what}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "`{what}` failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

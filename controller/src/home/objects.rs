@@ -103,8 +103,7 @@ impl Batch<'_> {
             return Ok(Applied::Unchanged);
         }
         if new.spec != old.spec {
-            validate(&new.kind, &new.to_json(), Some(&old.to_json()))
-                .map_err(|faults| HomeError::Refused { faults })?;
+            require_rules(old, &new)?;
             new.generation += 1;
         }
         new.resource_version = self.next_version()?;
@@ -211,6 +210,21 @@ fn expect_version(object: &Object, owner: &Owner, found: u64) -> Result<(), Home
         _ => return Ok(()),
     };
     require_version(object.kind(), object.name(), expected, found)
+}
+
+/// The rules of a kind, those about what may follow what included, bind everybody who applies.
+fn require_rules(old: &Stored, new: &Stored) -> Result<(), HomeError> {
+    let declared = |stored: &Stored| {
+        let status = Value::Null;
+        Stored {
+            status,
+            ..stored.clone()
+        }
+        .to_json()
+    };
+    validate(&new.kind, &declared(new), Some(&declared(old)))
+        .map(drop)
+        .map_err(|faults| HomeError::Refused { faults })
 }
 
 /// Who owns `old` after `by` applied to it.

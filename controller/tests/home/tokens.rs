@@ -1,0 +1,104 @@
+//! Join tokens.
+
+use jiff::{SignedDuration, Timestamp};
+use placet_controller::home::{Home, HomeError, NewToken, TakeTokenError};
+use placet_model::NodeName;
+use placet_protocol::{TokenRefusal, secret_hash};
+
+fn token(id: &str, node: &str, replace: bool) -> NewToken {
+    NewToken {
+        id: id.to_owned(),
+        secret_hash: secret_hash("sesame"),
+        node: node.parse().unwrap(),
+        expires: Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1),
+        replace,
+    }
+}
+
+#[track_caller]
+fn refused(home: &Home, id: &str, secret: &str, node: &str, because: TokenRefusal) {
+    let node: NodeName = node.parse().unwrap();
+    match home.take_token(id, secret, &node, Timestamp::UNIX_EPOCH) {
+        Err(TakeTokenError::Refused(refusal)) => assert_eq!(refusal, because),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn take(home: &Home, id: &str, node: &str) -> Result<(), TakeTokenError> {
+    home.take_token(id, "sesame", &node.parse().unwrap(), Timestamp::UNIX_EPOCH)
+}
+
+#[test]
+fn a_token_works_once_for_its_node_and_its_time() {
+    let state = tempfile::tempdir().unwrap();
+    let home = Home::open(state.path()).unwrap();
+    home.create_token(&token("t1", "card-1", false)).unwrap();
+    refused(&home, "t0", "sesame", "card-1", TokenRefusal::Wrong);
+    refused(&home, "t1", "other", "card-1", TokenRefusal::Wrong);
+    refused(&home, "t1", "", "card-1", TokenRefusal::Wrong);
+    refused(&home, "t1", "sesame", "card-2", TokenRefusal::OtherNode);
+    let late = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1);
+    let error = home.take_token("t1", "sesame", &"card-1".parse().unwrap(), late);
+    assert!(matches!(
+        error,
+        Err(TakeTokenError::Refused(TokenRefusal::Expired))
+    ));
+    take(&home, "t1", "card-1").unwrap();
+    refused(&home, "t1", "sesame", "card-1", TokenRefusal::Used);
+    refused(&home, "t1", "other", "card-1", TokenRefusal::Wrong);
+    drop(home);
+    let home = Home::open(state.path()).unwrap();
+    refused(&home, "t1", "sesame", "card-1", TokenRefusal::Used);
+}
+
+#[test]
+fn a_name_that_is_taken_needs_a_token_that_says_so() {
+    let state = tempfile::tempdir().unwrap();
+    let home = Home::open(state.path()).unwrap();
+    home.create_token(&token("t1", "card-1", false)).unwrap();
+    home.create_token(&token("t2", "card-1", false)).unwrap();
+    take(&home, "t1", "card-1").unwrap();
+    assert!(home.has_joined(&"card-1".parse().unwrap()).unwrap());
+    refused(&home, "t2", "sesame", "card-1", TokenRefusal::NameTaken);
+    let error = home
+        .create_token(&token("t3", "card-1", false))
+        .unwrap_err();
+    assert!(matches!(error, HomeError::NameTaken { .. }));
+    home.create_token(&token("t4", "card-1", true)).unwrap();
+    take(&home, "t4", "card-1").unwrap();
+    let error = home.create_token(&token("t4", "card-9", true)).unwrap_err();
+    assert!(
+        matches!(error, HomeError::Database { .. }),
+        "an id is given once"
+    );
+}
+
+#[test]
+fn of_many_who_show_a_token_at_once_one_gets_in() {
+    let state = tempfile::tempdir().unwrap();
+    let home = Home::open(state.path()).unwrap();
+    home.create_token(&token("t1", "card-1", true)).unwrap();
+    let taken = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| take(&home, "t1", "card-1")))
+            .collect();
+        all.into_iter()
+            .map(|it| it.join().unwrap())
+            .filter(Result::is_ok)
+            .count()
+    });
+    assert_eq!(taken, 1);
+}
+
+#[test]
+fn no_secret_is_kept() {
+    let state = tempfile::tempdir().unwrap();
+    let home = Home::open(state.path()).unwrap();
+    home.create_token(&token("t1", "card-1", false)).unwrap();
+    take(&home, "t1", "card-1").unwrap();
+    drop(home);
+    for entry in std::fs::read_dir(state.path().join("home")).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        assert!(!bytes.windows(6).any(|window| window == b"sesame"));
+    }
+}

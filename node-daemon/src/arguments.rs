@@ -61,7 +61,8 @@ pub struct Arguments {
         env = "PLACET_LOG"
     )]
     pub log: String,
-    /// Set by the keeper for the agent that it starts: the descriptor of their connection.
+    /// Set by the keeper for the agent that it starts: the descriptor of their connection, which
+    /// is standard input.
     #[arg(long, hide = true)]
     pub agent_fd: Option<i32>,
 }

@@ -6,7 +6,7 @@
 //!   generations, the votes, and every decision about a process.
 //!
 //! The agent may die or be replaced at any time without touching a process: what runs is the
-//! keeper's knowledge, what is wanted is on disk, and [`agent::machine`] brings the two together.
+//! keeper's knowledge, what is wanted is on disk, and `agent::machine` brings the two together.
 //!
 //! **Invariant:** the `committed` link names a complete generation or does not exist. It is swapped
 //! in one step, and everything before and after the swap can be repeated.

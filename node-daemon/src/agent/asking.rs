@@ -135,6 +135,7 @@ impl Core {
         }
         if let Some(task) = self.staging.remove(&digest) {
             task.abort();
+            self.note_end_of_staging();
         }
         self.staged.remove(&digest);
         self.verdict

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use placet_model::{Digest, ProcessName, Verdict};
 use placet_protocol::wire::{FromNode, ToNode};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::AbortHandle;
 use tonic::transport::Channel;
 
@@ -72,6 +72,8 @@ pub(super) struct Core {
     pub(super) verdict: Option<Box<Verdict>>,
     /// Staging under way, by node change digest.
     pub(super) staging: BTreeMap<Digest, AbortHandle>,
+    /// Held by what writes to the store.
+    pub(super) staging_turn: Arc<Mutex<()>>,
     /// Generations staged and not released, by node change digest.
     pub(super) staged: BTreeMap<Digest, u64>,
     /// The generation that ran before the committed one.
@@ -123,6 +125,7 @@ impl Core {
             asking: BTreeMap::new(),
             verdict: None,
             staging: BTreeMap::new(),
+            staging_turn: Arc::default(),
             staged: BTreeMap::new(),
             previous: None,
             channel: watch::Sender::new(None),

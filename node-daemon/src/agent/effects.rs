@@ -197,10 +197,10 @@ impl Core {
 
     /// Removes generations that nobody needs any more.
     fn collect(&self) {
-        if !self.staging.is_empty() {
-            // Modules that have arrived for it belong to no generation yet.
+        // Modules that have arrived for a staging under way belong to no generation yet.
+        let Ok(_turn) = self.staging_turn.try_lock() else {
             return;
-        }
+        };
         let mut keep = self.machine.in_use();
         keep.extend(self.previous);
         keep.extend(self.staged.values());

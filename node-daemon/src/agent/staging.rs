@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use placet_model::{Digest, Module, NodeManifest};
 use placet_protocol::nodes_client;
 use placet_protocol::wire::FetchRequest;
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -89,10 +89,13 @@ impl Core {
             base: Arc::clone(self.machine.committed()),
             channel: self.channel.subscribe(),
         };
+        let turn = Arc::clone(&self.staging_turn);
         let handle = self.handle.clone();
         let task = tokio::spawn(async move {
+            // Two at a time could fetch one module into one file.
+            let turn = Arc::new(turn.lock_owned().await);
             let outcome = task
-                .stage(manifest)
+                .stage(manifest, &turn)
                 .await
                 .map_err(|error| crate::Chain(&error).to_string());
             handle.send(Input::Staged {
@@ -114,11 +117,7 @@ impl Core {
             // It was released meanwhile.
             return;
         }
-        if self.staging.is_empty()
-            && let Err(error) = self.store.note_staging(None)
-        {
-            tracing::warn!("{}", crate::Chain(&error));
-        }
+        self.note_end_of_staging();
         match &outcome {
             Ok(done) => {
                 self.staged.insert(change_digest, done.generation);
@@ -135,6 +134,21 @@ impl Core {
     }
 }
 
+impl Core {
+    /// Nothing is being staged any more, unless something is.
+    pub(super) fn note_end_of_staging(&self) {
+        if self.staging.is_empty()
+            && let Err(error) = self.store.note_staging(None)
+        {
+            tracing::warn!("{}", crate::Chain(&error));
+        }
+    }
+}
+
+/// The right to write to the store. Blocking work holds it until it is done, also when the task
+/// that began it was stopped.
+type Turn = Arc<OwnedMutexGuard<()>>;
+
 /// What staging needs of the core.
 struct Task {
     store: Store,
@@ -143,7 +157,7 @@ struct Task {
 }
 
 impl Task {
-    async fn stage(&self, manifest: NodeManifest) -> Result<Done, StageError> {
+    async fn stage(&self, manifest: NodeManifest, turn: &Turn) -> Result<Done, StageError> {
         Store::check(&manifest)?;
         let missing = match self.store.find(manifest.digest())? {
             Some(_) => Vec::new(),
@@ -157,16 +171,16 @@ impl Task {
         let mut fetches = Vec::new();
         for missing in missing {
             if let Some(module) = modules.get(&missing.digest) {
-                fetches.push(self.fetch(missing, module));
+                fetches.push(self.fetch(missing, module, turn));
             }
         }
         let bytes: Vec<u64> = stream::iter(fetches)
             .buffer_unordered(AT_ONCE)
             .try_collect()
             .await?;
-        let (store, base) = (self.store.clone(), Arc::clone(&self.base));
-        let laid_out = move || store.lay_out(&manifest, &base);
-        let generation = tokio::task::spawn_blocking(laid_out)
+        let (store, base, turn) = (self.store.clone(), Arc::clone(&self.base), Arc::clone(turn));
+        let lay_out = move || (store.lay_out(&manifest, &base), turn).0;
+        let generation = tokio::task::spawn_blocking(lay_out)
             .await
             .map_err(|_| StageError::Interrupted)??;
         let modules = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -178,12 +192,17 @@ impl Task {
     }
 
     /// Fetches one module; returns how many bytes travelled for it.
-    async fn fetch(&self, missing: Missing, module: &Module) -> Result<u64, StageError> {
+    async fn fetch(
+        &self,
+        missing: Missing,
+        module: &Module,
+        turn: &Turn,
+    ) -> Result<u64, StageError> {
         let mut travelled = 0;
         let mut attempt = 0;
         loop {
             let before = travelled;
-            match self.fetch_once(missing, module, &mut travelled).await {
+            match self.fetch_once(missing, module, turn, &mut travelled).await {
                 Ok(()) => return Ok(travelled),
                 Err(error) if !error.may_pass() => return Err(error),
                 Err(error) => {
@@ -203,6 +222,7 @@ impl Task {
         &self,
         missing: Missing,
         module: &Module,
+        turn: &Turn,
         travelled: &mut u64,
     ) -> Result<(), StageError> {
         let digest = missing.digest;
@@ -210,8 +230,9 @@ impl Task {
         if !incoming.is_whole() {
             self.receive(&mut incoming, digest, travelled).await?;
         }
-        let module = module.clone();
-        let finished = tokio::task::spawn_blocking(move || incoming.finish(&module)).await;
+        let (module, turn) = (module.clone(), Arc::clone(turn));
+        let finish = move || (incoming.finish(&module), turn).0;
+        let finished = tokio::task::spawn_blocking(finish).await;
         Ok(finished.map_err(|_| StageError::Interrupted)??)
     }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use placet_model::{ManifestEntry, Signature, SignatureKind};
+use placet_model::{ManifestEntry, NodeManifest, Signature, SignatureKind};
 use tempfile::TempDir;
 
 use super::journal::Journal;
@@ -19,7 +19,7 @@ fn store(folder: &TempDir) -> Store {
 /// Fetches everything that is missing out of `contents`.
 fn fetch(
     store: &Store,
-    manifest: &placet_model::NodeManifest,
+    manifest: &NodeManifest,
     base: &Generation,
     contents: &[&[u8]],
 ) -> Result<usize, StoreError> {
@@ -298,17 +298,44 @@ fn collecting_keeps_what_is_named_and_the_modules_of_that() {
     );
 }
 
-/// Every place at which the store can stop, in the order in which an update passes them.
-fn update(
-    store: &Store,
-    old: &Generation,
-    new: &placet_model::NodeManifest,
-) -> Result<(), StoreError> {
+/// Everything that an update does to the store.
+fn update(store: &Store, old: &Generation, new: &NodeManifest) -> Result<(), StoreError> {
     fetch(store, new, old, &[b"new", b"both"])?;
     let generation = store.lay_out(new, old)?;
     store.commit(generation.number)?;
     store.collect(&BTreeSet::from([generation.number]))?;
     Ok(())
+}
+
+/// A fault at the place that is passed as the `number`th; says which that was.
+fn fault_at(number: usize, places: &Arc<Mutex<BTreeSet<&'static str>>>) -> Fault {
+    let (passed, places) = (AtomicUsize::new(0), Arc::clone(places));
+    Fault::new(move |place| {
+        let now = passed.fetch_add(1, Ordering::Relaxed) == number;
+        if now {
+            places.lock().unwrap().insert(place);
+        }
+        now
+    })
+}
+
+/// Nothing is there but whole generations.
+fn check_whole(store: &Store, crash: usize) {
+    for number in store.numbers().unwrap() {
+        for entry in store.load(number).unwrap().manifest.modules {
+            let content = fs::read(store.tree(number).join(entry.module.path.as_str())).unwrap();
+            assert_eq!(
+                Digest::of(&content),
+                entry.module.digest,
+                "crash {crash}, generation {number}"
+            );
+        }
+    }
+    let names = files::names(&store.generations()).unwrap();
+    assert!(
+        names.iter().all(|name| !name.starts_with('.')),
+        "crash {crash}: {names:?}"
+    );
 }
 
 #[test]
@@ -321,7 +348,7 @@ fn a_crash_anywhere_leaves_the_old_generation_or_the_new_one_and_can_be_repeated
         entry(file("a", "0644", b"new")),
         entry(file("b", "0755", b"both")),
     ]);
-    let places = Arc::new(Mutex::new(Vec::new()));
+    let places = Arc::default();
     for crash in 0.. {
         let folder = tempfile::tempdir().unwrap();
         let clean = store(&folder);
@@ -329,16 +356,7 @@ fn a_crash_anywhere_leaves_the_old_generation_or_the_new_one_and_can_be_repeated
         let before = clean.lay_out(&old, &Generation::pristine()).unwrap();
         clean.commit(1).unwrap();
 
-        let passed = Arc::new(AtomicUsize::new(0));
-        let seen = Arc::clone(&places);
-        let fault = Fault::new(move |place| {
-            let now = passed.fetch_add(1, Ordering::Relaxed) == crash;
-            if now {
-                seen.lock().unwrap().push(place);
-            }
-            now
-        });
-        let faulty = Store::open(folder.path(), fault).unwrap();
+        let faulty = Store::open(folder.path(), fault_at(crash, &places)).unwrap();
         let crashed = update(&faulty, &before, &new).is_err();
 
         let again = store(&folder);
@@ -347,50 +365,25 @@ fn a_crash_anywhere_leaves_the_old_generation_or_the_new_one_and_can_be_repeated
             committed.manifest == old || committed.manifest == new,
             "crash {crash}"
         );
-        for number in again.numbers().unwrap() {
-            let generation = again.load(number).unwrap();
-            for module in generation
-                .manifest
-                .modules
-                .iter()
-                .map(|entry| &entry.module)
-            {
-                let content = fs::read(again.tree(number).join(module.path.as_str())).unwrap();
-                assert_eq!(
-                    Digest::of(&content),
-                    module.digest,
-                    "crash {crash}, generation {number}"
-                );
-            }
-        }
-        assert!(
-            files::names(&again.generations())
-                .unwrap()
-                .iter()
-                .all(|name| !name.starts_with('.'))
-        );
+        check_whole(&again, crash);
         update(&again, &committed, &new).unwrap();
         assert_eq!(again.committed().unwrap().manifest, new, "crash {crash}");
+        check_whole(&again, crash);
         if !crashed {
             break;
         }
     }
-    let places = places.lock().unwrap();
-    for place in [
-        "blob:written",
+    let expected = [
         "blob:renamed",
-        "layout:linked",
-        "layout:built",
-        "layout:renamed",
+        "blob:written",
+        "collect:renamed",
         "commit:linked",
         "commit:renamed",
-        "collect:renamed",
-    ] {
-        assert!(
-            places.contains(&place),
-            "{place} was never passed: {places:?}"
-        );
-    }
+        "layout:built",
+        "layout:linked",
+        "layout:renamed",
+    ];
+    assert_eq!(*places.lock().unwrap(), BTreeSet::from(expected));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The vote service: asks the processes of this node, tells them of changes, and hears them out
 //! (V3), over varlink on one `AF_UNIX` socket for each service.
 //!
-//! [`Voters`] is what the agent uses. Behind it, [`state`] is one value that every call and every
-//! event goes through, synchronous and without I/O; [`ballot`] counts; [`connection`] is one task
-//! per connection; [`frame`] and [`message`] are the wire.
+//! [`Voters`] is what the agent uses. Behind it, `state` is one value that every call and every
+//! event goes through, synchronous and without I/O; `ballot` counts; `connection` is one task
+//! per connection; `frame` and `message` are the wire.
 //!
 //! **Invariant:** nothing that one process does, or leaves undone, delays another's question:
 //! events go into a bounded queue per process, and nobody waits for room in it.

@@ -312,7 +312,6 @@ impl Join for Service {
 }
 
 impl State {
-    #[expect(clippy::result_large_err, reason = "it is what the service returns")]
     fn sign(&self, request: &[u8], node: &NodeName) -> Result<Vec<Vec<u8>>, Status> {
         let signed = self
             .authority

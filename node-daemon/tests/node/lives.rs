@@ -105,10 +105,10 @@ async fn sigterm_stops_all_in_reverse_order_and_kills_who_does_not_listen() {
     let script = |name: &str| script(name).replace("{}", order.to_str().unwrap());
     let software = Software::new()
         .process("bin/first", script("first").as_bytes(), &[], |spec| {
-            spec.start_order = 1
+            spec.start_order = 1;
         })
         .process("bin/second", script("second").as_bytes(), &[], |spec| {
-            spec.start_order = 2
+            spec.start_order = 2;
         })
         .process(
             "bin/deaf",
@@ -165,9 +165,9 @@ async fn an_activation_that_is_killed_anywhere_ends_in_the_old_generation_or_the
             .notifier("bin/loner", &[])
     };
     let softwares = [fleet(b"zero"), fleet(b"one")];
-    softwares
-        .iter()
-        .for_each(|software| controller.serve(software));
+    for software in &softwares {
+        controller.serve(software);
+    }
     let mut daemon = Daemon::join(&controller, "core-1");
     let mut session = controller.session().await;
     session
@@ -175,7 +175,6 @@ async fn an_activation_that_is_killed_anywhere_ends_in_the_old_generation_or_the
         .await;
     let mut now = 0;
     let seed: u64 = rand::random();
-    eprintln!("seed {seed}");
     for round in 0..10_u64 {
         let (from, to) = (&softwares[now].manifest, &softwares[1 - now].manifest);
         session.stage(from, to);

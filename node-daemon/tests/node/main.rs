@@ -2,6 +2,7 @@
 //! that says exactly what each test wants it to say.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::print_stderr, reason = "the log of a daemon whose test fails")]
 
 mod controller;
 mod daemon;

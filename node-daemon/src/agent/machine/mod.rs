@@ -9,6 +9,7 @@
 //!
 //! **Invariant:** nothing is stopped before the swap of the `committed` link is known to be done.
 
+mod back;
 mod converge;
 mod process;
 mod work;

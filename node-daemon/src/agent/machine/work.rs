@@ -1,4 +1,5 @@
-//! An activation on its way: prepare, swap, bring every process in line, and back if that fails.
+//! An activation on its way: prepare, swap, bring every process in line. The way back is in
+//! [`super::back`].
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use placet_planner::change_with;
 
 use super::converge::{Overridden, Step, steps};
 use super::process::Then;
-use super::{Effect, Machine, Notice, Order, Resume};
+use super::{Effect, Machine, Notice, Order};
 use crate::store::{Activating, Generation};
 use crate::vote::Outcome;
 
@@ -17,28 +18,28 @@ use crate::vote::Outcome;
 pub(super) struct Work {
     /// Answers that belong to earlier work, or to the way there when this is the way back, are
     /// told by it.
-    id: u64,
+    pub(super) id: u64,
     /// None when the node only starts what is committed.
-    activation: Option<Activation>,
-    phase: Phase,
+    pub(super) activation: Option<Activation>,
+    pub(super) phase: Phase,
     /// Processes that were told, started or restarted: their failure fails the activation.
-    touched: BTreeSet<ProcessName>,
+    pub(super) touched: BTreeSet<ProcessName>,
 }
 
 #[derive(Debug)]
-struct Activation {
-    order: Order,
-    from: Arc<Generation>,
+pub(super) struct Activation {
+    pub(super) order: Order,
+    pub(super) from: Arc<Generation>,
     /// Processes that were asked to prepare.
-    prepared: BTreeSet<ProcessName>,
+    pub(super) prepared: BTreeSet<ProcessName>,
     /// Processes that were told that the change has happened.
-    told: BTreeSet<ProcessName>,
+    pub(super) told: BTreeSet<ProcessName>,
     /// Why it is given back, if it is.
-    failure: Option<String>,
+    pub(super) failure: Option<String>,
 }
 
 #[derive(Debug)]
-enum Phase {
+pub(super) enum Phase {
     /// Waiting for these to be prepared.
     Preparing(BTreeSet<ProcessName>),
     /// Waiting for the swap.
@@ -74,7 +75,7 @@ impl Work {
 }
 
 impl Activation {
-    fn note(&self) -> Activating {
+    pub(super) fn note(&self) -> Activating {
         Activating {
             rollout: self.order.rollout.clone(),
             change_digest: self.order.change_digest,
@@ -158,7 +159,7 @@ impl Machine {
         self.commit_if_prepared();
     }
 
-    fn begin(&mut self, phase: Phase, activation: Option<Activation>) -> u64 {
+    pub(super) fn begin(&mut self, phase: Phase, activation: Option<Activation>) -> u64 {
         self.works += 1;
         self.work = Some(Work {
             id: self.works,
@@ -216,7 +217,7 @@ impl Machine {
     }
 
     /// Computes what is to be done until everything runs for the committed generation.
-    fn bring(&mut self) {
+    pub(super) fn bring(&mut self) {
         let nothing = super::Opened::new();
         let activation = self.work.as_ref().and_then(|work| work.activation.as_ref());
         let opened = activation.map_or(&nothing, |activation| &activation.order.opened);
@@ -364,7 +365,7 @@ impl Machine {
     }
 
     /// A process that was being brought is where it should be, or one that was stopped is gone.
-    fn through(&mut self, name: &ProcessName) {
+    pub(super) fn through(&mut self, name: &ProcessName) {
         if let Some(waiting) = self.work.as_mut().and_then(Work::waiting) {
             waiting.remove(name);
         }
@@ -386,176 +387,5 @@ impl Machine {
             self.effects.push(Effect::Retire(name.clone()));
         }
         self.through(name);
-    }
-}
-
-/// The way back, and the end.
-impl Machine {
-    /// A process died or did not become ready. Whatever is done about the process itself is done.
-    pub(super) fn failed(&mut self, name: &ProcessName, why: &str) {
-        let Some(work) = &mut self.work else {
-            return;
-        };
-        let forward = work
-            .activation
-            .as_mut()
-            .filter(|activation| activation.failure.is_none());
-        match forward {
-            Some(activation) if work.touched.contains(name) => {
-                activation.failure = Some(why.to_owned());
-                self.give_back();
-            }
-            // It is started again after a pause; nobody waits for it.
-            _ => self.through(name),
-        }
-    }
-
-    fn give_back(&mut self) {
-        self.assume_handled();
-        self.works += 1;
-        let Some(work) = &mut self.work else {
-            return;
-        };
-        work.id = self.works;
-        work.phase = Phase::Committing;
-        let Some(activation) = &work.activation else {
-            return;
-        };
-        let reason = activation.failure.clone().unwrap_or_default();
-        let (from, to) = (activation.from.number, activation.order.to.number);
-        self.effects.push(Effect::Note(Some(activation.note())));
-        self.effects.push(Effect::Fail {
-            manifest: activation.order.to.digest,
-            reason: reason.clone(),
-        });
-        self.effects.push(Effect::Say(format!(
-            "gives generation {to} back for {from}: {reason}"
-        )));
-        self.effects.push(Effect::Commit(from));
-    }
-
-    /// A process that was told and has not answered may be anywhere between the generations: it is
-    /// treated as one that has handled the change, so that it is told of the way back too.
-    fn assume_handled(&mut self) {
-        let activation = self.work.as_ref().and_then(|work| work.activation.as_ref());
-        let Some(activation) = activation else {
-            return;
-        };
-        for (name, process) in &mut self.processes {
-            let pid = process.pid.filter(|_| activation.told.contains(name));
-            if let Some(pid) = pid.filter(|_| process.has_handled(activation.from.digest)) {
-                let generation = Arc::clone(&activation.order.to);
-                process.handled = Arc::clone(&generation);
-                self.effects.push(Effect::Mark {
-                    process: name.clone(),
-                    pid,
-                    generation,
-                });
-            }
-        }
-    }
-
-    fn finish(&mut self, error: Option<String>) {
-        let Some(work) = self.work.take() else {
-            return;
-        };
-        if let Some(activation) = work.activation {
-            self.effects.push(Effect::Note(None));
-            let failure = match (activation.failure.clone(), error) {
-                (Some(failure), Some(error)) => {
-                    Some(format!("{failure}; and giving it back failed: {error}"))
-                }
-                (failure, error) => failure.or(error),
-            };
-            if failure.is_some() {
-                self.tell_in_vain(&activation, &work.touched);
-            }
-            let outcome = failure.map_or_else(|| Ok(Arc::clone(&self.committed)), Err);
-            self.answer(&activation.order, outcome);
-        }
-        self.effects.push(Effect::Report);
-        if let Some(order) = self.next.take() {
-            self.activate(order);
-        }
-    }
-
-    /// Tells those that prepared for a change that never reached them.
-    fn tell_in_vain(&mut self, activation: &Activation, touched: &BTreeSet<ProcessName>) {
-        for process in activation.prepared.difference(touched) {
-            let Some(known) = self
-                .processes
-                .get(process)
-                .filter(|process| process.is_alive())
-            else {
-                continue;
-            };
-            let notice = Notice {
-                work: 0,
-                process: process.clone(),
-                change_digest: activation.order.change_digest,
-                within: known.change_patience(),
-            };
-            self.effects.push(Effect::Tell(notice, Outcome::Failed));
-        }
-    }
-
-    fn answer(&mut self, order: &Order, outcome: Result<Arc<Generation>, String>) {
-        self.effects.push(Effect::Answer {
-            rollout: order.rollout.clone(),
-            change_digest: order.change_digest,
-            outcome,
-        });
-    }
-}
-
-/// After a crash.
-impl Machine {
-    /// Goes on where the last agent ended.
-    pub(super) fn resume(&mut self, resume: Option<Resume>) {
-        let Some(resume) = resume else {
-            return self.recover();
-        };
-        let Resume { note, from, to } = resume;
-        let committed = self.committed.number;
-        let text = format!(
-            "found the activation of generation {} unfinished: generation {committed}",
-            note.to
-        );
-        let order = Order {
-            rollout: note.rollout,
-            change_digest: note.change_digest,
-            from: from.digest,
-            to: Arc::clone(&to),
-            overridden: BTreeSet::new(),
-            opened: super::Opened::new(),
-        };
-        let back = note.gives_back.is_some();
-        let activation = Activation {
-            order,
-            from,
-            prepared: BTreeSet::new(),
-            told: BTreeSet::new(),
-            failure: note.gives_back,
-        };
-        if committed != note.to && !back {
-            self.say(format!("{text} is committed; nothing was changed"));
-            self.effects.push(Effect::Note(None));
-            return self.recover();
-        }
-        self.say(format!(
-            "{text} is committed; it is {}",
-            if back { "given back" } else { "completed" }
-        ));
-        self.begin(Phase::Committing, Some(activation));
-        if back && committed == note.to {
-            self.give_back();
-        } else {
-            self.bring();
-        }
-    }
-
-    fn recover(&mut self) {
-        self.begin(Phase::Committing, None);
-        self.bring();
     }
 }

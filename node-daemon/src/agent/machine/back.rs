@@ -1,0 +1,183 @@
+//! How work ends: an activation that failed is given back, one that a crash interrupted is taken up
+//! again, and the controller is answered.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use placet_model::ProcessName;
+
+use super::work::{Activation, Phase};
+use super::{Effect, Machine, Notice, Order, Resume};
+use crate::store::Generation;
+use crate::vote::Outcome;
+
+/// The way back, and the end.
+impl Machine {
+    /// A process died or did not become ready. Whatever is done about the process itself is done.
+    pub(super) fn failed(&mut self, name: &ProcessName, why: &str) {
+        let Some(work) = &mut self.work else {
+            return;
+        };
+        let forward = work
+            .activation
+            .as_mut()
+            .filter(|activation| activation.failure.is_none());
+        match forward {
+            Some(activation) if work.touched.contains(name) => {
+                activation.failure = Some(why.to_owned());
+                self.give_back();
+            }
+            // It is started again after a pause; nobody waits for it.
+            _ => self.through(name),
+        }
+    }
+
+    fn give_back(&mut self) {
+        self.assume_handled();
+        self.works += 1;
+        let Some(work) = &mut self.work else {
+            return;
+        };
+        work.id = self.works;
+        work.phase = Phase::Committing;
+        let Some(activation) = &work.activation else {
+            return;
+        };
+        let reason = activation.failure.clone().unwrap_or_default();
+        let (from, to) = (activation.from.number, activation.order.to.number);
+        self.effects.push(Effect::Note(Some(activation.note())));
+        self.effects.push(Effect::Fail {
+            manifest: activation.order.to.digest,
+            reason: reason.clone(),
+        });
+        self.effects.push(Effect::Say(format!(
+            "gives generation {to} back for {from}: {reason}"
+        )));
+        self.effects.push(Effect::Commit(from));
+    }
+
+    /// A process that was told and has not answered may be anywhere between the generations: it is
+    /// treated as one that has handled the change, so that it is told of the way back too.
+    fn assume_handled(&mut self) {
+        let activation = self.work.as_ref().and_then(|work| work.activation.as_ref());
+        let Some(activation) = activation else {
+            return;
+        };
+        for (name, process) in &mut self.processes {
+            let pid = process.pid.filter(|_| activation.told.contains(name));
+            if let Some(pid) = pid.filter(|_| process.has_handled(activation.from.digest)) {
+                let generation = Arc::clone(&activation.order.to);
+                process.handled = Arc::clone(&generation);
+                self.effects.push(Effect::Mark {
+                    process: name.clone(),
+                    pid,
+                    generation,
+                });
+            }
+        }
+    }
+
+    pub(super) fn finish(&mut self, error: Option<String>) {
+        let Some(work) = self.work.take() else {
+            return;
+        };
+        if let Some(activation) = work.activation {
+            self.effects.push(Effect::Note(None));
+            let failure = match (activation.failure.clone(), error) {
+                (Some(failure), Some(error)) => {
+                    Some(format!("{failure}; and giving it back failed: {error}"))
+                }
+                (failure, error) => failure.or(error),
+            };
+            if failure.is_some() {
+                self.tell_in_vain(&activation, &work.touched);
+            }
+            let outcome = failure.map_or_else(|| Ok(Arc::clone(&self.committed)), Err);
+            self.answer(&activation.order, outcome);
+        }
+        self.effects.push(Effect::Report);
+        if let Some(order) = self.next.take() {
+            self.activate(order);
+        }
+    }
+
+    /// Tells those that prepared for a change that never reached them.
+    fn tell_in_vain(&mut self, activation: &Activation, touched: &BTreeSet<ProcessName>) {
+        for process in activation.prepared.difference(touched) {
+            let Some(known) = self
+                .processes
+                .get(process)
+                .filter(|process| process.is_alive())
+            else {
+                continue;
+            };
+            let notice = Notice {
+                work: 0,
+                process: process.clone(),
+                change_digest: activation.order.change_digest,
+                within: known.change_patience(),
+            };
+            self.effects.push(Effect::Tell(notice, Outcome::Failed));
+        }
+    }
+
+    pub(super) fn answer(&mut self, order: &Order, outcome: Result<Arc<Generation>, String>) {
+        self.effects.push(Effect::Answer {
+            rollout: order.rollout.clone(),
+            change_digest: order.change_digest,
+            outcome,
+        });
+    }
+}
+
+/// After a crash.
+impl Machine {
+    /// Goes on where the last agent ended.
+    pub(super) fn resume(&mut self, resume: Option<Resume>) {
+        let Some(resume) = resume else {
+            return self.recover();
+        };
+        let Resume { note, from, to } = resume;
+        let committed = self.committed.number;
+        let text = format!(
+            "found the activation of generation {} unfinished: generation {committed}",
+            note.to
+        );
+        let order = Order {
+            rollout: note.rollout,
+            change_digest: note.change_digest,
+            from: from.digest,
+            to: Arc::clone(&to),
+            overridden: BTreeSet::new(),
+            opened: super::Opened::new(),
+        };
+        let back = note.gives_back.is_some();
+        let activation = Activation {
+            order,
+            from,
+            prepared: BTreeSet::new(),
+            told: BTreeSet::new(),
+            failure: note.gives_back,
+        };
+        if committed != note.to && !back {
+            self.say(format!("{text} is committed; nothing was changed"));
+            self.effects.push(Effect::Note(None));
+            return self.recover();
+        }
+        self.say(format!(
+            "{text} is committed; it is {}",
+            if back { "given back" } else { "completed" }
+        ));
+        self.begin(Phase::Committing, Some(activation));
+        if back && committed == note.to {
+            self.give_back();
+        } else {
+            self.bring();
+        }
+    }
+
+    fn recover(&mut self) {
+        self.begin(Phase::Committing, None);
+        self.bring();
+    }
+}

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use serde_yaml::budget::BudgetBreach;
 use serde_yaml::{Error as YamlError, Location, UserMessageFormatter};
 
 use crate::error::{Error, Place};
@@ -62,12 +61,10 @@ fn explain(error: &YamlError) -> String {
         | YamlError::AliasReplayStackDepthExceeded { .. } => {
             format!("aliases repeat more than {REPEATED_MAX} values; write the values out instead")
         }
-        YamlError::Budget {
-            breach: BudgetBreach::Depth { .. },
-            ..
-        } => format!("nested deeper than {DEPTH_MAX} levels; no package file needs that"),
         YamlError::Budget { .. } => {
-            format!("more than {VALUES_MAX} values, or too many aliases; split the package")
+            format!(
+                "more than {VALUES_MAX} values or {DEPTH_MAX} levels, or too many aliases; split the package"
+            )
         }
         error => {
             let text = error.render_with_formatter(&UserMessageFormatter);

@@ -1,6 +1,6 @@
 //! `index.json`: which manifests a layout holds, and their tags.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use placet_model::{Digest, canonical_json, visible};
 use serde_json::{Map, Value, json};
@@ -85,32 +85,46 @@ impl Index {
     /// pinned its digest still finds it and tools that collect garbage keep it.
     pub(super) fn set(&mut self, tag: &str, digest: Digest, size: u64) {
         let mut entries = self.entries().to_vec();
-        let digest_of = |entry: &Value| {
-            entry.get("digest").and_then(Value::as_str) == Some(&digest.to_string())
-        };
-        entries.retain(|entry| {
-            let annotations = entry.get("annotations").and_then(Value::as_object);
-            let other_tag = annotations
-                .and_then(|annotations| annotations.get(REF_NAME))
-                .is_some_and(|other| other != tag);
-            !digest_of(entry) || other_tag
-        });
         for entry in &mut entries {
-            let annotations = entry.get_mut("annotations").and_then(Value::as_object_mut);
-            if let Some(annotations) = annotations
-                && annotations.get(REF_NAME).is_some_and(|name| name == tag)
-            {
-                annotations.remove(REF_NAME);
+            if tag_of(entry) == Some(tag) {
+                remove_tag(entry);
             }
         }
         let mut descriptor = manifest::descriptor(manifest::IMAGE_MANIFEST, digest, size);
         descriptor.artifact_type = Some(ARTIFACT_TYPE.to_owned());
-        descriptor
-            .annotations
-            .insert(REF_NAME.to_owned(), tag.to_owned());
+        let name = (REF_NAME.to_owned(), tag.to_owned());
+        descriptor.annotations.extend([name]);
         entries.push(serde_json::to_value(descriptor).expect("a descriptor is JSON"));
+        remove_superfluous(&mut entries);
         self.0.insert("manifests".to_owned(), Value::Array(entries));
     }
+}
+
+fn tag_of(entry: &Value) -> Option<&str> {
+    entry.get("annotations")?.get(REF_NAME)?.as_str()
+}
+
+fn remove_tag(entry: &mut Value) {
+    let Some(annotations) = entry.get_mut("annotations").and_then(Value::as_object_mut) else {
+        return;
+    };
+    annotations.remove(REF_NAME);
+    if annotations.is_empty()
+        && let Some(entry) = entry.as_object_mut()
+    {
+        entry.remove("annotations");
+    }
+}
+
+/// An entry of ours without a tag is of use only where no other entry names the same manifest.
+fn remove_superfluous(entries: &mut Vec<Value>) {
+    let digest = |entry: &Value| entry.get("digest").map(Value::to_string);
+    let tagged = entries.iter().filter(|entry| tag_of(entry).is_some());
+    let mut named: BTreeSet<_> = tagged.filter_map(digest).collect();
+    entries.retain(|entry| {
+        let ours = entry.get("artifactType") == Some(&json!(ARTIFACT_TYPE));
+        !ours || tag_of(entry).is_some() || digest(entry).is_none_or(|digest| named.insert(digest))
+    });
 }
 
 impl Layout {

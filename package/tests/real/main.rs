@@ -1,0 +1,14 @@
+//! The package format on real parts: files that gcc and binutils made, layouts on disk.
+
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod elf;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod layout;
+#[cfg(test)]
+mod signature;
+#[cfg(test)]
+mod tools;

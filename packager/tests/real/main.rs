@@ -1,0 +1,8 @@
+//! Builds with real compilers and real files.
+
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod reproducible;
+#[cfg(test)]
+mod workshop;

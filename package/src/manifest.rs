@@ -99,11 +99,11 @@ impl Manifest {
             return Err(malformed(why));
         }
         if self.layers.len() > LAYERS_MAX {
-            return Err(Problem::TooLarge {
-                what: format!("the manifest has {} layers; it", self.layers.len()),
-                size: self.layers.len() as u64,
-                most: LAYERS_MAX as u64,
-            });
+            let count = self.layers.len();
+            let why = format!(
+                "it has {count} layers, and at most {LAYERS_MAX} are allowed, so that the package has to be split"
+            );
+            return Err(malformed(why));
         }
         Ok(())
     }

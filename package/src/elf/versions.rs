@@ -18,10 +18,14 @@ pub(super) struct Versions {
     pub(super) needed: BTreeSet<SymbolVersion>,
     /// Names by the index that `DT_VERSYM` gives each symbol.
     pub(super) names: BTreeMap<u16, String>,
+    /// Bytes of names taken so far.
+    length: usize,
 }
 
 /// Version indexes have 15 bits, so that no file has use for more records.
 const RECORDS_MAX: u64 = 32_768;
+/// The C library, which has the most, comes to less than a kilobyte.
+const NAMES_MAX: usize = 1 << 20;
 
 pub(super) fn read(image: &Image<'_>, dynamic: &Dynamic<'_>) -> Result<Versions, ElfError> {
     let mut versions = Versions::default();
@@ -39,6 +43,22 @@ pub(super) fn read(image: &Image<'_>, dynamic: &Dynamic<'_>) -> Result<Versions,
 }
 
 impl Versions {
+    /// Names may overlap in the string table, so that few bytes could give many names.
+    fn name(
+        &mut self,
+        dynamic: &Dynamic<'_>,
+        offset: u32,
+        what: &'static str,
+    ) -> Result<String, ElfError> {
+        let name = dynamic.name(offset.into(), what)?;
+        self.length += name.len();
+        if self.length > NAMES_MAX {
+            let why = "symbol versions of more than 1 MiB";
+            return Err(absurd(what, offset.into(), why));
+        }
+        Ok(name)
+    }
+
     fn read_definitions(
         &mut self,
         mut table: Records<'_>,
@@ -50,7 +70,7 @@ impl Versions {
             let name_at = offset.saturating_add(u64::from(record.vd_aux.get(endian)));
             if record.vd_cnt.get(endian) > 0 {
                 let auxiliary: &Verdaux<Endianness> = table.get(name_at)?;
-                let name = dynamic.name(auxiliary.vda_name.get(endian).into(), "vda_name")?;
+                let name = self.name(dynamic, auxiliary.vda_name.get(endian), "vda_name")?;
                 self.names.insert(record.vd_ndx.get(endian).0, name.clone());
                 if !record.vd_flags.get(endian).contains(elf::VER_FLG_BASE) {
                     self.provided.insert(name);
@@ -72,11 +92,12 @@ impl Versions {
         let (endian, mut offset) = (table.endian, 0);
         for _ in 0..table.count {
             let record: &Verneed<Endianness> = table.get(offset)?;
-            let soname = dynamic.name(record.vn_file.get(endian).into(), "vn_file")?;
+            let soname = self.name(dynamic, record.vn_file.get(endian), "vn_file")?;
             let mut inner = offset.saturating_add(u64::from(record.vn_aux.get(endian)));
             for _ in 0..record.vn_cnt.get(endian) {
                 let auxiliary: &Vernaux<Endianness> = table.get(inner)?;
-                let version = dynamic.name(auxiliary.vna_name.get(endian).into(), "vna_name")?;
+                let version = self.name(dynamic, auxiliary.vna_name.get(endian), "vna_name")?;
+                self.length += soname.len();
                 self.names
                     .insert(auxiliary.vna_other.get(endian).0, version.clone());
                 if !auxiliary.vna_flags.get(endian).contains(elf::VER_FLG_WEAK) {

@@ -5,6 +5,8 @@ mod damage;
 #[cfg(test)]
 mod elf;
 #[cfg(test)]
+mod foreign;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod layout;

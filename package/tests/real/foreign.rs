@@ -11,6 +11,14 @@ struct Writer {
 }
 
 impl Writer {
+    /// With the identification written.
+    fn new(wide: bool, big: bool) -> Self {
+        let (class, order) = (1 + u8::from(wide), 1 + u8::from(big));
+        let mut bytes = vec![0x7f, b'E', b'L', b'F', class, order, 1];
+        bytes.resize(16, 0);
+        Self { bytes, wide, big }
+    }
+
     fn number(&mut self, value: u64, width: usize) {
         let big = value.to_be_bytes();
         let little = value.to_le_bytes();
@@ -79,21 +87,7 @@ fn shared_object(wide: bool, big: bool, machine: u64) -> Vec<u8> {
     let hash = symbols + 3 * symbol;
     let strings = hash + 4 * (2 + 1 + 3);
     let end = strings + STRINGS.len() as u64;
-    let ident = [
-        0x7f,
-        b'E',
-        b'L',
-        b'F',
-        1 + u8::from(wide),
-        1 + u8::from(big),
-        1,
-    ];
-    let mut out = Writer {
-        bytes: ident.to_vec(),
-        wide,
-        big,
-    };
-    out.bytes.resize(16, 0);
+    let mut out = Writer::new(wide, big);
     out.half(3);
     out.half(machine);
     out.int(1);

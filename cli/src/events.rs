@@ -59,64 +59,90 @@ impl Event {
         }
     }
 
-    /// What happened, for people; one line or more.
+    /// What happened, for people: no line for what says nothing to them, or several.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let text = |key: &str| self.text(key);
         match self.name.as_str() {
-            "nodesJoined" => vec![format!("nodes joined: {}", text("nodes"))],
-            "commit" => vec![format!(
-                "commit {}: {}",
-                short(&text("revision")),
-                text("subject")
-            )],
             "plan" => self.plan_lines(),
             "verdict" => self.verdict_lines(),
             "held" => {
-                let head = format!("{} is held (hold {}):", text("rollout"), text("hold"));
-                std::iter::once(head)
-                    .chain(self.list("vetoes").map(|veto| format!("  {veto}")))
-                    .collect()
+                let head = format!(
+                    "{} is held (hold {}):",
+                    self.text("rollout"),
+                    self.text("hold")
+                );
+                self.headed(head, "vetoes")
             }
-            "decision" => vec![format!(
-                "{} decided on {}: {} ({})",
-                text("author"),
-                text("rollout"),
-                text("kind"),
-                text("reason")
-            )],
-            "staging" => vec![format!("{}: nodes fetch what they lack", text("rollout"))],
-            "fetched" => vec![format!(
-                "{} fetched {} modules, {} bytes",
-                text("node"),
-                text("modules"),
-                text("bytes")
-            )],
-            "processes" => vec![self.processes_line()],
-            "failed" => vec![format!(
-                "{} gave the change back: {}",
-                text("node"),
-                text("reason")
-            )],
-            "verified" => vec![format!(
-                "{}: {} runs everywhere it should",
-                text("rollout"),
-                short(&text("revision"))
-            )],
-            "superseded" => vec![format!("{} was superseded", text("rollout"))],
-            "refused" => std::iter::once(format!("{} was refused:", text("source")))
-                .chain(self.list("reasons").map(|reason| format!("  {reason}")))
-                .collect(),
-            other => vec![format!("{other} {}", Value::Object(self.data.clone()))],
+            "refused" => self.headed(format!("{} was refused:", self.text("source")), "reasons"),
+            "processes" => self.processes_line().into_iter().collect(),
+            _ => wrapped(&self.line(), 2),
         }
     }
 
+    fn line(&self) -> String {
+        let text = |key: &str| self.text(key);
+        let (rollout, node) = (text("rollout"), text("node"));
+        match self.name.as_str() {
+            "nodesJoined" => format!("nodes joined: {}", text("nodes")),
+            "nodeLost" => format!("{node} has no connection"),
+            "renewed" => format!("{node} renewed its certificate"),
+            "commit" => format!("commit {}: {}", short(&text("revision")), text("subject")),
+            "tally" => self.tally_line(),
+            "decision" => {
+                let (author, kind) = (text("author"), text("kind"));
+                format!("{author} decided on {rollout}: {kind} ({})", text("reason"))
+            }
+            "staging" => format!("{rollout}: {} fetch what they lack", text("nodes")),
+            "activating" => format!("{rollout}: {} change", text("nodes")),
+            "fetched" => {
+                let modules = self
+                    .data
+                    .get("modules")
+                    .and_then(Value::as_u64)
+                    .unwrap_or_default();
+                let modules = count(usize::try_from(modules).unwrap_or_default(), "module");
+                format!("{node} fetched {modules}, {} bytes", text("bytes"))
+            }
+            "failed" => format!("{node} failed: {}", text("reason")),
+            "verified" => {
+                format!(
+                    "{rollout}: {} runs everywhere it should",
+                    short(&text("revision"))
+                )
+            }
+            "superseded" => format!("{rollout} was superseded by {}", short(&text("by"))),
+            "aborted" => format!("{rollout} was given up"),
+            other => format!("{other} {}", Value::Object(self.data.clone())),
+        }
+    }
+
+    fn headed(&self, head: String, key: &str) -> Vec<String> {
+        let items = self
+            .list(key)
+            .flat_map(|item| wrapped(&format!("  {item}"), 4));
+        std::iter::once(head).chain(items).collect()
+    }
+
+    fn tally_line(&self) -> String {
+        let number = |key| {
+            self.data
+                .get(key)
+                .and_then(Value::as_f64)
+                .unwrap_or_default()
+        };
+        let (rollout, accepts) = (self.text("rollout"), number("accepts"));
+        let (objections, milliseconds) = (number("objections"), number("milliseconds"));
+        format!(
+            "{rollout}: {accepts} accept, {objections} object, {milliseconds:.0} ms after the commit was heard of"
+        )
+    }
+
+    fn members(&self, key: &str) -> impl Iterator<Item = &Value> {
+        let list = self.data.get(key).and_then(Value::as_array);
+        list.into_iter().flatten()
+    }
+
     fn list(&self, key: &str) -> impl Iterator<Item = String> {
-        self.data
-            .get(key)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .map(plain)
+        self.members(key).map(plain)
     }
 
     fn plan_lines(&self) -> Vec<String> {
@@ -125,29 +151,23 @@ impl Event {
             self.text("rollout"),
             short(&self.text("revision"))
         )];
-        for node in self
-            .data
-            .get("nodes")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
-            let modules = node["modules"].as_array().map_or(0, Vec::len);
-            lines.push(format!("  {}: {modules} modules", plain(&node["node"])));
+        for node in self.members("nodes") {
+            let modules = count(node["modules"].as_array().map_or(0, Vec::len), "module");
+            lines.push(format!("  {}: {modules}", plain(&node["node"])));
             for process in node["processes"].as_array().into_iter().flatten() {
-                lines.push(format!(
+                let text = format!(
                     "    {} {}: {}",
                     plain(&process["action"]),
                     plain(&process["name"]),
                     plain(&process["because"])
-                ));
+                );
+                lines.extend(wrapped(&text, 6));
             }
         }
-        lines.extend(
-            self.list("problems")
-                .map(|problem| format!("  problem: {problem}")),
-        );
-        lines.extend(self.list("notes").map(|note| format!("  note: {note}")));
+        for (key, title) in [("problems", "problem"), ("notes", "note")] {
+            let texts = self.list(key).map(|text| format!("  {title}: {text}"));
+            lines.extend(texts.flat_map(|text| wrapped(&text, 4)));
+        }
         lines
     }
 
@@ -168,22 +188,29 @@ impl Event {
         lines
     }
 
-    fn processes_line(&self) -> String {
+    fn processes_line(&self) -> Option<String> {
         let processes: Vec<_> = self
-            .data
-            .get("processes")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
+            .members("processes")
             .map(|process| format!("{} ({})", plain(&process["name"]), plain(&process["pid"])))
             .collect();
-        format!(
-            "{} runs generation {}: {}",
-            self.text("node"),
-            self.text("generation"),
-            processes.join(", ")
-        )
+        let (node, generation) = (self.text("node"), self.text("generation"));
+        (!processes.is_empty()).then(|| {
+            format!(
+                "{node} runs generation {generation}: {}",
+                processes.join(", ")
+            )
+        })
     }
+}
+
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+fn wrapped(text: &str, indent: usize) -> Vec<String> {
+    let text = placet_model::wrapped(text, indent).to_string();
+    text.lines().map(str::to_owned).collect()
 }
 
 /// A revision as people say it: `main@1a2b3c4d5e`.

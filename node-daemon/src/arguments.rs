@@ -24,10 +24,10 @@ pub struct Arguments {
         value_delimiter = ','
     )]
     pub controller: Vec<String>,
-    /// Folder for modules, generations, identity and logs [default: /var/lib/placet/NODE for root]
+    /// Folder for modules, generations, identity and logs [default: /var/lib/placetd/NODE for root]
     #[arg(long, value_name = "FOLDER")]
     pub state: Option<PathBuf>,
-    /// Folder for sockets, with a short path [default: /run/placet/NODE for root]
+    /// Folder for sockets, with a short path [default: /run/placetd/NODE for root]
     #[arg(long, value_name = "FOLDER")]
     pub run: Option<PathBuf>,
     /// Join token, as `placet node token` prints it
@@ -235,19 +235,19 @@ fn absolute(path: &Path) -> Result<PathBuf, ArgumentError> {
 
 fn default_state(node: &NodeName) -> Option<PathBuf> {
     if nix::unistd::geteuid().is_root() {
-        return Some(Path::new("/var/lib/placet").join(node.as_str()));
+        return Some(Path::new("/var/lib/placetd").join(node.as_str()));
     }
     let home = env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".local/state")))?;
-    Some(home.join("placet/nodes").join(node.as_str()))
+    Some(home.join("placetd").join(node.as_str()))
 }
 
 fn default_run(node: &NodeName) -> Option<PathBuf> {
     if nix::unistd::geteuid().is_root() {
-        return Some(Path::new("/run/placet").join(node.as_str()));
+        return Some(Path::new("/run/placetd").join(node.as_str()));
     }
     let run = env::var_os("XDG_RUNTIME_DIR")?;
-    Some(Path::new(&run).join("placet").join(node.as_str()))
+    Some(Path::new(&run).join("placetd").join(node.as_str()))
 }
 
 #[cfg(test)]

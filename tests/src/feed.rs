@@ -98,8 +98,10 @@ impl Feed {
 
     fn tail(&self) -> String {
         let last = self.heard.iter().rev().take(12).rev();
-        last.map(|event| format!("{} {} {}\n", event.sequence, event.name, event.data))
-            .collect()
+        let lines: Vec<_> = last
+            .map(|event| format!("{} {} {}", event.sequence, event.name, event.data))
+            .collect();
+        lines.join("\n")
     }
 }
 

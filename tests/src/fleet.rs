@@ -126,15 +126,14 @@ impl Fleet {
             fs::copy(entry.path(), self.path("fleet").join(entry.file_name()))
                 .expect("a file is copied");
         }
-        let mut kept = String::new();
-        for name in ["core-1", "core-2", "edge-1", "edge-2"] {
-            if self.options.nodes.contains(&name) {
-                let kind = name.split('-').next().unwrap_or(name);
-                kept.push_str(&format!(
-                    "---\napiVersion: placet.dev/v1alpha1\nkind: FleetNode\nmetadata:\n  name: {name}\nspec:\n  facts:\n    type: {kind}\n"
-                ));
-            }
-        }
+        let declaration = |name: &&str| {
+            let kind = name.split('-').next().unwrap_or(name);
+            format!(
+                "apiVersion: placet.dev/v1alpha1\nkind: FleetNode\nmetadata:\n  name: {name}\nspec:\n  facts:\n    type: {kind}\n"
+            )
+        };
+        let nodes: Vec<_> = self.options.nodes.iter().map(declaration).collect();
+        let kept = nodes.join("---\n");
         fs::write(self.path("fleet/nodes.yaml"), kept).expect("nodes are declared");
         self.git(&["init", "--quiet", "--initial-branch=main", "."]);
     }

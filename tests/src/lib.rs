@@ -1,6 +1,14 @@
 //! Real parts for the tests of the whole: a git repository, packages, the controller and node
 //! daemons as processes of their own. Each is owned by a value that ends it when dropped.
 
+#![expect(
+    clippy::missing_panics_doc,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and say what they tried"
+)]
+
 mod feed;
 mod fleet;
 mod inspect;

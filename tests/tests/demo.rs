@@ -1,5 +1,11 @@
 //! The demo is the first test: what `placet demo -o json` prints is checked against what it claims.
 
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do"
+)]
+
 use std::collections::BTreeMap;
 use std::process::Command;
 

@@ -1,5 +1,7 @@
 //! The way of one change on real parts: what is asked, held, decided, and what changes.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -31,23 +33,10 @@ fn verdict_record(node: &Value) -> Value {
     node["status"]["rollout"]["state"]["verdict"]["records"][0].clone()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_veto_holds_the_change_and_is_seen_everywhere_in_the_same_words() {
-    let mut fleet = Fleet::settled(FleetOptions::default()).await;
-    let before: Vec<_> = fleet
-        .node_names()
-        .iter()
-        .map(|node| (pids(&fleet, node), stored(&fleet, node)))
-        .collect();
-    let session = fleet.open_session("core-1");
-    let commit = fleet.commit_greet("1.1.0");
-    let held = fleet.held(&commit).await;
-    let rollout = held.text("rollout").to_owned();
-    let veto = held.data["vetoes"][0].as_str().unwrap().to_owned();
-
-    // Every part of the record is there.
+/// Asserts that the veto is complete, and stands in the same words wherever people look.
+fn assert_seen_everywhere(fleet: &Fleet, rollout: &str, veto: &str) {
     let record = verdict_record(&fleet.resource("fleetnode", "core-1"));
-    let pid = pids(&fleet, "core-1")["chatd"];
+    let pid = pids(fleet, "core-1")["chatd"];
     assert_eq!(record["process"], "chatd");
     assert_eq!(record["pid"], pid);
     assert_eq!(
@@ -56,29 +45,45 @@ async fn a_veto_holds_the_change_and_is_seen_everywhere_in_the_same_words() {
     );
     assert_eq!(record["code"], "sessions-open");
     assert_eq!(record["message"], "1 open session");
+    assert!(record["time"].is_string());
     assert!(
-        record["time"].is_string()
-            && record["changeDigest"]
-                .as_str()
-                .unwrap()
-                .starts_with("sha256:")
+        record["changeDigest"]
+            .as_str()
+            .unwrap()
+            .starts_with("sha256:")
     );
 
-    // In the same words in the event, the command, the status, and the log.
-    assert_eq!(
-        veto,
-        format!("node core-1: chatd ({pid}) non placet: 1 open session [sessions-open]")
-    );
-    assert!(fleet.placet(&["rollout", "show", &rollout]).contains(&veto));
-    let status = fleet.resource("rollout", &rollout)["status"].clone();
+    let words = format!("node core-1: chatd ({pid}) non placet: 1 open session [sessions-open]");
+    assert_eq!(veto, words);
+    assert!(fleet.placet(&["rollout", "show", rollout]).contains(veto));
     assert!(
-        status["hold"]["objections"]
-            .as_array()
-            .unwrap()
-            .contains(&veto.clone().into()),
-        "{status}"
+        fleet
+            .placet(&["describe", "rollout", rollout])
+            .contains(veto)
     );
-    assert!(fleet.log("controller").contains(&veto));
+    assert!(
+        fleet
+            .placet(&["get", "rollout", rollout, "-o", "yaml"])
+            .contains(veto)
+    );
+    let status = fleet.resource("rollout", rollout)["status"].clone();
+    let objections = status["hold"]["objections"].as_array().unwrap();
+    assert!(objections.contains(&veto.into()), "{status}");
+    assert!(fleet.log("controller").contains(veto));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_veto_holds_the_change_and_is_seen_everywhere_in_the_same_words() {
+    let mut fleet = Fleet::settled(FleetOptions::default()).await;
+    let of = |node: &String| (pids(&fleet, node), stored(&fleet, node));
+    let before: Vec<_> = fleet.node_names().iter().map(of).collect();
+    let session = fleet.open_session("core-1");
+    let since = fleet.feed.latest();
+    let commit = fleet.commit_greet("1.1.0");
+    let held = fleet.held(&commit).await;
+    let rollout = held.text("rollout").to_owned();
+    let veto = held.data["vetoes"][0].as_str().unwrap().to_owned();
+    assert_seen_everywhere(&fleet, &rollout, &veto);
 
     // Nothing travelled, nothing changed.
     for (node, (pids_before, stored_before)) in fleet.node_names().iter().zip(&before) {
@@ -89,7 +94,7 @@ async fn a_veto_holds_the_change_and_is_seen_everywhere_in_the_same_words() {
             "{node} holds what it held"
         );
     }
-    assert_eq!(fleet.feed.named("fetched", held.sequence).count(), 0);
+    assert_eq!(fleet.feed.named("fetched", since).count(), 0);
 
     // The decision lets the others go on; exactly the named processes are others then.
     fleet.placet(&[

@@ -100,7 +100,9 @@ impl Story {
         self.world.follow_repository().await?;
         self.feed
             .verified(&self.teller, &self.world.revision()?)
-            .await
+            .await?;
+        self.teller.pids(&Pids::new(), &self.feed.pids());
+        Ok(())
     }
 
     /// Returns the open session: dropping it closes it.

@@ -70,6 +70,8 @@ impl Teller {
     /// Tells an event of the feed.
     pub(super) fn news(self, event: &Event) {
         match self.format {
+            // The table at the end of a step says it better.
+            Format::Table if event.name == "processes" => {}
             Format::Table => event
                 .lines()
                 .iter()

@@ -159,29 +159,43 @@ impl<'a> Dialer<'a> {
         loop {
             // Cancel safe: `message` keeps what it has read of an order; the other two hold
             // nothing.
-            tokio::select! {
-                order = session.orders.message() => match order {
-                    Ok(Some(order)) => self.core.send(Input::Order(order)),
-                    Ok(None) => return SessionError::Ended,
-                    Err(status) => return status.into(),
-                },
+            let renewed = tokio::select! {
+                order = session.orders.message() => {
+                    let ended = match order {
+                        Ok(Some(order)) => {
+                            self.core.send(Input::Order(order));
+                            continue;
+                        }
+                        Ok(None) => SessionError::Ended,
+                        Err(status) => status.into(),
+                    };
+                    // The controller ends a session when the node's next one begins; the renewal
+                    // that opened it may be about to say so.
+                    if renewal.is_none() {
+                        return ended;
+                    }
+                    match finished(&mut renewal).await {
+                        Ok(renewed) => Ok(renewed),
+                        Err(_) => return ended,
+                    }
+                }
                 () = tokio::time::sleep_until(renew_in), if renewal.is_none() => {
                     renewal = Some(self.renew(session.channel.clone()));
+                    continue;
                 }
-                outcome = finished(&mut renewal), if renewal.is_some() => {
-                    renewal = None;
-                    match outcome {
-                        Ok((identity, next)) => {
-                            tracing::info!(until = %identity.not_after(), "certificate is renewed");
-                            self.identity = identity;
-                            session = next;
-                            renew_in = until_renewal(&self.identity);
-                        }
-                        Err(error) => {
-                            tracing::warn!(until = %self.identity.not_after(), "failed to renew the certificate: {}", crate::Chain(&error));
-                            renew_in = tokio::time::Instant::now() + RENEW_AGAIN;
-                        }
-                    }
+                outcome = finished(&mut renewal), if renewal.is_some() => outcome,
+            };
+            renewal = None;
+            match renewed {
+                Ok((identity, next)) => {
+                    tracing::info!(until = %identity.not_after(), "certificate is renewed");
+                    self.identity = identity;
+                    session = next;
+                    renew_in = until_renewal(&self.identity);
+                }
+                Err(error) => {
+                    tracing::warn!(until = %self.identity.not_after(), "failed to renew the certificate: {}", crate::Chain(&error));
+                    renew_in = tokio::time::Instant::now() + RENEW_AGAIN;
                 }
             }
         }

@@ -44,7 +44,9 @@ fn print_head(rollout: &Value) {
     let status = &rollout["status"];
     anstream::println!("Roll-out:  {}", output::at(rollout, ".metadata.name"));
     anstream::println!("Revision:  {}", output::at(rollout, ".spec.to"));
-    anstream::println!("Plan:      {}", output::at(rollout, ".spec.planDigest"));
+    let digest = output::at(rollout, ".spec.planDigest");
+    // Enough to tell plans apart; `-o json` has it whole.
+    anstream::println!("Plan:      {}", digest.get(..19).unwrap_or(&digest));
     let phase = output::plain(&status["phase"]);
     let style = phase_style(&phase);
     anstream::println!("Phase:     {style}{phase}{}", style.render_reset());

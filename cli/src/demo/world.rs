@@ -144,21 +144,20 @@ impl World {
     async fn build_package(&self, name: &str) -> anyhow::Result<String> {
         let file = self.path("source").join(format!("{name}.yaml"));
         let layout = format!("oci-layout:{}", self.path("packages").join(name).display());
-        let output = self
-            .placet(&[
-                "package",
-                "build",
-                &file.display().to_string(),
-                "--to",
-                &layout,
-            ])
-            .await?;
-        Ok(output
-            .trim()
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .to_owned())
+        let file = file.display().to_string();
+        let build = ["package", "build", &file, "--to", &layout, "-o", "json"];
+        let built: Value = serde_json::from_str(&self.placet(&build).await?)?;
+        let (config, digest) = (
+            &built["config"],
+            built["digest"].as_str().unwrap_or_default(),
+        );
+        let part = |key: &str| crate::output::plain(&config[key]);
+        Ok(format!(
+            "{} {}  {}",
+            part("name"),
+            part("version"),
+            digest.get(..19).unwrap_or(digest)
+        ))
     }
 
     /// The same library with another greeting, as the next version of its package.

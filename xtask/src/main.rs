@@ -41,13 +41,30 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
+        .to_owned()
 }
 
 fn check() -> anyhow::Result<()> {
     cargo(&["fmt", "--all", "--check"], &[])?;
-    cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
-    cargo(&["doc", "--locked", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
+    cargo(
+        &[
+            "clippy",
+            "--locked",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        &[],
+    )?;
+    cargo(
+        &["doc", "--locked", "--workspace", "--no-deps"],
+        &[("RUSTDOCFLAGS", "-D warnings")],
+    )
 }
 
 fn test(full: bool) -> anyhow::Result<()> {
@@ -56,7 +73,8 @@ fn test(full: bool) -> anyhow::Result<()> {
     check()?;
     // Also builds the program under test, with the features that the tests are built with.
     cargo(&["test", "--locked", "--workspace", "--no-run"], &[])?;
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let target =
+        env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let program = target.join("debug/placet");
     let full_text = if full { "1" } else { "0" };
     cargo(
@@ -67,7 +85,10 @@ fn test(full: bool) -> anyhow::Result<()> {
             ("PLACET_REQUIRE_ALL", "1"),
         ],
     )?;
-    println!("all tests passed in {} s; skipped: nothing", started.elapsed().as_secs());
+    println!(
+        "all tests passed in {} s; skipped: nothing",
+        started.elapsed().as_secs()
+    );
     Ok(())
 }
 
@@ -83,13 +104,18 @@ fn prepare() -> anyhow::Result<()> {
     );
     let status = Command::new("sh").args(["-c", &command]).status()?;
     if !status.success() {
-        bail!("the tests need /usr/sbin/sshd; install the package openssh-server and run this again");
+        bail!(
+            "the tests need /usr/sbin/sshd; install the package openssh-server and run this again"
+        );
     }
     Ok(())
 }
 
 fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
 fn generate() -> anyhow::Result<()> {

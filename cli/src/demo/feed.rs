@@ -19,7 +19,7 @@ pub(super) struct Feed {
 }
 
 /// Longer than any step takes on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 impl Feed {
     pub(super) async fn follow(common: &Common) -> anyhow::Result<Self> {

@@ -63,7 +63,7 @@ impl Teller {
     /// Shows the output of a command.
     pub(super) fn output(self, text: &str) {
         if self.format == Format::Table {
-            text.lines().for_each(|line| anstream::println!("  {line}"));
+            text.lines().for_each(|line| anstream::println!("{line}"));
         }
     }
 

@@ -145,8 +145,8 @@ impl World {
         let file = self.path("source").join(format!("{name}.yaml"));
         let layout = format!("oci-layout:{}", self.path("packages").join(name).display());
         let file = file.display().to_string();
-        let build = ["package", "build", &file, "--to", &layout, "-o", "json"];
-        let built: Value = serde_json::from_str(&self.placet(&build).await?)?;
+        let arguments = ["package", "build", &file, "--to", &layout, "-o", "json"];
+        let built: Value = serde_json::from_str(&self.placet(&arguments).await?)?;
         let (config, digest) = (
             &built["config"],
             built["digest"].as_str().unwrap_or_default(),
@@ -338,18 +338,18 @@ impl World {
 
     /// The end of every log, for an error.
     pub(super) fn logs(&self) -> String {
-        let mut text = "the demo did not come to its end; the logs end with".to_owned();
-        for entry in self.path("logs").read_dir().into_iter().flatten().flatten() {
+        let entries = self.path("logs").read_dir().into_iter().flatten().flatten();
+        let ends = entries.map(|entry| {
             let log = fs::read_to_string(entry.path()).unwrap_or_default();
             let lines: Vec<_> = log.lines().collect();
-            let last = &lines[lines.len().saturating_sub(5)..];
-            text.push_str(&format!(
-                "\n{}:\n  {}",
-                Path::new(&entry.file_name()).display(),
-                last.join("\n  ")
-            ));
-        }
-        text
+            let last = lines[lines.len().saturating_sub(5)..].join("\n  ");
+            format!("\n{}:\n  {last}", entry.file_name().display())
+        });
+        let ends: Vec<_> = ends.collect();
+        format!(
+            "the demo did not come to its end; the logs end with{}",
+            ends.concat()
+        )
     }
 }
 

@@ -238,6 +238,10 @@ fn open_local(path: &Path) -> Result<Repository, FetchError> {
         why: match error.code() {
             ErrorCode::NotFound if path.exists() => "there is no git repository here".to_owned(),
             ErrorCode::NotFound => "it does not exist".to_owned(),
+            ErrorCode::Owner => format!(
+                "it belongs to another user; if that is meant, allow it with `git config --global --add safe.directory '{}'`",
+                visible(&path.to_string_lossy())
+            ),
             _ => error::plain(&error),
         },
     })

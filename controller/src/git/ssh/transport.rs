@@ -51,10 +51,11 @@ pub(super) fn fetch(
         .remote_anonymous(&ticket.url())
         .and_then(|mut remote| remote.fetch(refspecs, Some(&mut options), None));
     let failure = locked(&session.failure).take();
-    match (failure, result) {
-        (Some(failure), _) => Err(failure),
-        (None, Ok(())) => Ok(*locked(&session.commit)),
-        (None, Err(error)) => Err(FetchError::Read {
+    match (result, failure) {
+        // After a good end, a farewell may fail: the server need not have waited for it.
+        (Ok(()), _) => Ok(*locked(&session.commit)),
+        (Err(_), Some(failure)) => Err(failure),
+        (Err(error), None) => Err(FetchError::Read {
             what: format!("what `{}` sent", session.address()),
             why: plain(&error),
         }),

@@ -25,4 +25,4 @@ mod status;
 
 pub use counters::Counters;
 pub use options::{InitialSource, Options};
-pub use run::{Error, run, run_with};
+pub use run::{Controller, Error, run};

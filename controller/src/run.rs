@@ -72,7 +72,12 @@ pub enum Error {
     Ended(#[source] JoinError),
 }
 
-/// Runs a controller until `shutdown` comes.
+/// Runs a controller until `shutdown` comes: [`Controller::start`], then [`Controller::until`].
+pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    Controller::start(options).await?.until(shutdown).await
+}
+
+/// A controller that runs.
 ///
 /// # Guarantees
 ///
@@ -81,24 +86,14 @@ pub enum Error {
 ///
 /// # Assumptions
 ///
-/// Called within a multi-threaded tokio runtime.
-pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    run_with(options, Counters::default(), shutdown).await
-}
-
-/// As [`run`], counting what travels in `counters`.
-pub async fn run_with(
-    options: Options,
-    counters: Counters,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), Error> {
-    let controller = Controller::start(options, counters).await?;
-    controller.until(shutdown).await
-}
-
-struct Controller {
+/// Made and used within a multi-threaded tokio runtime. Dropping it ends it less orderly than
+/// [`Controller::until`] does.
+#[derive(Debug)]
+pub struct Controller {
     tasks: JoinSet<Result<(), Error>>,
     stopping: CancellationToken,
+    addresses: Vec<SocketAddr>,
+    shared: Arc<Shared>,
 }
 
 /// What is opened first, off the runtime's threads.
@@ -108,14 +103,15 @@ struct Ground {
 }
 
 impl Controller {
-    async fn start(options: Options, counters: Counters) -> Result<Self, Error> {
+    /// Starts a controller; when this returns, it answers nodes and the command line.
+    pub async fn start(options: Options) -> Result<Self, Error> {
         let (listeners, addresses) = listen(&options.listen).await?;
         let ground = open(&options, &addresses).await?;
         announce(&options.state, &addresses).await?;
         let stopping = CancellationToken::new();
         let (news, heard) = mpsc::channel(NEWS_WAITING);
         let (wanted, watched) = watch::channel(Wanted::default());
-        let shared = counters.0;
+        let shared = Arc::<Shared>::default();
         let base = options
             .packages
             .clone()
@@ -139,6 +135,8 @@ impl Controller {
         let mut controller = Self {
             tasks: JoinSet::new(),
             stopping,
+            addresses,
+            shared: Arc::clone(&shared),
         };
         controller.serve_nodes(
             listeners,
@@ -224,8 +222,18 @@ impl Controller {
             .spawn(async move { serving.await.map_err(Error::Serve) });
     }
 
+    /// Where it listens for nodes.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What it counts.
+    pub fn counters(&self) -> Counters {
+        Counters(Arc::clone(&self.shared))
+    }
+
     /// Runs until `shutdown` comes or a part ends; then everything ends.
-    async fn until(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    pub async fn until(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         // Cancel safe: a part that has ended stays so.
         let mut result = tokio::select! {
             () = shutdown => Ok(()),

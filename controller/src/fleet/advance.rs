@@ -97,6 +97,9 @@ impl World {
                 if let Some(state) = older.nodes.get_mut(&step.node) {
                     state.released = Some(turn.now);
                 }
+                if let Some(node) = self.nodes.get_mut(&step.node) {
+                    node.forget_staged(&step.action);
+                }
                 turn.orders.push(Order {
                     rollout: Arc::clone(&name),
                     step: step.clone(),
@@ -165,6 +168,9 @@ impl World {
                 manifest: Arc::clone(&wanted.manifest),
                 manifest_digest: wanted.manifest_digest,
             });
+        }
+        if let Some(node) = self.nodes.get_mut(&step.node) {
+            node.forget_staged(&step.action);
         }
         turn.orders.push(Order {
             rollout: rollout.into(),

@@ -190,6 +190,9 @@ impl World {
             turn.tell("failed", feed::failed(rollout, name, reason));
             if let Some(ordered) = &node.ordered {
                 node.seen.failed.insert(ordered.manifest_digest);
+                // It may have gone with the attempt: before another one it is staged anew.
+                node.seen.staged.remove(&ordered.manifest_digest);
+                state.staging = None;
             }
         }
         state.activation = Some(activation);
@@ -208,6 +211,8 @@ impl World {
             return;
         };
         node.seen.failed.remove(&running.digest());
+        // What runs is not staged any more: a way back to it is staged anew.
+        node.seen.staged.remove(&running.digest());
         node.seen.running = Some(running);
         node.take_report(name, report, turn);
     }

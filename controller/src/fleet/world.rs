@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use placet_crds::{NodeProcess, NodeRollout};
-use placet_model::{Digest, NodeFacts, NodeManifest, NodeName, Verdict};
+use placet_model::{Activation, Digest, NodeFacts, NodeManifest, NodeName, Verdict};
 use placet_planner::{
-    Catalog, Observed, ObservedNode, Plan, Presence, Problem, RolloutState, Running, Target,
+    Action, Catalog, Observed, ObservedNode, Plan, Presence, Problem, RolloutState, Running, Target,
 };
 use serde::Serialize;
 
@@ -102,6 +102,15 @@ impl Node {
         }
         let pristine = Running::from(NodeManifest::default());
         (pristine.digest() == digest).then_some(pristine)
+    }
+
+    /// What was staged for a change that is withdrawn may go.
+    pub(super) fn forget_staged(&mut self, action: &Action) {
+        if let (Action::Release { change_digest, .. }, Some(ordered)) = (action, &self.ordered)
+            && ordered.change_digest == *change_digest
+        {
+            self.seen.staged.remove(&ordered.manifest_digest);
+        }
     }
 
     /// Works out which processes that it should run are not ready.
@@ -261,7 +270,7 @@ impl World {
             let ordered = self.nodes.get(name)?.ordered.clone()?;
             let is_under_way = state.staging.is_some()
                 && state.released.is_none()
-                && state.activation.is_none()
+                && !matches!(state.activation, Some(Activation::Done(_)))
                 && state.change_digest == ordered.change_digest;
             is_under_way.then(|| (name.clone(), ordered))
         };

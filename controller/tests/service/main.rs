@@ -1,0 +1,16 @@
+//! A controller over real sockets, with a real repository and real packages, and nodes that follow
+//! a script instead of running processes.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
+mod admin;
+mod bench;
+mod killed;
+mod node;
+mod nodes;
+mod sources;
+mod story;
+mod swift;

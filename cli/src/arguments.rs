@@ -44,7 +44,6 @@ pub(crate) struct Common {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub(crate) enum Command {
     /// Show the whole story on this machine: commit, plan, veto, decision, revert.
     Demo(Demo),

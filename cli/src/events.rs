@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tonic::transport::Channel;
 
 use crate::client;
-use crate::output::plain;
+use crate::output::{plain, short};
 
 /// One event of the feed.
 #[derive(Debug, Clone)]
@@ -211,17 +211,6 @@ fn count(number: usize, what: &str) -> String {
 fn wrapped(text: &str, indent: usize) -> Vec<String> {
     let text = placet_model::wrapped(text, indent).to_string();
     text.lines().map(str::to_owned).collect()
-}
-
-/// A revision as people say it: `main@1a2b3c4d5e`.
-pub(crate) fn short(revision: &str) -> String {
-    match revision.rsplit_once(':') {
-        Some((prefix, hash)) => {
-            let name = prefix.trim_end_matches("sha1").trim_end_matches("sha256");
-            format!("{name}{}", hash.get(..10).unwrap_or(hash))
-        }
-        None => revision.to_owned(),
-    }
 }
 
 /// The events that the controller keeps, oldest first.

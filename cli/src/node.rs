@@ -84,7 +84,7 @@ pub(crate) async fn show(name: &str, common: &Common) -> anyhow::Result<Answer> 
         |title: &str, value: &Value| anstream::println!("{title:<12}{}", output::plain(value));
     line("Node:", &node["metadata"]["name"]);
     line("Presence:", &status["presence"]);
-    line("Class:", &node["spec"]["class"]);
+    line("Class:", &status["class"]);
     for (title, key) in [
         ("Type:", "type"),
         ("Processor:", "architecture"),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use anyhow::Context as _;
 use clap::ValueEnum;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde_json::Value;
 
 /// What stands out badly.
@@ -67,7 +67,14 @@ pub(crate) fn list(mut objects: Vec<Value>, single: bool) -> Value {
     }
 }
 
+/// Columns between two columns of a table.
+const GAP: u16 = 2;
+
+/// A longer word may be broken.
+const WORD_MOST: u16 = 18;
+
 /// Prints a table without lines, at most as wide as the terminal (80 columns where there is none).
+/// The first column, which is what people type, is never broken, nor are words of a usual length.
 pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>) {
     let mut table = Table::new();
     table
@@ -76,15 +83,48 @@ pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>) {
     if table.width().is_none() {
         table.set_width(80);
     }
-    table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
-    table.add_rows(rows);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+    let heading = [headings
+        .iter()
+        .map(|heading| heading.to_uppercase())
+        .collect::<Vec<_>>()];
+    table.set_header(&heading[0]);
+    let shortened = |row: Vec<String>| row.iter().map(|cell| short(cell)).collect();
+    let rows: Vec<Vec<String>> = rows.into_iter().map(shortened).collect();
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, GAP));
+        column.set_constraint(match index {
+            0 => ColumnConstraint::ContentWidth,
+            _ => {
+                let width = longest_word(&rows, index).max(longest_word(&heading, index)) + GAP;
+                ColumnConstraint::LowerBoundary(Width::Fixed(width))
+            }
+        });
     }
+    table.add_rows(rows);
     for line in table.to_string().lines() {
         anstream::println!("{}", line.trim_end());
     }
 }
+
+fn longest_word(rows: &[Vec<String>], column: usize) -> u16 {
+    let cells = rows.iter().filter_map(|row| row.get(column));
+    let words = cells.flat_map(|cell| cell.split_whitespace());
+    let longest = words.map(|word| word.chars().count()).max();
+    u16::try_from(longest.unwrap_or_default()).map_or(WORD_MOST, |longest| longest.min(WORD_MOST))
+}
+
+/// Text with its revisions as people say them: `main@1a2b3c4d5e` for `main@sha1:1a2b3c4d5e…`.
+pub(crate) fn short(text: &str) -> String {
+    let mut parts = text.split("@sha1:");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |before, part| {
+        let digits = part.bytes().take_while(u8::is_ascii_hexdigit).count();
+        format!("{before}@{}{}", &part[..digits.min(SHORT)], &part[digits..])
+    })
+}
+
+/// Enough digits to tell commits apart.
+const SHORT: usize = 10;
 
 /// The value at a printer column's JSON path (`.spec.url`,
 /// `.status.conditions[?(@.type=="Ready")].status`), as text.
@@ -122,7 +162,18 @@ pub(crate) fn plain(value: &Value) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::at;
+    use super::{at, short};
+
+    #[test]
+    fn revisions_are_shortened_wherever_they_stand() {
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        let text = format!("main@sha1:{commit} is in force, é after v1@sha1:{commit}");
+        assert_eq!(
+            short(&text),
+            "main@0123456789 is in force, é after v1@0123456789"
+        );
+        assert_eq!(short("no revision"), "no revision");
+    }
 
     #[test]
     fn a_json_path_finds_fields_and_conditions() {

@@ -42,7 +42,6 @@ fn set(fields: &[(&str, bool)]) -> Paths {
 
 fn source(spec: &GitSourceSpec) -> Paths {
     set(&[
-        ("secretRef", spec.secret_ref.is_some()),
         ("verify", spec.verify.is_some()),
         ("pullRequests", spec.pull_requests.is_some()),
     ])

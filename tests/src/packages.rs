@@ -38,9 +38,17 @@ pub fn packages() -> &'static Path {
 }
 
 fn build() -> TempDir {
+    // Never dropped, since it is the whole binary's: kept where `cargo clean` finds it.
+    let test = env::current_exe().expect("a test has a file");
+    let parent = test
+        .ancestors()
+        .nth(3)
+        .expect("tests lie in target/<profile>/deps")
+        .join("tmp");
+    fs::create_dir_all(&parent).expect("the target folder can be written");
     let folder = tempfile::Builder::new()
-        .prefix("placet-packages-")
-        .tempdir()
+        .prefix("packages-")
+        .tempdir_in(parent)
         .expect("a temporary folder");
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/processes");
     let source = folder.path().join("source");

@@ -100,7 +100,7 @@ fn prepare() -> anyhow::Result<()> {
     println!("installing openssh-server: git over ssh is tested against a real server");
     let as_root = if is_root() { "" } else { "sudo -n " };
     let command = format!(
-        "{as_root}apt-get update -q && {as_root}env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends openssh-server"
+        "{as_root}apt-get update -q && {as_root}env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends openssh-server openssh-client"
     );
     let status = Command::new("sh").args(["-c", &command]).status()?;
     if !status.success() {

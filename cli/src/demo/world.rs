@@ -210,7 +210,7 @@ impl World {
             .env("PLACET_ADMIN", self.socket())
             .stdin(Stdio::null());
         let output = command.output().await.context("failed to start placet")?;
-        succeeded(&format!("placet {}", arguments.join(" ")), output)
+        succeeded(&format!("placet {}", arguments.join(" ")), &output)
     }
 
     fn git(&self, arguments: &[&str]) -> anyhow::Result<()> {
@@ -231,7 +231,7 @@ impl World {
             .current_dir(self.path("fleet"))
             .output()
             .context("failed to start git; is it installed?")?;
-        succeeded(&format!("git {}", arguments.join(" ")), output)
+        succeeded(&format!("git {}", arguments.join(" ")), &output)
     }
 
     /// Starts the nodes, each with a token of its own, and returns their names.
@@ -361,7 +361,7 @@ fn replace(path: &Path, from: &str, to: &str) -> anyhow::Result<()> {
     Ok(fs::write(path, text.replace(from, to))?)
 }
 
-fn succeeded(what: &str, output: Output) -> anyhow::Result<String> {
+fn succeeded(what: &str, output: &Output) -> anyhow::Result<String> {
     if !output.status.success() {
         bail!(
             "`{what}` failed: {}",

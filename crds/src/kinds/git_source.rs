@@ -59,7 +59,8 @@ pub struct GitSourceSpec {
     #[serde(default, rename = "ref")]
     pub reference: GitReference,
     /// The folder of the repository that holds the declarations, relative to its root; `.`, the
-    /// default, is the root itself. All files below it whose names end in `.yaml` or `.yml` count.
+    /// default, is the root itself. All files below it whose names end in `.yaml` or `.yml` count,
+    /// but for those in folders whose names begin with a dot.
     #[serde(default = "root")]
     #[schemars(length(min = 1, max = 1024))]
     #[schemars(regex(pattern = r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"))]

@@ -71,7 +71,7 @@ pub(crate) fn list(mut objects: Vec<Value>, single: bool) -> Value {
 const GAP: u16 = 2;
 
 /// A longer word may be broken.
-const WORD_MOST: u16 = 18;
+const WORD_MOST: u16 = 16;
 
 /// Prints a table without lines, at most as wide as the terminal (80 columns where there is none).
 /// The first column, which is what people type, is never broken, nor are words of a usual length.
@@ -92,12 +92,11 @@ pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>) {
     let rows: Vec<Vec<String>> = rows.into_iter().map(shortened).collect();
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, GAP));
-        column.set_constraint(match index {
-            0 => ColumnConstraint::ContentWidth,
-            _ => {
-                let width = longest_word(&rows, index).max(longest_word(&heading, index)) + GAP;
-                ColumnConstraint::LowerBoundary(Width::Fixed(width))
-            }
+        let width = longest_word(&rows, index).max(longest_word(&heading, index)) + GAP;
+        column.set_constraint(if index == 0 {
+            ColumnConstraint::ContentWidth
+        } else {
+            ColumnConstraint::LowerBoundary(Width::Fixed(width))
         });
     }
     table.add_rows(rows);

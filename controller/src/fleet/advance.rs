@@ -133,8 +133,14 @@ impl World {
             self.tell_progress(before.as_ref(), &after, turn);
             tell_orders(&after, &plan.steps, turn);
         }
-        self.touch_replanned(&plan, target);
-        self.plan = Some(Arc::new(plan));
+        let standing = if plan.steps.is_empty() {
+            plan
+        } else {
+            // What everybody waits for, and until when, follows from the orders.
+            placet_planner::plan(target, &self.observed(turn.now))
+        };
+        self.touch_replanned(&standing, target);
+        self.plan = Some(Arc::new(standing));
     }
 
     /// Nodes for which this plan has something else in store than the one before.

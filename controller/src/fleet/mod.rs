@@ -61,7 +61,7 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// The fleet as `home` remembers it.
+    /// The fleet as `home` remembers it; what can be read of it says that nobody is connected yet.
     pub(crate) fn recover(
         home: Home,
         shared: Arc<Shared>,
@@ -69,7 +69,7 @@ impl Fleet {
     ) -> Result<Self, HomeError> {
         let now = Timestamp::now();
         let world = World::recover(&home, now)?;
-        Ok(Self {
+        let mut fleet = Self {
             last: world.latest(),
             home,
             world,
@@ -77,7 +77,9 @@ impl Fleet {
             shared,
             wanted,
             wake: None,
-        })
+        };
+        fleet.turn(Vec::new())?;
+        Ok(fleet)
     }
 
     /// Works off news until nobody can bring any more.
@@ -86,15 +88,8 @@ impl Fleet {
     ///
     /// The home failed: nothing can be done safely any more, and what was not written was not done.
     pub(crate) async fn run(mut self, mut news: mpsc::Receiver<News>) -> Result<(), HomeError> {
-        let mut batch = Vec::new();
         loop {
-            self = tokio::task::spawn_blocking(move || {
-                let result = self.turn(batch);
-                result.map(|()| self)
-            })
-            .await
-            .expect("a turn neither panics nor is cancelled")?;
-            batch = Vec::new();
+            let mut batch = Vec::new();
             // Cancel safe: nothing is taken unless it is returned.
             tokio::select! {
                 taken = news.recv_many(&mut batch, NEWS_MOST) => {
@@ -104,6 +99,13 @@ impl Fleet {
                 }
                 () = tokio::time::sleep(self.until_wake()) => {}
             }
+            let turn = tokio::task::spawn_blocking(move || {
+                let result = self.turn(batch);
+                result.map(|()| self)
+            });
+            self = turn
+                .await
+                .expect("a turn neither panics nor is cancelled")?;
         }
     }
 

@@ -59,7 +59,10 @@ impl Objects {
     }
 
     /// Every object of a kind, by name.
-    pub(crate) fn of(&self, kind: &'static str) -> impl Iterator<Item = (&str, &Entry)> {
+    pub(crate) fn of<'a>(
+        &'a self,
+        kind: &'static str,
+    ) -> impl Iterator<Item = (&'a str, &'a Entry)> {
         let all = self.0.range((kind, String::new())..);
         all.take_while(move |((of, _), _)| *of == kind)
             .map(|((_, name), entry)| (name.as_str(), entry))

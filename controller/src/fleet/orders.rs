@@ -85,3 +85,46 @@ fn wire(rollout: &str, action: &Action) -> Wire {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use placet_model::NodeName;
+    use tokio::sync::{mpsc, watch};
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::news::Session;
+    use super::{Fleet, Wire};
+    use crate::home::Home;
+    use crate::shared::{Shared, Wanted};
+
+    #[test]
+    fn a_node_that_takes_no_orders_is_ended_and_holds_nobody_up() {
+        let state = tempfile::tempdir().unwrap();
+        let home = Home::open(state.path()).unwrap();
+        let (wanted, _) = watch::channel(Wanted::default());
+        let mut fleet = Fleet::recover(home, Arc::<Shared>::default(), wanted).unwrap();
+        let node: NodeName = "core-1".parse().unwrap();
+        let (orders, mut taken) = mpsc::channel(2);
+        let end = CancellationToken::new();
+        let session = Session {
+            id: 1,
+            orders,
+            end: end.clone(),
+        };
+        fleet.open_session(&node, session);
+        let release = || Wire::Release(placet_protocol::wire::Release::default());
+        fleet.send(&node, release());
+        assert!(!end.is_cancelled());
+        fleet.send(&node, release());
+        assert!(end.is_cancelled());
+        fleet.send(&node, release());
+        let mut orders = 0;
+        while let Some(order) = taken.blocking_recv() {
+            assert_eq!(order.unwrap().epoch, 1);
+            orders += 1;
+        }
+        assert_eq!(orders, 2, "the welcome and what fitted beside it");
+    }
+}

@@ -33,6 +33,7 @@ impl World {
         }
         world.recover_rollout();
         world.declared = 1;
+        world.all_touched = true;
         // The change is as old as its roll-out, which is not told in milliseconds.
         world.heard = None::<Instant>;
         Ok(world)

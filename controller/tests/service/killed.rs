@@ -204,3 +204,45 @@ async fn a_commit_that_came_meanwhile_is_found() {
     fleet.feed.verified(&commit).await;
     fleet.check([2, 2]);
 }
+
+/// How many roll-outs are interrupted at a random point.
+const ROUNDS: usize = 6;
+
+/// A roll-out to two nodes tells about this many events.
+const EVENTS: usize = 16;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_random_points() {
+    let mut fleet = Fleet::settled().await;
+    for round in 0..ROUNDS {
+        let after = rand::random_range(1..=EVENTS);
+        println!("round {round}: killed after {after} events");
+        let version = if round % 2 == 0 { "1.1.0" } else { "1.0.0" };
+        let commit = fleet.bench.commit_version(version, &NAMES);
+        let is_end = |event: &crate::bench::Event| {
+            event.name == "verified" && event.text("revision").ends_with(&commit)
+        };
+        let mut ended = false;
+        for _ in 0..after {
+            let event = fleet.feed.wait("another event", |_| true).await;
+            ended = is_end(&event);
+            if ended {
+                break;
+            }
+        }
+        fleet.kill_and_start().await;
+        if !ended {
+            fleet.feed.verified(&commit).await;
+        }
+        let made: Vec<usize> = fleet.nodes.iter().map(Node::changes).collect();
+        assert_eq!(made, [round + 2; 2], "each node changed once");
+    }
+    assert_eq!(fleet.feed.count("verified"), ROUNDS + 1);
+    let rollouts = fleet.bench.list("ro", "").await;
+    assert_eq!(rollouts.len(), ROUNDS + 1);
+    assert!(
+        rollouts
+            .iter()
+            .all(|rollout| rollout["status"]["phase"] == "Done")
+    );
+}

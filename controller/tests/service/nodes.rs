@@ -18,17 +18,24 @@ fn is_welcome(order: &ToNode) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_nobody_declares_is_seen_and_blocks_nobody() {
     let bench = Bench::start().await;
-    let stranger = Node::join(&bench, "stranger").await;
-    stranger.state.lock().unwrap().boot_id.push('x');
+    let claimed = Node::join(&bench, "claimed").await;
+    let identity = join_as(&bench, "stranger").await;
+    let mut stranger = Line::open(&bench, &identity).await.unwrap();
+    let mut state = State::new("stranger");
+    state.kind = "other";
+    stranger.say(state.hello());
+    assert!(is_welcome(&stranger.order().await.unwrap().unwrap()));
     let (_first, _second, _feed) = settled(&bench).await;
     let node = bench.get("fnode", "stranger").await;
-    assert_eq!(node["spec"]["suspended"], false);
     assert_eq!(node["status"]["presence"], "Connected");
-    assert_eq!(node["status"]["facts"]["type"], "core");
+    assert_eq!(node["status"]["facts"]["type"], "other");
+    assert_eq!(node["status"]["conditions"][0]["reason"], "ClassUnclear");
+    let node = bench.get("fnode", "claimed").await;
     assert_eq!(
         node["status"]["class"], "core",
         "the selector claims it by its facts"
     );
+    assert_eq!(claimed.changes(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,8 +46,11 @@ async fn a_veto_holds_the_change_until_somebody_decides() {
         before.0
     );
     assert_eq!(held.list("vetoes"), [veto.as_str()]);
-    feed.wait("both verdicts", |event| event.name == "tally")
-        .await;
+    let tally = feed.since(plan.sequence, "tally").await;
+    assert_eq!(
+        (&tally.data["accepts"], &tally.data["objections"]),
+        (&json!(1), &json!(1))
+    );
     let after_hold = (bench.travelled("core-1"), bench.travelled("core-2"));
     assert_eq!(after_hold, travelled, "no byte travels before the decision");
     check_held(&bench, &veto).await;
@@ -188,4 +191,28 @@ async fn an_abort_changes_nobody_and_the_next_commit_begins_anew() {
     let commit = bench.commit("try again");
     feed.verified(&commit).await;
     assert_eq!((first.changes(), second.changes()), (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_is_stopped_in_order_goes_on_where_it_was() {
+    let mut bench = Bench::start().await;
+    let (first, second, mut feed) = settled(&bench).await;
+    first.vetoes(Some("no"));
+    let commit = bench.commit_version("1.1.0", &["core-1", "core-2"]);
+    let tally = feed.named("tally").await;
+    bench.stop_controller().await;
+    assert!(!bench.path("state/admin.sock").exists());
+    bench.start_controller().await;
+    let status = bench.get("fnode", "core-2").await["status"].clone();
+    assert_eq!(status["presence"], "Away");
+    assert_eq!(status["lastVerdict"]["verdict"], "accept");
+    let (first, second) = (first.again(&bench).await, second.again(&bench).await);
+    let mut feed = bench.feed(tally.sequence).await;
+    bench.decide("ro-2", 1, DecisionKind::Skip).await.unwrap();
+    feed.verified(&commit).await;
+    assert_eq!((first.changes(), second.changes()), (1, 2));
+    assert!(
+        second.state.lock().unwrap().epoch > 1,
+        "orders carry a higher epoch"
+    );
 }

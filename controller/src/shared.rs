@@ -65,7 +65,7 @@ pub(crate) struct WantedSource {
 }
 
 /// With this annotation people ask for a look now.
-const REQUESTED_AT: &str = "reconcile.placet.dev/requestedAt";
+pub(crate) const REQUESTED_AT: &str = "reconcile.placet.dev/requestedAt";
 
 impl Wanted {
     pub(crate) fn of(world: &World) -> Self {

@@ -13,6 +13,7 @@ impl World {
     pub(super) fn report_all(&mut self, turn: &mut Turn) {
         self.spread_states();
         self.write_rollout(turn);
+        self.write_sources(turn);
         self.write_nodes(turn);
         self.write_classes(turn);
         self.write_package_sets(turn);

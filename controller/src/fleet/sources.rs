@@ -8,10 +8,11 @@ use placet_crds::{
 
 use super::feed;
 use super::news::{Commit, Failure, Looked};
-use super::objects::Objects;
+use super::objects::{Entry, Objects};
 use super::turn::{Turn, Write};
 use super::world::World;
 use crate::home::Owner;
+use crate::shared::REQUESTED_AT;
 use crate::status;
 
 /// Why a commit is not taken.
@@ -58,7 +59,7 @@ impl World {
                     && old.observed_generation == Some(generation) =>
             {
                 let status = status::source::in_force(&old, turn.now);
-                self.set_source(&source, &status, turn);
+                self.set_source(&source, status, turn);
             }
             Ok(commit) => match self.examine(&source, &commit, prune) {
                 Ok(accepted) => {
@@ -107,21 +108,22 @@ impl World {
     fn accept(&mut self, source: &str, commit: &Commit, accepted: Accepted, turn: &mut Turn) {
         self.objects = accepted.objects;
         turn.writes.extend(accepted.writes);
-        turn.tell(
-            "commit",
-            feed::commit(&commit.revision, &commit.subject, source),
-        );
         let Some(entry) = self.objects.get("GitSource", source) else {
             return;
         };
+        let old: GitSourceStatus = entry.status();
+        if old.revision.as_ref() != Some(&commit.revision) {
+            let told = feed::commit(&commit.revision, &commit.subject, source);
+            turn.tell("commit", told);
+        }
         let taken = status::source::Taken {
             commit,
             inventory: accepted.inventory.into_iter().collect(),
             left_out: accepted.left_out,
             generation: entry.generation,
         };
-        let status = status::source::taken(&entry.status(), taken, turn.now);
-        self.set_source(source, &status, turn);
+        let status = status::source::taken(&old, taken, turn.now);
+        self.set_source(source, status, turn);
     }
 
     fn refuse(&mut self, source: &str, old: &GitSourceStatus, refused: &Refused, turn: &mut Turn) {
@@ -142,12 +144,32 @@ impl World {
             return;
         }
         let told = feed::refused(source, refused.revision.as_deref(), &refused.reasons);
-        self.set_source(source, &status, turn);
+        self.set_source(source, status, turn);
         turn.tell("refused", told);
     }
 
-    fn set_source(&mut self, source: &str, status: &GitSourceStatus, turn: &mut Turn) {
-        self.set_status("GitSource", source, status, turn);
+    fn set_source(&mut self, source: &str, mut status: GitSourceStatus, turn: &mut Turn) {
+        let requested = self.objects.get("GitSource", source).and_then(requested_at);
+        status.last_handled_reconcile_at = requested;
+        self.set_status("GitSource", source, &status, turn);
+    }
+
+    /// What is known of repositories that are not looked at, or not yet.
+    pub(super) fn write_sources(&mut self, turn: &mut Turn) {
+        let idle: Vec<_> = self
+            .objects
+            .sources()
+            .filter(|(_, entry, source)| source.spec.suspend || entry.status.is_null())
+            .map(|(name, entry, source)| {
+                let is_suspended = source.spec.suspend;
+                let old: GitSourceStatus = entry.status();
+                let status = status::source::idle(&old, is_suspended, entry.generation, turn.now);
+                (name.to_owned(), status)
+            })
+            .collect();
+        for (name, status) in idle {
+            self.set_status("GitSource", &name, &status, turn);
+        }
     }
 }
 
@@ -195,6 +217,12 @@ impl Accepted {
             self.writes.push(Write::Remove { kind, name });
         }
     }
+}
+
+/// What the annotation by which people ask for a look holds.
+fn requested_at(entry: &Entry) -> Option<String> {
+    let annotations = entry.object.metadata().annotations.as_ref()?;
+    annotations.get(REQUESTED_AT).cloned()
 }
 
 fn inventory(objects: &[Object]) -> BTreeSet<InventoryEntry> {

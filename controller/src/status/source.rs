@@ -96,6 +96,34 @@ pub(crate) fn refused(
     }
 }
 
+/// The status of a repository that is left alone, or that was not looked at yet.
+pub(crate) fn idle(
+    old: &GitSourceStatus,
+    is_suspended: bool,
+    generation: i64,
+    now: Timestamp,
+) -> GitSourceStatus {
+    let state = match (&old.revision, is_suspended) {
+        (Some(revision), true) => State::Ready(
+            Reason::Suspended,
+            format!("{revision} is in force, and newer commits are not looked at"),
+        ),
+        (None, true) => State::Stalled(
+            Reason::Suspended,
+            "the repository is not looked at while it is suspended".to_owned(),
+        ),
+        (_, false) => State::Reconciling(
+            Reason::Progressing,
+            "the repository is being looked at".to_owned(),
+        ),
+    };
+    GitSourceStatus {
+        observed_generation: Some(generation),
+        conditions: conditions(&old.conditions, &state, Some(generation), now),
+        ..old.clone()
+    }
+}
+
 fn shortened(reasons: &[String]) -> Vec<String> {
     reasons.iter().take(FAULTS_MOST).cloned().collect()
 }

@@ -106,6 +106,27 @@ async fn a_repository_that_is_gone_is_told_once_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_repository_is_left_alone_until_it_is_not() {
+    let bench = Bench::start().await;
+    let (first, _second, mut feed) = settled(&bench).await;
+    bench.apply(&bench.source("  suspend: true\n"), false).await;
+    let commit = bench.commit_version("1.1.0", &["core-1", "core-2"]);
+    let source = bench.get("gsrc", "fleet").await;
+    assert_eq!(source["status"]["conditions"][0]["reason"], "Suspended");
+    assert_eq!(first.changes(), 1);
+    let asked = bench.source("").replace(
+        "{name: fleet}",
+        "{name: fleet, annotations: {reconcile.placet.dev/requestedAt: now}}",
+    );
+    bench.apply(&asked, false).await;
+    feed.verified(&commit).await;
+    let source = bench.get("gsrc", "fleet").await;
+    assert_eq!(source["status"]["lastHandledReconcileAt"], "now");
+    assert_eq!(source["status"]["conditions"][0]["reason"], "Succeeded");
+    assert_eq!(feed.count("commit"), 2, "each revision is told once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_package_that_is_not_there_blocks_and_says_so() {
     let bench = Bench::start().await;
     let (first, _second, mut feed) = settled(&bench).await;

@@ -359,6 +359,13 @@ impl Fleet {
             .await
     }
 
+    /// Waits until every node that a roll-out touches has answered.
+    pub async fn tallied(&mut self, rollout: &str) -> Event {
+        let tally = |event: &Event| event.name == "tally" && event.text("rollout") == rollout;
+        let what = format!("{rollout} to be tallied");
+        self.feed.wait(0, &what, tally).await
+    }
+
     /// Opens a session with the chat server of a node, which vetoes while it is open.
     pub fn open_session(&self, node: &str) -> UnixStream {
         use std::io::Read as _;

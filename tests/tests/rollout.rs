@@ -246,7 +246,7 @@ async fn a_node_that_restarts_between_vote_and_activation_is_asked_again() {
     };
     fleet
         .feed
-        .wait(held.sequence, "core-2 to be asked again", again)
+        .wait(tally.sequence, "core-2 to be asked again", again)
         .await;
     let second =
         fleet.resource("fleetnode", "core-2")["status"]["rollout"]["state"]["verdict"].clone();

@@ -233,6 +233,7 @@ async fn a_node_that_restarts_between_vote_and_activation_is_asked_again() {
     let commit = fleet.commit_greet("1.1.0");
     let held = fleet.held(&commit).await;
     let rollout = held.text("rollout").to_owned();
+    let tally = fleet.tallied(&rollout).await;
     let first =
         fleet.resource("fleetnode", "core-2")["status"]["rollout"]["state"]["verdict"].clone();
     assert_eq!(first["verdict"], "accept");

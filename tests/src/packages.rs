@@ -31,7 +31,8 @@ pub fn placet() -> &'static Path {
 }
 
 /// A folder with the OCI layouts `chat`, `clock`, `metrics` (1.0.0 each) and `greet`:
-/// 1.0.0, 1.1.0 (another greeting), 1.2.0 (as 1.0.0, built elsewhere: nothing changed).
+/// 1.0.0, 1.1.0 (another greeting), 1.2.0 (as 1.0.0, built elsewhere: nothing changed). And
+/// `metrics` 1.1.0, which dies at start.
 pub fn packages() -> &'static Path {
     static PACKAGES: OnceLock<TempDir> = OnceLock::new();
     PACKAGES.get_or_init(build).path()
@@ -77,8 +78,20 @@ fn build() -> TempDir {
     );
     edit(&source.join("libgreet.c"), "Hello", "Good day");
     build_package(folder.path(), &source, "greet");
+    edit(
+        &source.join("metrics.yaml"),
+        "version: 1.0.0",
+        "version: 1.1.0",
+    );
+    fs::write(source.join("metricsd.c"), DIES).expect("a source is written");
+    build_package(folder.path(), &source, "metrics");
     folder
 }
+
+/// A program that says why, and dies.
+const DIES: &str = "#include <stdio.h>
+int main(void) { fputs(\"no such sensor\\n\", stderr); return 3; }
+";
 
 fn build_package(folder: &Path, source: &Path, name: &str) {
     let options = placet_packager::BuildOptions::default();

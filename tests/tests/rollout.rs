@@ -284,3 +284,60 @@ async fn killing_the_agent_touches_no_process() {
     assert_ne!(before["chatd"], after["chatd"]);
     assert_never_a_mixture(&fleet, "core-1");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_dies_at_start_is_given_back_and_the_next_nodes_are_spared() {
+    let mut fleet = Fleet::settled(FleetOptions::default()).await;
+    let path = fleet.path("fleet/classes.yaml");
+    let classes = fs::read_to_string(&path).unwrap();
+    let one_by_one = "packageSets: [tools, base]\n  strategy:\n    maxUnavailable: 1";
+    fs::write(
+        &path,
+        classes.replace("packageSets: [tools, base]", one_by_one),
+    )
+    .unwrap();
+    let before: Vec<_> = fleet
+        .node_names()
+        .iter()
+        .map(|node| pids(&fleet, node))
+        .collect();
+    let packages = fleet.path("fleet/packages.yaml");
+    let good = fs::read_to_string(&packages).unwrap();
+    let bad = good.replace(
+        "name: metrics\n      version: 1.0.0",
+        "name: metrics\n      version: 1.1.0",
+    );
+    fs::write(&packages, bad.replace("metrics:1.0.0", "metrics:1.1.0")).unwrap();
+    let commit = fleet.commit("metrics 1.1.0");
+    let held = fleet.held(&commit).await;
+    let rollout = held.text("rollout").to_owned();
+    let why = held.data["vetoes"].to_string();
+    assert!(
+        why.contains("metricsd") && why.contains("no such sensor"),
+        "{why}"
+    );
+    assert_eq!(
+        fleet.resource("rollout", &rollout)["status"]["phase"],
+        "Halted"
+    );
+    // edge-2 comes after edge-1, which failed: nobody touched it.
+    assert_eq!(pids(&fleet, "edge-2"), before[3]);
+    fleet.placet(&[
+        "rollout", "decide", &rollout, "--abort", "--reason", "broken",
+    ]);
+    fs::write(&packages, good).unwrap();
+    let mended = fleet.commit("back to metrics 1.0.0");
+    fleet.verified(&mended).await;
+    for (node, before) in fleet.node_names().iter().zip(&before) {
+        let after = pids(&fleet, node);
+        assert_eq!(
+            after.keys().collect::<Vec<_>>(),
+            before.keys().collect::<Vec<_>>()
+        );
+        assert_eq!(
+            after["clockd"], before["clockd"],
+            "{node}: only metricsd was touched"
+        );
+        assert_never_a_mixture(&fleet, node);
+    }
+}

@@ -87,10 +87,10 @@ pub struct VoteRecord {
     /// What it said.
     pub answer: Answer,
     /// The process's own short code (`sessions-open`); empty if it gave none.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub code: String,
     /// Its reason, for people; empty if it gave none.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub message: String,
     /// For a defer: when to ask again.
     #[serde(default, skip_serializing_if = "Option::is_none")]

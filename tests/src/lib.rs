@@ -5,7 +5,6 @@
     clippy::missing_panics_doc,
     clippy::panic,
     clippy::print_stderr,
-    clippy::print_stdout,
     reason = "tests fail by panicking, and say what they tried"
 )]
 

@@ -1,6 +1,7 @@
 //! Long matrices are sampled by a printed seed, and run whole with `PLACET_FULL=1`; figures of whole
 //! runs are kept.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 use std::{env, fs};
@@ -25,7 +26,9 @@ impl Sample {
             .and_then(|seed| seed.parse().ok())
             .unwrap_or_else(rand::random);
         let cases = if is_full() { whole } else { few };
-        println!("{name}: {cases} of {whole} cases, PLACET_SEED={seed}");
+        say(&format!(
+            "{name}: {cases} of {whole} cases, PLACET_SEED={seed}"
+        ));
         Self {
             random: StdRng::seed_from_u64(seed),
             cases,
@@ -43,6 +46,12 @@ impl Sample {
     }
 }
 
+/// Says something that a passing test does not keep to itself.
+fn say(text: &str) {
+    // What macros print is captured by the test runner.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// True in a full run.
 pub(crate) fn is_full() -> bool {
     env::var("PLACET_FULL").is_ok_and(|full| full == "1")
@@ -51,7 +60,7 @@ pub(crate) fn is_full() -> bool {
 /// Prints the figures of `name` and, in a full run, keeps them in `docs/evidence/` with the date
 /// and the commit.
 pub fn evidence(name: &str, figures: &serde_json::Value) {
-    println!("{name}: {figures}");
+    say(&format!("{name}: {figures}"));
     if !is_full() {
         return;
     }

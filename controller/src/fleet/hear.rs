@@ -1,6 +1,6 @@
 //! What nodes say, taken into the world.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use placet_crds::NodeRollout;
@@ -48,15 +48,36 @@ impl World {
         seen.announced = announcement.facts;
         seen.boot_id = announcement.boot_id;
         seen.staged = announcement.staged;
-        seen.failed = announcement.failed;
-        seen.running = Some(announcement.manifest.into());
+        seen.failed = announcement.failed.keys().copied().collect();
+        node.run(announcement.manifest.into());
         node.last_seen = Some(turn.now);
         node.take_report(name, announcement.report, turn);
+        self.failed_unheard(name, &announcement.failed, turn);
         self.facts_changed |= facts_changed;
         if !was_seen && self.objects.node(name).is_some() {
             turn.tell("nodesJoined", feed::nodes_joined(&self.joined()));
         }
         true
+    }
+
+    /// The outcome of a change may be lost with a session: the next Hello tells why it failed.
+    fn failed_unheard(
+        &mut self,
+        name: &NodeName,
+        failed: &BTreeMap<Digest, String>,
+        turn: &mut Turn,
+    ) {
+        let wanted = self.target.as_ref().and_then(|it| it.nodes.get(name));
+        let reason = wanted.and_then(|wanted| failed.get(&wanted.manifest_digest));
+        let state = self.rollout.as_ref().and_then(|it| {
+            let state = it.nodes.get(name)?;
+            let is_unheard = state.activating.is_some() && state.activation.is_none();
+            is_unheard.then(|| (it.name.clone(), state.change_digest))
+        });
+        if let (Some(reason), Some((rollout, change_digest))) = (reason, state) {
+            let outcome = Err(reason.clone());
+            self.activated(name, (&rollout, change_digest), outcome, turn);
+        }
     }
 
     /// A session ended.
@@ -213,7 +234,7 @@ impl World {
         node.seen.failed.remove(&running.digest());
         // What runs is not staged any more: a way back to it is staged anew.
         node.seen.staged.remove(&running.digest());
-        node.seen.running = Some(running);
+        node.run(running);
         node.take_report(name, report, turn);
     }
 
@@ -254,6 +275,15 @@ impl World {
 }
 
 impl Node {
+    /// It runs this now.
+    fn run(&mut self, running: Running) {
+        let is_same = |old: &Running| old.digest() == running.digest();
+        if !self.seen.running.as_ref().is_some_and(is_same) {
+            self.before = self.seen.running.take();
+        }
+        self.seen.running = Some(running);
+    }
+
     fn take_report(&mut self, name: &NodeName, report: Reported, turn: &mut Turn) {
         let pids = |processes: &[placet_crds::NodeProcess]| -> BTreeSet<_> {
             let running = processes.iter().filter(|process| process.pid != 0);

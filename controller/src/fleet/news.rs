@@ -1,6 +1,6 @@
 //! What the fleet hears.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -93,7 +93,8 @@ pub(crate) struct Announcement {
     /// The manifest that it runs.
     pub(crate) manifest: Arc<NodeManifest>,
     pub(crate) staged: BTreeSet<Digest>,
-    pub(crate) failed: BTreeSet<Digest>,
+    /// Manifests that failed on it, and why.
+    pub(crate) failed: BTreeMap<Digest, String>,
 }
 
 /// What runs on a node.

@@ -7,8 +7,8 @@ use std::time::Instant;
 use jiff::{SignedDuration, Timestamp};
 use placet_crds::{GitSourceStatus, Reason, RolloutStatus, SourceFile, load};
 use placet_model::{
-    Architecture, DecisionKind, Digest, NodeFacts, NodeManifest, NodeName, Proposal, RolloutPhase,
-    Verdict, VerdictKind,
+    Activation, Architecture, DecisionKind, Digest, NodeFacts, NodeManifest, NodeName, Proposal,
+    RolloutPhase, Verdict, VerdictKind,
 };
 use placet_planner::{Action, Catalog, audit};
 use serde_json::Value;
@@ -652,6 +652,73 @@ fn a_failed_activation_is_written_down_and_told_once() {
         "it died\\u{1b}[31m"
     );
     assert_eq!(status["conditions"][0]["reason"], "ChangeFailed");
+}
+
+/// A fleet of which core-1 was told to activate.
+fn activating() -> Stage {
+    let mut stage = Stage::settled();
+    stage.look(2, "1.1.0");
+    for name in ["core-1", "core-2"] {
+        let verdict = stage.verdict(name, VerdictKind::Accept);
+        stage.say(name, Said::Verdict(verdict));
+    }
+    for name in ["core-1", "core-2"] {
+        stage.staged(name);
+    }
+    stage
+}
+
+#[test]
+fn a_node_that_gives_a_change_back_is_known_by_what_it_ran_before() {
+    let mut stage = activating();
+    let before = stage.world.nodes[&node("core-1")]
+        .seen
+        .running
+        .clone()
+        .unwrap();
+    let ordered = stage.world.nodes[&node("core-1")].ordered.clone().unwrap();
+    for (generation, manifest_digest) in [(2, ordered.manifest_digest), (1, before.digest())] {
+        let report = Reported {
+            generation,
+            manifest_digest,
+            processes: Vec::new(),
+        };
+        let turn = stage.say("core-1", Said::Report(report));
+        assert_eq!(turn.cut, [], "its session goes on");
+    }
+    let turn = stage.activated("core-1", Err("it died"));
+    assert_eq!(events(&turn), ["failed", "held"]);
+}
+
+#[test]
+fn a_failure_that_was_lost_with_the_connection_comes_with_the_next_hello() {
+    let mut stage = activating();
+    let name = node("core-1");
+    let wanted = stage.world.target.as_ref().unwrap().nodes[&name].manifest_digest;
+    let running = stage.world.nodes[&name].seen.running.clone().unwrap();
+    stage.sessions += 1;
+    let (session, manifest) = (stage.sessions, running.manifest().clone());
+    let announcement = Announcement {
+        boot_id: "boot".to_owned(),
+        facts: stage.world.nodes[&name].seen.announced.clone(),
+        report: Reported {
+            generation: 1,
+            manifest_digest: manifest.digest(),
+            processes: Vec::new(),
+        },
+        manifest: Arc::new(manifest),
+        failed: BTreeMap::from([(wanted, "it died".to_owned())]),
+        ..Announcement::default()
+    };
+    let turn = stage.turn(|world, turn| {
+        assert!(world.hello(&name, session, announcement, turn));
+    });
+    assert_eq!(events(&turn), ["failed", "held"]);
+    let state = &stage.world.rollout.as_ref().unwrap().nodes[&name];
+    assert_eq!(
+        state.activation,
+        Some(Activation::Failed("it died".to_owned()))
+    );
 }
 
 #[test]

@@ -65,6 +65,8 @@ pub(crate) struct Told {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Node {
     pub(crate) seen: ObservedNode,
+    /// What it ran before: a change that is given back ends there.
+    pub(crate) before: Option<Running>,
     /// The session that it speaks in.
     pub(crate) session: Option<u64>,
     pub(crate) generation: Option<u64>,
@@ -90,9 +92,8 @@ pub(crate) struct Ordered {
 impl Node {
     /// The manifest of this digest, if it is one that the node is known to have.
     pub(super) fn manifest(&self, digest: Digest) -> Option<Running> {
-        if let Some(running) = &self.seen.running
-            && running.digest() == digest
-        {
+        let known = [&self.seen.running, &self.before];
+        if let Some(running) = known.into_iter().flatten().find(|it| it.digest() == digest) {
             return Some(running.clone());
         }
         if let Some(ordered) = &self.ordered

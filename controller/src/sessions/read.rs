@@ -1,13 +1,13 @@
 //! What nodes send, checked before it is believed: a node is no friend until shown.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use placet_crds::NodeProcess;
 use placet_model::{Digest, NodeFacts, NodeManifest, NodeName, Verdict, visible};
 use placet_protocol::json;
 use placet_protocol::wire::from_node::Message;
-use placet_protocol::wire::{Activated, Hello, Process, Report, Staged};
+use placet_protocol::wire::{Activated, Failed, Hello, Process, Report, Staged};
 use tonic::Status;
 
 use crate::fleet::news::{Announcement, Reported, Said};
@@ -47,7 +47,7 @@ pub(super) fn announcement(hello: Hello) -> Result<Announcement, Status> {
         report,
         manifest: Arc::new(manifest),
         staged: digests(&hello.staged)?,
-        failed: digests(&hello.failed)?,
+        failed: failures(hello.failed)?,
     })
 }
 
@@ -189,6 +189,16 @@ fn check_facts(facts: &NodeFacts) -> Result<(), Status> {
 
 fn is_word(text: &str, most: usize) -> bool {
     text.len() <= most && !text.chars().any(char::is_control)
+}
+
+fn failures(failed: Vec<Failed>) -> Result<BTreeMap<Digest, String>, Status> {
+    if failed.len() > DIGESTS_MOST {
+        return Err(Status::invalid_argument(
+            "a node names at most 4096 manifests",
+        ));
+    }
+    let one = |failed: Failed| Ok((digest(&failed.manifest_digest)?, failed.reason));
+    failed.into_iter().map(one).collect()
 }
 
 fn digests(texts: &[String]) -> Result<BTreeSet<Digest>, Status> {

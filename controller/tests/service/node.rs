@@ -13,7 +13,8 @@ use placet_protocol::wire::from_node::Message;
 use placet_protocol::wire::nodes_client::NodesClient;
 use placet_protocol::wire::to_node::Order;
 use placet_protocol::wire::{
-    Activate, Activated, FetchRequest, FromNode, Hello, Process, Report, Stage, Staged, ToNode,
+    Activate, Activated, Failed, FetchRequest, FromNode, Hello, Process, Report, Stage, Staged,
+    ToNode,
 };
 use placet_protocol::{Identity, connect, join, nodes_client};
 use tokio::sync::{mpsc, watch};
@@ -47,7 +48,7 @@ pub(crate) struct State {
     pub(crate) pids: BTreeMap<String, u32>,
     next_pid: u32,
     staged: BTreeMap<Digest, NodeManifest>,
-    failed: BTreeSet<Digest>,
+    failed: BTreeMap<Digest, String>,
     held: BTreeSet<Digest>,
     /// The greatest epoch of an order.
     pub(crate) epoch: u64,
@@ -68,7 +69,7 @@ impl State {
             pids: BTreeMap::new(),
             next_pid: 100,
             staged: BTreeMap::new(),
-            failed: BTreeSet::new(),
+            failed: BTreeMap::new(),
             held: BTreeSet::new(),
             epoch: 0,
             orders: Vec::new(),
@@ -96,7 +97,7 @@ impl State {
                 ..self.report()
             }),
             staged: self.staged.keys().map(ToString::to_string).collect(),
-            failed: self.failed.iter().map(ToString::to_string).collect(),
+            failed: self.failed.iter().map(failed).collect(),
         })
     }
 
@@ -394,7 +395,7 @@ fn activate(line: &Line, state: &Mutex<State>, order: Activate, fails: Option<&s
     let to = order.to.parse().unwrap();
     let result = match fails {
         Some(why) => {
-            state.failed.insert(to);
+            state.failed.insert(to, why.to_owned());
             Err(why.to_owned())
         }
         None => state.activate(to),
@@ -406,4 +407,11 @@ fn activate(line: &Line, state: &Mutex<State>, order: Activate, fails: Option<&s
         error: result.err().unwrap_or_default(),
     }));
     line.say(Message::Report(state.report()));
+}
+
+fn failed((manifest, reason): (&Digest, &String)) -> Failed {
+    Failed {
+        manifest_digest: manifest.to_string(),
+        reason: reason.clone(),
+    }
 }

@@ -2,7 +2,7 @@
 
 use placet_model::{Digest, Verdict, canonical_json};
 use placet_protocol::wire::from_node::Message;
-use placet_protocol::wire::{Activated, FromNode, Hello, Process, Report, Staged};
+use placet_protocol::wire::{Activated, Failed, FromNode, Hello, Process, Report, Staged};
 
 use super::core::Core;
 use super::staging::Done;
@@ -25,7 +25,7 @@ impl Core {
                 ..self.report()
             }),
             staged: self.staged_manifests(),
-            failed: self.failed.keys().map(Digest::to_string).collect(),
+            failed: self.failed.iter().map(failed).collect(),
         }))
     }
 
@@ -55,6 +55,13 @@ impl Core {
             .filter_map(|number| self.store.load(number).ok())
             .map(|staged| staged.digest.to_string())
             .collect()
+    }
+}
+
+fn failed((manifest, reason): (&Digest, &String)) -> Failed {
+    Failed {
+        manifest_digest: manifest.to_string(),
+        reason: reason.clone(),
     }
 }
 

@@ -155,7 +155,14 @@ async fn a_bad_update_is_given_back_with_the_reason() {
     daemon.kill();
     daemon.start("core-1");
     let mut session = controller.session().await;
-    assert_eq!(session.hello.failed, [bad.manifest.digest().to_string()]);
+    let [remembered] = &session.hello.failed[..] else {
+        panic!("one manifest failed: {:?}", session.hello.failed);
+    };
+    assert_eq!(
+        remembered.manifest_digest,
+        bad.manifest.digest().to_string()
+    );
+    assert!(remembered.reason.contains("server exited with code 3"));
     session.running(&["server", "loner"]).await;
     session.activate(&good.manifest, &bad.manifest);
     let refused = session.activated().await;

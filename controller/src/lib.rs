@@ -11,14 +11,18 @@
 //! written down first, and done then.
 
 mod admin;
+pub mod arguments;
 pub mod catalog;
 mod counters;
 mod fleet;
 pub mod git;
 pub mod home;
+pub mod kubernetes;
+pub mod leader;
 mod observe;
 mod options;
 mod run;
+pub mod secrets;
 mod sessions;
 mod shared;
 mod status;

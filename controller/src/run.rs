@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use placet_crds::{GitReference, GitSource, GitSourceSpec, Object};
 use placet_protocol::{
     AdminError, Authority, AuthorityError, admin_incoming, admin_server, incoming, join_server,
@@ -21,8 +22,9 @@ use crate::catalog::Packages;
 use crate::fleet::Fleet;
 use crate::fleet::news::News;
 use crate::git::Repositories;
-use crate::home::{Home, HomeError, Owner};
+use crate::home::{Embedded, Home, HomeError, Owner};
 use crate::observe::Observers;
+use crate::secrets::Secrets;
 use crate::sessions::{JoinService, NodesService};
 use crate::shared::{Shared, Wanted};
 use crate::{Counters, InitialSource, Options};
@@ -56,6 +58,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A socket that it listens on cannot be used.
+    #[error("failed to use a socket that the controller listens on")]
+    Socket(#[source] io::Error),
+    /// It has no access to an API server.
+    #[error(
+        "failed to find an API server; name a kubeconfig with `--kubeconfig`, or run in a pod with a service account"
+    )]
+    Access(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The file with its addresses cannot be written.
     #[error("failed to write `{}`", path.display())]
     Announce {
@@ -96,57 +106,79 @@ pub struct Controller {
     shared: Arc<Shared>,
 }
 
-/// What is opened first, off the runtime's threads.
-struct Ground {
-    home: Home,
-    authority: Authority,
+/// What a controller stands on.
+#[derive(Clone)]
+pub(crate) struct Ground {
+    pub(crate) home: Home,
+    pub(crate) authority: Authority,
+    #[expect(dead_code, reason = "credentials are read by whoever fetches")]
+    pub(crate) secrets: Secrets,
+    /// Folder for clones of repositories and whatever else can be had again.
+    pub(crate) state: PathBuf,
+    /// What relative package references start from.
+    pub(crate) base: PathBuf,
+    pub(crate) certificate_lifetime: SignedDuration,
+}
+
+/// The loop and those around it, before any of them runs.
+struct Parts {
+    news: mpsc::Sender<News>,
+    shared: Arc<Shared>,
+    observers: Observers,
 }
 
 impl Controller {
-    /// Starts a controller; when this returns, it answers nodes and the command line.
+    /// Starts a controller on the embedded home; when this returns, it answers nodes and the
+    /// command line.
     pub async fn start(options: Options) -> Result<Self, Error> {
         let (listeners, addresses) = listen(&options.listen).await?;
         let ground = open(&options, &addresses).await?;
         announce(&options.state, &addresses).await?;
-        let stopping = CancellationToken::new();
+        let reachable = reachable(&addresses, &options.names);
+        let (mut controller, parts) = Self::begin(ground.clone(), listeners, addresses).await?;
+        let admin = AdminService {
+            home: ground.home,
+            authority: ground.authority,
+            news: parts.news,
+            packages: parts.observers.packages,
+            base: ground.base,
+            addresses: reachable,
+            stopping: controller.stopping.clone(),
+        };
+        controller.serve_admin(&options.state, admin)?;
+        Ok(controller)
+    }
+
+    /// Serves nodes, recovers the fleet, and lets the loop turn.
+    async fn begin(
+        ground: Ground,
+        listeners: Vec<TcpListener>,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<(Self, Parts), Error> {
         let (news, heard) = mpsc::channel(NEWS_WAITING);
         let (wanted, watched) = watch::channel(Wanted::default());
-        let shared = Arc::<Shared>::default();
-        let base = options
-            .packages
-            .clone()
-            .unwrap_or_else(|| options.state.clone());
-        let observers = Observers {
-            wanted: watched,
-            news: news.clone(),
-            repositories: Arc::new(Repositories::new(&options.state)),
-            packages: Packages::new(),
-            base: base.clone(),
-        };
-        let admin = AdminService {
-            home: ground.home.clone(),
-            authority: ground.authority.clone(),
-            news: news.clone(),
-            packages: observers.packages.clone(),
-            base,
-            addresses: reachable(&addresses, &options.names),
-            stopping: stopping.clone(),
+        let parts = Parts {
+            shared: Arc::default(),
+            observers: Observers {
+                wanted: watched,
+                news: news.clone(),
+                repositories: Arc::new(Repositories::new(&ground.state)),
+                packages: Packages::new(),
+                base: ground.base.clone(),
+            },
+            news,
         };
         let mut controller = Self {
             tasks: JoinSet::new(),
-            stopping,
+            stopping: CancellationToken::new(),
             addresses,
-            shared: Arc::clone(&shared),
+            shared: Arc::clone(&parts.shared),
         };
-        controller.serve_nodes(
-            listeners,
-            &options,
-            &ground,
-            (&news, &shared, &observers.packages),
-        )?;
-        let fleet = recover(ground.home, shared, wanted).await?;
-        controller.observe(observers);
-        controller.serve_admin(&options.state, admin)?;
+        controller.serve_nodes(listeners, &ground, &parts)?;
+        let shared = Arc::clone(&parts.shared);
+        let fleet = recover(ground.home.clone(), shared, wanted).await?;
+        controller.observe(parts.observers.clone());
+        controller.hear_others(&ground.home, parts.news.clone());
         let end = controller.stopping.clone();
         controller.tasks.spawn(async move {
             // Cancel safe: a turn that has begun is finished by its own thread, and nothing of it
@@ -156,7 +188,38 @@ impl Controller {
                 () = end.cancelled() => Ok(()),
             }
         });
+        Ok((controller, parts))
+    }
+
+    /// A controller that acts on what others write too, as long as `term` lasts.
+    pub(crate) async fn lead(
+        ground: Ground,
+        listeners: Vec<TcpListener>,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<Self, Error> {
+        let (controller, _) = Self::begin(ground, listeners, addresses).await?;
         Ok(controller)
+    }
+
+    /// Brings what others write to the home to the loop.
+    fn hear_others(&mut self, home: &Home, news: mpsc::Sender<News>) {
+        let Some(mut seen) = home.seen() else { return };
+        let end = self.stopping.clone();
+        self.tasks.spawn(async move {
+            // Cancel safe: what was not told is told to the next controller.
+            let forward = async {
+                while let Some(seen) = seen.recv().await {
+                    if news.send(News::Seen(seen)).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            tokio::select! {
+                () = forward => {}
+                () = end.cancelled() => {}
+            }
+            Ok(())
+        });
     }
 
     fn observe(&mut self, observers: Observers) {
@@ -175,23 +238,22 @@ impl Controller {
     fn serve_nodes(
         &mut self,
         listeners: Vec<TcpListener>,
-        options: &Options,
         ground: &Ground,
-        (news, shared, packages): (&mpsc::Sender<News>, &Arc<Shared>, &Packages),
+        parts: &Parts,
     ) -> Result<(), Error> {
         let join = JoinService {
             home: ground.home.clone(),
             authority: ground.authority.clone(),
-            lifetime: options.certificate_lifetime,
-            news: news.clone(),
+            lifetime: ground.certificate_lifetime,
+            news: parts.news.clone(),
         };
         let nodes = NodesService {
             home: ground.home.clone(),
             authority: ground.authority.clone(),
-            lifetime: options.certificate_lifetime,
-            news: news.clone(),
-            shared: Arc::clone(shared),
-            packages: packages.clone(),
+            lifetime: ground.certificate_lifetime,
+            news: parts.news.clone(),
+            shared: Arc::clone(&parts.shared),
+            packages: parts.observers.packages.clone(),
             sessions: Arc::default(),
         };
         for listener in listeners {
@@ -256,7 +318,9 @@ fn flatten(ended: Result<Result<(), Error>, JoinError>) -> Result<(), Error> {
     ended.map_err(Error::Ended)?
 }
 
-async fn listen(wanted: &[SocketAddr]) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), Error> {
+pub(crate) async fn listen(
+    wanted: &[SocketAddr],
+) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), Error> {
     if wanted.is_empty() {
         return Err(Error::NoAddress);
     }
@@ -275,7 +339,7 @@ async fn listen(wanted: &[SocketAddr]) -> Result<(Vec<TcpListener>, Vec<SocketAd
 
 /// Where nodes find the controller: an address that stands for all of the machine's is replaced by
 /// the names that were given.
-fn reachable(addresses: &[SocketAddr], names: &[String]) -> Vec<String> {
+pub(crate) fn reachable(addresses: &[SocketAddr], names: &[String]) -> Vec<String> {
     let places = |address: &SocketAddr| -> Vec<String> {
         let port = address.port();
         if !address.ip().is_unspecified() || names.is_empty() {
@@ -301,13 +365,22 @@ async fn open(options: &Options, addresses: &[SocketAddr]) -> Result<Ground, Err
     names.sort();
     names.dedup();
     let (state, source) = (options.state.clone(), options.source.clone());
+    let base = options.packages.clone();
+    let certificate_lifetime = options.certificate_lifetime;
     let opened = spawn_blocking(move || {
-        let home = Home::open(&state)?;
+        let home = Home::from(Embedded::open(&state)?);
         if let Some(source) = source {
             home.apply(&initial(source), &Owner::Controller)?;
         }
         let authority = Authority::open_or_create(&state.join("authority"), &names)?;
-        Ok(Ground { home, authority })
+        Ok(Ground {
+            home,
+            authority,
+            secrets: Secrets::Folder(state.join("secrets")),
+            base: base.unwrap_or_else(|| state.clone()),
+            state,
+            certificate_lifetime,
+        })
     });
     opened.await.map_err(Error::Ended)?
 }

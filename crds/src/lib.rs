@@ -52,6 +52,12 @@ pub use load::{Loaded, RolloutDecision, load, load_all, validate};
 pub use object::Object;
 pub use unsupported::not_carried_out;
 
+/// The API group of all kinds.
+pub const GROUP: &str = "placet.dev";
+
+/// The version of all kinds.
+pub const VERSION: &str = "v1alpha1";
+
 /// The API group and version of all kinds.
 pub const API_VERSION: &str = "placet.dev/v1alpha1";
 

@@ -40,6 +40,9 @@ pub enum AuthorityError {
         /// What is wrong with it.
         why: String,
     },
+    /// A text is something else.
+    #[error("this is not an authority's key and certificate: {0}")]
+    Text(String),
     /// The controller was given no name.
     #[error("the controller has no host name or address to put into its certificate")]
     NoNames,
@@ -119,10 +122,33 @@ impl Authority {
             Some(text) => text,
             None => create(&path)?,
         };
-        let (certificate, issuer) = parse(&text).map_err(|why| AuthorityError::Damaged {
-            path: path.clone(),
-            why,
-        })?;
+        Self::from_pem(&text, names).map_err(|error| match error {
+            AuthorityError::Text(why) => AuthorityError::Damaged { path, why },
+            error => error,
+        })
+    }
+
+    /// An authority as PEM, key and certificate, with a key that nobody else has.
+    pub fn generate() -> Result<String, AuthorityError> {
+        let key = generate()?;
+        let pin = Pin::of(&key.subject_public_key_info());
+        let mut params = CertificateParams::default();
+        set_validity(&mut params, &Timestamp::now(), DAY, AUTHORITY_LIFETIME)?;
+        params.distinguished_name = common_name(&format!("Placet authority {pin:.16}"));
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params.self_signed(&key).map_err(AuthorityError::Make)?;
+        Ok(pemfile::write(
+            &key.serialize_der(),
+            &[certificate.der().clone()],
+        ))
+    }
+
+    /// The authority that [`Authority::generate`] made and somebody kept; `names` are the host
+    /// names and IP addresses by which nodes reach the controller.
+    pub fn from_pem(text: &str, names: &[String]) -> Result<Self, AuthorityError> {
+        check(names)?;
+        let (certificate, issuer) = parse(text).map_err(AuthorityError::Text)?;
         Ok(Self(Arc::new(Inner {
             pin: Pin::of(&issuer.key().subject_public_key_info()),
             certificate,
@@ -130,6 +156,11 @@ impl Authority {
             names: names.to_vec(),
             server: Mutex::new(None),
         })))
+    }
+
+    /// Its certificate as PEM, which is no secret.
+    pub fn certificate(&self) -> String {
+        pem::encode(&pem::Pem::new("CERTIFICATE", self.0.certificate.to_vec()))
     }
 
     /// What nodes know this authority by.
@@ -270,15 +301,7 @@ fn check(names: &[String]) -> Result<(), AuthorityError> {
 
 /// Makes an authority at `path`; the text of the file that is there afterwards.
 fn create(path: &Path) -> Result<String, AuthorityError> {
-    let key = generate()?;
-    let pin = Pin::of(&key.subject_public_key_info());
-    let mut params = CertificateParams::default();
-    set_validity(&mut params, &Timestamp::now(), DAY, AUTHORITY_LIFETIME)?;
-    params.distinguished_name = common_name(&format!("Placet authority {pin:.16}"));
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let certificate = params.self_signed(&key).map_err(AuthorityError::Make)?;
-    let text = pemfile::write(&key.serialize_der(), &[certificate.der().clone()]);
+    let text = Authority::generate()?;
     if create_private(path, &text)? {
         return Ok(text);
     }

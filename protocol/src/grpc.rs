@@ -42,6 +42,23 @@ pub fn server() -> Server {
         .max_concurrent_streams(STREAMS)
 }
 
+/// Says that a controller does not lead.
+const NOT_LEADER: &str = "placet-not-leader";
+
+/// What a controller answers that does not lead: whoever asks tries the next address.
+pub fn not_leader() -> Status {
+    let mut status = Status::unavailable("this controller does not lead; another one does");
+    status
+        .metadata_mut()
+        .insert(NOT_LEADER, tonic::metadata::MetadataValue::from_static("1"));
+    status
+}
+
+/// True for the answer of [`not_leader`].
+pub fn is_not_leader(status: &Status) -> bool {
+    status.metadata().contains_key(NOT_LEADER)
+}
+
 pub(crate) fn endpoint() -> Endpoint {
     // Whom one speaks to is settled by the connector; HTTP/2 just wants a name.
     Endpoint::from_static("http://placet")

@@ -37,8 +37,8 @@ pub use client::{connect, join, renew};
 pub use error::Error;
 pub use files::FileError;
 pub use grpc::{
-    MESSAGE_MOST, admin_client, admin_server, join_server, json, nodes_client, nodes_server,
-    peer_node, server,
+    MESSAGE_MOST, admin_client, admin_server, is_not_leader, join_server, json, nodes_client,
+    nodes_server, not_leader, peer_node, server,
 };
 pub use identity::{Identity, IdentityError};
 pub use refusal::TokenRefusal;

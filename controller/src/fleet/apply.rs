@@ -9,9 +9,9 @@ use placet_crds::{
 use super::news::Ruling;
 use super::objects::{full_name, word};
 use super::refusal::Refusal;
-use super::turn::{Turn, Write};
+use super::turn::Turn;
 use super::world::World;
-use crate::home::{Applied, Owner};
+use crate::home::{Applied, Owner, Write};
 
 impl World {
     /// Applies declarations, all or nothing; says what became of each, or what is wrong.
@@ -174,7 +174,7 @@ fn fault(object: &Object, message: &str) -> Fault {
 }
 
 impl Ruling {
-    fn of(rollout: &str, request: &placet_crds::DecisionRequest, author: &str) -> Self {
+    pub(super) fn of(rollout: &str, request: &placet_crds::DecisionRequest, author: &str) -> Self {
         Self {
             rollout: rollout.to_owned(),
             hold: Some(request.hold),

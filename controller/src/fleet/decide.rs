@@ -7,9 +7,9 @@ use placet_planner::RolloutState;
 use super::feed;
 use super::news::Ruling;
 use super::refusal::Refusal;
-use super::turn::{Turn, Write};
+use super::turn::Turn;
 use super::world::World;
-use crate::home::Owner;
+use crate::home::{Applied, Owner, Write};
 
 /// As long as the field of the resource allows.
 const REASON_MOST: usize = 1_024;
@@ -87,6 +87,12 @@ impl World {
             return;
         };
         let (mut object, owner) = (entry.object.clone(), entry.owner.clone());
+        let is_there = |request: &DecisionRequest| request.hold == decision.hold;
+        if matches!(&object, Object::Rollout(it) if it.spec.decision.as_ref().is_some_and(is_there))
+        {
+            // That is where it was read.
+            return;
+        }
         if let Object::Rollout(rollout) = &mut object {
             rollout.spec.decision = Some(request(decision));
             rollout.metadata.resource_version = None;
@@ -96,7 +102,8 @@ impl World {
 
     /// Puts an object of which nobody else can be the owner.
     pub(super) fn put(&mut self, object: Object, owner: Owner, turn: &mut Turn) {
-        if self.objects.put(object.clone(), owner.clone()).is_ok() {
+        let applied = self.objects.put(object.clone(), owner.clone());
+        if applied.is_ok_and(|applied| applied != Applied::Unchanged) {
             let object = Box::new(object);
             turn.writes.push(Write::Put { object, owner });
         }
@@ -116,6 +123,7 @@ fn request(decision: &Decision) -> DecisionRequest {
         nodes: nodes.iter().cloned().collect(),
         overrides: Vec::new(),
         reason: decision.reason.clone(),
+        author: Some(decision.author.clone()),
     }
 }
 

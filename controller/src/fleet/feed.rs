@@ -7,6 +7,8 @@ use placet_model::{Decision, Hold, NodeName, Verdict};
 use placet_planner::{NodePlan, Plan, RolloutState};
 use serde_json::{Value, json};
 
+use super::refusal::Refusal;
+
 pub(super) fn nodes_joined(nodes: &BTreeSet<&NodeName>) -> Value {
     json!({ "nodes": nodes })
 }
@@ -115,6 +117,10 @@ pub(super) fn decision(rollout: &str, decision: &Decision) -> Value {
         data["nodes"] = nodes.clone();
     }
     data
+}
+
+pub(super) fn decision_refused(rollout: &str, refusal: &Refusal) -> Value {
+    json!({ "rollout": rollout, "reason": refusal.to_string() })
 }
 
 /// For `staging` and `activating`: the nodes that were told to.

@@ -19,6 +19,7 @@ mod orders;
 mod recover;
 mod refusal;
 mod report;
+mod seen;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -36,7 +37,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::news::{News, Session};
 pub(crate) use self::refusal::Refusal;
-use self::turn::{Turn, Write};
+use self::turn::Turn;
 use self::world::World;
 use crate::home::{Home, HomeError, Owner};
 use crate::shared::{Shared, Wanted};
@@ -128,7 +129,9 @@ impl Fleet {
         self.world.advance(&mut turn);
         self.world.report_all(&mut turn);
         self.wake = self.world.plan.as_ref().and_then(|plan| plan.wake);
-        store(&self.home, &turn.writes)?;
+        let committed = self.home.commit(&turn.writes)?;
+        turn::log_events(&turn.writes);
+        self.world.written(committed);
         self.shared.set_permits(self.world.permits());
         self.want();
         for (node, why) in std::mem::take(&mut turn.cut) {
@@ -159,6 +162,7 @@ impl Fleet {
         let world = &mut self.world;
         match news {
             News::Renewed(node) => turn.tell("renewed", feed::node(&node)),
+            News::Seen(seen) => world.seen(seen, turn),
             News::Looked(looked) => world.looked(*looked, turn),
             News::Resolved { declared, catalog } => world.resolved(declared, catalog),
             News::Hello {
@@ -245,36 +249,4 @@ impl Fleet {
             is_news
         });
     }
-}
-
-/// Writes everything that a turn brings about, all or nothing; then it is in the log too.
-fn store(home: &Home, writes: &[Write]) -> Result<(), HomeError> {
-    if writes.is_empty() {
-        return Ok(());
-    }
-    home.transaction(|batch| {
-        for write in writes {
-            match write {
-                Write::Put { object, owner } => {
-                    batch.apply(object, owner)?;
-                }
-                Write::Remove { kind, name } => {
-                    batch.delete(kind, name)?;
-                }
-                Write::Status { kind, name, status } => {
-                    batch.set_status(kind, name, None, status)?;
-                }
-                Write::Event {
-                    name,
-                    rollout,
-                    data,
-                } => {
-                    batch.append_event(name, rollout, data)?;
-                }
-            }
-        }
-        Ok(())
-    })?;
-    writes.iter().for_each(Write::log);
-    Ok(())
 }

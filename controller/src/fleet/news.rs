@@ -14,6 +14,7 @@ use tonic::Status;
 
 use super::refusal::Refusal;
 use super::world::Snapshot;
+use crate::home::Seen;
 
 /// One thing that happened outside the fleet's own loop.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub(crate) enum News {
     },
     /// A session ended.
     Gone { node: NodeName, session: u64 },
+    /// Others wrote to the home.
+    Seen(Vec<Seen>),
     /// A repository was looked at.
     Looked(Box<Looked>),
     /// The packages that are declared were looked up.

@@ -26,6 +26,8 @@ pub(crate) struct Entry {
     /// Raised when the spec changes.
     pub(crate) generation: i64,
     pub(crate) status: Value,
+    /// The version that the home was heard to have, where others write to it too.
+    pub(crate) version: u64,
 }
 
 /// The word that commands print for it.
@@ -77,6 +79,7 @@ impl Objects {
             owner: stored.owner.clone(),
             generation: i64::try_from(stored.generation).unwrap_or(i64::MAX),
             status: stored.status.clone(),
+            version: stored.resource_version,
         };
         self.0.insert(key, entry);
         Ok(())
@@ -96,6 +99,7 @@ impl Objects {
                 owner,
                 generation: 1,
                 status: Value::Null,
+                version: 0,
             };
             self.0.insert(key, entry);
             return Ok(Applied::Created);

@@ -96,13 +96,13 @@ mod tests {
 
     use super::super::news::Session;
     use super::{Fleet, Wire};
-    use crate::home::Home;
+    use crate::home::{Embedded, Home};
     use crate::shared::{Shared, Wanted};
 
     #[test]
     fn a_node_that_takes_no_orders_is_ended_and_holds_nobody_up() {
         let state = tempfile::tempdir().unwrap();
-        let home = Home::open(state.path()).unwrap();
+        let home = Home::from(Embedded::open(state.path()).unwrap());
         let (wanted, _) = watch::channel(Wanted::default());
         let mut fleet = Fleet::recover(home, Arc::<Shared>::default(), wanted).unwrap();
         let node: NodeName = "core-1".parse().unwrap();

@@ -23,10 +23,11 @@ impl World {
                 }
             }
         }
+        let members = home.members()?;
         for name in world.objects.node_names().collect::<Vec<_>>() {
             let status = world.objects.node(&name).map(|(entry, _)| entry.status());
             let mut node = Node::remembered(status.unwrap_or_default());
-            if node.seen.presence == planner::Presence::NeverSeen && home.has_joined(&name)? {
+            if node.seen.presence == planner::Presence::NeverSeen && members.contains(&name) {
                 node.seen.presence = planner::Presence::Away;
             }
             world.nodes.insert(name, node.forgotten(now));

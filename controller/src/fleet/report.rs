@@ -11,6 +11,7 @@ use crate::status;
 impl World {
     /// Writes every status that has changed.
     pub(super) fn report_all(&mut self, turn: &mut Turn) {
+        self.report_refused(turn);
         self.spread_states();
         self.write_rollout(turn);
         self.write_sources(turn);
@@ -38,15 +39,21 @@ impl World {
                 target: target.as_deref(),
                 plan: plan.as_deref(),
             };
-            let status = status::node::status(&entry.status(), &view, entry.generation, turn.now);
+            let old = entry.status();
+            let mut status = status::node::status(&old, &view, entry.generation, turn.now);
+            if let Some(fault) = self.fault_of("FleetNode", name.as_str()) {
+                status.conditions =
+                    status::misfit(&old.conditions, fault, entry.generation, turn.now);
+            }
             self.set_status("FleetNode", name.as_str(), &status, turn);
         }
     }
 
     fn write_classes(&mut self, turn: &mut Turn) {
-        let Some(target) = self.target.clone() else {
+        if self.target.is_none() && self.faults.is_empty() {
             return;
-        };
+        }
+        let target = self.target.clone().unwrap_or_default();
         let counts = status::class::counts(&target, &self.nodes);
         let classes: Vec<String> = self
             .objects
@@ -58,7 +65,12 @@ impl World {
                 continue;
             };
             let count = counts.get(&name).cloned().unwrap_or_default();
-            let status = status::class::status(&entry.status(), &count, entry.generation, turn.now);
+            let old = entry.status();
+            let mut status = status::class::status(&old, &count, entry.generation, turn.now);
+            if let Some(fault) = self.fault_of("NodeClass", &name) {
+                status.conditions =
+                    status::misfit(&old.conditions, fault, entry.generation, turn.now);
+            }
             self.set_status("NodeClass", &name, &status, turn);
         }
     }

@@ -9,9 +9,9 @@ use placet_crds::{
 use super::feed;
 use super::news::{Commit, Failure, Looked};
 use super::objects::{Entry, Objects};
-use super::turn::{Turn, Write};
+use super::turn::Turn;
 use super::world::World;
-use crate::home::Owner;
+use crate::home::{Applied, Owner, Write};
 use crate::shared::REQUESTED_AT;
 use crate::status;
 
@@ -148,6 +148,20 @@ impl World {
         turn.tell("refused", told);
     }
 
+    /// The home refused what a source declares.
+    pub(super) fn refuse_applied(&mut self, source: &str, reason: String, turn: &mut Turn) {
+        let Some(entry) = self.objects.get("GitSource", source) else {
+            return;
+        };
+        let old: GitSourceStatus = entry.status();
+        let refused = Refused {
+            reason: Reason::InvalidDeclarations,
+            reasons: vec![reason],
+            revision: old.revision.clone(),
+        };
+        self.refuse(source, &old, &refused, turn);
+    }
+
     fn set_source(&mut self, source: &str, mut status: GitSourceStatus, turn: &mut Turn) {
         let requested = self.objects.get("GitSource", source).and_then(requested_at);
         status.last_handled_reconcile_at = requested;
@@ -197,6 +211,7 @@ impl Accepted {
             source: source.to_owned(),
         };
         match self.objects.put(object.clone(), owner.clone()) {
+            Ok(Applied::Unchanged) => Ok(()),
             Ok(_) => {
                 let object = Box::new(object);
                 self.writes.push(Write::Put { object, owner });

@@ -14,9 +14,9 @@ use placet_planner::{Action, Catalog, audit};
 use serde_json::Value;
 
 use super::news::{Announcement, Commit, Failure, Looked, Reported, Ruling, Said};
-use super::turn::{Turn, Write};
+use super::turn::Turn;
 use super::world::World;
-use crate::home::{Applied, Owner};
+use crate::home::{Applied, Owner, Write};
 
 /// A world in which time goes on by a second with each turn.
 struct Stage {
@@ -714,9 +714,9 @@ fn a_failure_that_was_lost_with_the_connection_comes_with_the_next_hello() {
         assert!(world.hello(&name, session, announcement, turn));
     });
     assert_eq!(events(&turn), ["failed", "held"]);
-    let state = &stage.world.rollout.as_ref().unwrap().nodes[&name];
+    let part = &stage.world.rollout.as_ref().unwrap().nodes[&name];
     assert_eq!(
-        state.activation,
+        part.activation,
         Some(Activation::Failed("it died".to_owned()))
     );
 }

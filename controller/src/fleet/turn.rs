@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use placet_crds::Object;
 use placet_model::{NodeName, visible};
 use placet_planner::Step;
 use serde_json::Value;
 
-use crate::home::Owner;
+use crate::home::Write;
 
 /// What one turn of the fleet's loop brings about, in the order in which it takes effect: first
 /// everything is written, then sessions end, orders are given and people are answered.
@@ -28,30 +27,6 @@ pub(crate) struct Order {
     /// The roll-out in whose name it is given.
     pub(crate) rollout: Arc<str>,
     pub(crate) step: Step,
-}
-
-/// A change of what is durable.
-#[derive(Debug, Clone)]
-pub(crate) enum Write {
-    Put {
-        object: Box<Object>,
-        owner: Owner,
-    },
-    Remove {
-        kind: &'static str,
-        name: String,
-    },
-    Status {
-        kind: &'static str,
-        name: String,
-        status: Value,
-    },
-    Event {
-        name: &'static str,
-        /// The roll-out that it is about; empty for none.
-        rollout: String,
-        data: Value,
-    },
 }
 
 impl Turn {
@@ -86,10 +61,10 @@ impl Turn {
     }
 }
 
-impl Write {
-    /// What stands in the feed stands in the log too.
-    pub(super) fn log(&self) {
-        if let Self::Event { name, data, .. } = self {
+/// What stands in the feed stands in the log too.
+pub(super) fn log_events(writes: &[Write]) {
+    for write in writes {
+        if let Write::Event { name, data, .. } = write {
             log(name, data);
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use placet_crds::{NodeProcess, NodeRollout};
+use placet_crds::{Fault, NodeProcess, NodeRollout};
 use placet_model::{Activation, Digest, NodeFacts, NodeManifest, NodeName, Verdict};
 use placet_planner::{
     Action, Catalog, Observed, ObservedNode, Plan, Presence, Problem, RolloutState, Running, Target,
@@ -13,8 +13,8 @@ use placet_planner::{
 use serde::Serialize;
 
 use super::objects::Objects;
-use super::turn::{Turn, Write};
-use crate::home::Owner;
+use super::turn::Turn;
+use crate::home::{Owner, Refused, Write};
 
 /// How things stand, for whoever wants to look without a hurry.
 pub(crate) type Snapshot = Box<World>;
@@ -47,6 +47,10 @@ pub(crate) struct World {
     pub(crate) touched: BTreeSet<NodeName>,
     /// True if there may be news of any of them.
     pub(crate) all_touched: bool,
+    /// What the home refused, and nobody was told of.
+    pub(crate) refused: Vec<Refused>,
+    /// What is wrong with the declarations as a whole; the last good target stays.
+    pub(crate) faults: Vec<Fault>,
     /// True if facts of nodes changed since the target was computed.
     pub(crate) facts_changed: bool,
 }
@@ -171,11 +175,15 @@ impl World {
         let mut desired = match self.objects.desired() {
             Ok(desired) => desired,
             Err(faults) => {
-                // Seen to wherever objects change; the last good target stays.
-                tracing::error!(?faults, "the declarations do not fit together");
+                // Where people write to the home directly, one object comes before the other.
+                if self.faults != faults {
+                    tracing::warn!("the declarations do not fit together: {}", texts(&faults));
+                }
+                self.faults = faults;
                 return;
             }
         };
+        self.faults.clear();
         let announced = self.announced();
         let mut target = placet_planner::target(&desired, catalog, &announced);
         let strangers = self.strangers(&target);
@@ -255,6 +263,13 @@ impl World {
         }
     }
 
+    /// What is wrong with an object among the others, in one line.
+    pub(super) fn fault_of(&self, kind: &str, name: &str) -> Option<String> {
+        let file = format!("{kind}/{name}");
+        let fault = self.faults.iter().find(|fault| fault.file == file)?;
+        Some(format!("{}: {}", fault.field, fault.message))
+    }
+
     /// Milliseconds since the change was heard of.
     pub(super) fn milliseconds(&self) -> Option<f64> {
         let heard = self.heard?;
@@ -277,4 +292,9 @@ impl World {
         };
         rollout.nodes.iter().filter_map(permit).collect()
     }
+}
+
+fn texts(faults: &[Fault]) -> String {
+    let texts: Vec<_> = faults.iter().map(ToString::to_string).collect();
+    texts.join("; ")
 }

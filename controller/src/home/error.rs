@@ -58,6 +58,29 @@ pub enum HomeError {
         /// Why it failed.
         source: rusqlite::Error,
     },
+    /// The API server failed.
+    #[error("failed to {what} in the API server")]
+    Api {
+        /// What was attempted.
+        what: &'static str,
+        /// Why it failed.
+        source: Box<kube::Error>,
+    },
+    /// Another controller acts now.
+    #[error("this controller does not lead any more")]
+    Deposed,
+    /// What the API server holds is not what was put there.
+    #[error(
+        "{what} `{name}` in the controller's namespace does not hold what it should: {why}; remove it, and it is made anew"
+    )]
+    Damaged {
+        /// Its kind.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// There is no such resource.
     #[error("there is no {} `{}`", visible(kind), visible(name))]
     NotFound {

@@ -1,186 +1,124 @@
-//! The embedded home: resources, events and join tokens in one `SQLite` database.
+//! The home: where everything that matters is kept, durably, before it is acted on.
 //!
-//! It keeps to the words of Kubernetes' API server: a resource has a `generation` that changes with
-//! its spec alone, a `resourceVersion` that changes with everything, and a status that is written
-//! apart from the spec. People may read the database with `sqlite3` while the controller runs.
+//! There are two: [`Embedded`], one `SQLite` database for a controller on one machine, and
+//! [`Kubernetes`], the custom resources of an API server. Both keep to the words of the API server:
+//! a resource has a `generation` that changes with its spec alone, a `resourceVersion` that changes
+//! with everything, and a status that is written apart from the spec.
 //!
-//! **Invariant:** what a method has acknowledged survives `kill -9` and a power cut. A transaction
-//! is there as a whole or not at all, and is announced to watchers only after it is durable.
+//! **Invariant:** what a method has acknowledged survives `kill -9` and a power cut.
+//!
+//! All methods block, and are meant for `spawn_blocking` or a thread of their own.
 
+pub mod embedded;
 mod error;
-mod events;
-mod objects;
-mod open;
-mod revision;
+pub mod kubernetes;
 mod stored;
-mod tokens;
+mod token;
+mod write;
 
-use std::fmt;
-use std::fs::File;
-use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use placet_crds::Object;
-use rusqlite::{Connection, TransactionBehavior};
+use placet_model::NodeName;
 use serde_json::Value;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 
+pub use embedded::Embedded;
 pub use error::HomeError;
-pub use events::{EVENTS_MAX, StoredEvent};
-pub use revision::AppliedRevision;
-pub use stored::{Applied, Changed, Owner, Stored};
-pub use tokens::{NewToken, TakeTokenError};
+pub use kubernetes::Kubernetes;
+pub use stored::{Applied, Changed, Owner, Stored, StoredEvent};
+pub use token::{NewToken, TakeTokenError};
+pub use write::{Committed, Refused, Write};
 
 /// How many announcements a watcher may be behind before it is told that it lagged.
 const WATCH_BUFFER: usize = 4_096;
 
-/// The embedded home. Clones share one database; all methods block and are meant for
-/// `spawn_blocking` or a thread of their own.
-#[derive(Clone)]
-pub struct Home(Arc<Inner>);
-
-struct Inner {
-    connection: Mutex<Connection>,
-    changed: broadcast::Sender<Changed>,
-    events: broadcast::Sender<StoredEvent>,
-    epoch: u64,
-    /// Held for as long as the database is open.
-    _lock: File,
+/// A home of either kind. Clones share it.
+#[derive(Debug, Clone)]
+pub enum Home {
+    /// One database on this machine.
+    Embedded(Embedded),
+    /// The custom resources of an API server.
+    Kubernetes(Kubernetes),
 }
 
-/// Several reads and writes that become durable together or not at all.
-#[derive(Debug)]
-pub struct Batch<'home> {
-    transaction: rusqlite::Transaction<'home>,
-    now: Timestamp,
-    changed: Vec<Changed>,
-    events: Vec<StoredEvent>,
+/// A resource as a home that others write to has it now.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Seen {
+    /// It is there, like this.
+    Is(Box<Stored>),
+    /// It is gone.
+    Gone {
+        /// Its kind.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
 }
 
 impl Home {
-    /// Opens the database of the state folder `state`, and makes it where there is none:
-    /// `<state>/home/placet.db`, mode 0600 in a folder of mode 0700. Raises the epoch.
-    ///
-    /// # Errors
-    ///
-    /// Another controller uses the folder ([`HomeError::InUse`]); the database cannot be read or is
-    /// of a newer version.
-    pub fn open(state: &Path) -> Result<Self, HomeError> {
-        let open::Opened {
-            connection,
-            epoch,
-            lock,
-        } = open::open(&state.join("home"))?;
-        Ok(Self(Arc::new(Inner {
-            connection: Mutex::new(connection),
-            changed: broadcast::channel(WATCH_BUFFER).0,
-            events: broadcast::channel(WATCH_BUFFER).0,
-            epoch,
-            _lock: lock,
-        })))
-    }
-
-    /// How often this database was opened: orders of an earlier controller carry a lower number.
+    /// Raised with every controller that comes to act: orders of an earlier one carry a lower
+    /// number, and nodes refuse them.
     pub fn epoch(&self) -> u64 {
-        self.0.epoch
-    }
-
-    /// Does `work` in one transaction. When `work` fails, nothing of it is there.
-    ///
-    /// # Assumptions
-    ///
-    /// `work` uses its [`Batch`] alone: calling a method of [`Home`] inside would wait for ever.
-    pub fn transaction<T>(
-        &self,
-        work: impl FnOnce(&mut Batch<'_>) -> Result<T, HomeError>,
-    ) -> Result<T, HomeError> {
-        self.within(TransactionBehavior::Immediate, work)
-    }
-
-    fn read<T>(
-        &self,
-        work: impl FnOnce(&mut Batch<'_>) -> Result<T, HomeError>,
-    ) -> Result<T, HomeError> {
-        self.within(TransactionBehavior::Deferred, work)
-    }
-
-    fn within<T>(
-        &self,
-        behavior: TransactionBehavior,
-        work: impl FnOnce(&mut Batch<'_>) -> Result<T, HomeError>,
-    ) -> Result<T, HomeError> {
-        let mut connection = self.connection();
-        let transaction = connection
-            .transaction_with_behavior(behavior)
-            .map_err(HomeError::database("begin a transaction"))?;
-        let mut batch = Batch {
-            transaction,
-            now: Timestamp::now(),
-            changed: Vec::new(),
-            events: Vec::new(),
-        };
-        let result = work(&mut batch)?;
-        let Batch {
-            transaction,
-            changed,
-            events,
-            ..
-        } = batch;
-        transaction
-            .commit()
-            .map_err(HomeError::database("commit a transaction"))?;
-        // Announced under the lock, so that watchers hear in the order of commits. That nobody
-        // listens is no failure.
-        for it in changed {
-            let _ = self.0.changed.send(it);
+        match self {
+            Self::Embedded(home) => home.epoch(),
+            Self::Kubernetes(home) => home.epoch(),
         }
-        for it in events {
-            let _ = self.0.events.send(it);
-        }
-        Ok(result)
     }
 
-    fn connection(&self) -> MutexGuard<'_, Connection> {
-        // A panic inside a transaction rolled it back: the connection is as good as before.
-        self.0
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Makes all of `writes` durable, in order; of the statuses of one object the last one counts.
+    ///
+    /// # Guarantees
+    ///
+    /// The embedded home does all or nothing. On Kubernetes, where there are no transactions, the
+    /// order is such that a controller which is killed in between leaves nothing behind that its
+    /// successor would misread: objects, then what nodes said, then what follows from it. A write
+    /// that the API server refuses for good is reported, and the others go on.
+    pub fn commit(&self, writes: &[Write]) -> Result<Committed, HomeError> {
+        match self {
+            Self::Embedded(home) => home.commit(writes),
+            Self::Kubernetes(home) => home.commit(writes),
+        }
     }
 
     /// All resources of `kind`, by name.
     pub fn list(&self, kind: &str) -> Result<Vec<Stored>, HomeError> {
-        self.read(|batch| batch.list(kind))
+        match self {
+            Self::Embedded(home) => home.list(kind),
+            Self::Kubernetes(home) => home.list(kind),
+        }
     }
 
     /// One resource.
     pub fn get(&self, kind: &str, name: &str) -> Result<Option<Stored>, HomeError> {
-        self.read(|batch| batch.get(kind, name))
+        match self {
+            Self::Embedded(home) => home.get(kind, name),
+            Self::Kubernetes(home) => home.get(kind, name),
+        }
     }
 
-    /// See [`Batch::apply`].
+    /// Makes a resource or changes its spec, labels and annotations; its status is left alone.
+    /// What is there already as it is, is not written.
+    ///
+    /// # Errors
+    ///
+    /// [`HomeError::Conflict`] where `object` carries a `resourceVersion` that is not the one of
+    /// the resource; [`HomeError::OwnedElsewhere`] where another repository declares it;
+    /// [`HomeError::Refused`] where a rule of the kind is broken.
     pub fn apply(&self, object: &Object, owner: &Owner) -> Result<Applied, HomeError> {
-        self.transaction(|batch| batch.apply(object, owner))
+        match self {
+            Self::Embedded(home) => home.apply(object, owner),
+            Self::Kubernetes(home) => home.apply(object, owner),
+        }
     }
 
-    /// See [`Batch::apply_revision`].
-    pub fn apply_revision(
-        &self,
-        source: &str,
-        objects: &[Object],
-        prune: bool,
-        status: &Value,
-    ) -> Result<AppliedRevision, HomeError> {
-        self.transaction(|batch| batch.apply_revision(source, objects, prune, status))
-    }
-
-    /// See [`Batch::delete`].
-    pub fn delete(&self, kind: &str, name: &str) -> Result<bool, HomeError> {
-        self.transaction(|batch| batch.delete(kind, name))
-    }
-
-    /// See [`Batch::set_status`].
+    /// Writes the status of a resource and returns the version that it has then; what is there
+    /// already as it is, is not written. With `expected`, only if the resource has that version.
+    ///
+    /// # Errors
+    ///
+    /// [`HomeError::NotFound`], [`HomeError::Conflict`].
     pub fn set_status(
         &self,
         kind: &str,
@@ -188,40 +126,101 @@ impl Home {
         expected: Option<u64>,
         status: &Value,
     ) -> Result<u64, HomeError> {
-        self.transaction(|batch| batch.set_status(kind, name, expected, status))
+        match self {
+            Self::Embedded(home) => home.set_status(kind, name, expected, status),
+            Self::Kubernetes(home) => home.set_status(kind, name, expected, status),
+        }
+    }
+
+    /// Deletes a resource; false where there is none.
+    pub fn delete(&self, kind: &str, name: &str) -> Result<bool, HomeError> {
+        match self {
+            Self::Embedded(home) => home.delete(kind, name),
+            Self::Kubernetes(home) => home.delete(kind, name),
+        }
     }
 
     /// Tells of every change of a resource after it is durable. Who lags behind reads everything
     /// anew.
     pub fn watch(&self) -> broadcast::Receiver<Changed> {
-        self.0.changed.subscribe()
+        match self {
+            Self::Embedded(home) => home.watch(),
+            Self::Kubernetes(home) => home.watch(),
+        }
     }
 
-    /// See [`Batch::append_event`].
-    pub fn append_event(
-        &self,
-        event: &str,
-        rollout: &str,
-        data: &Value,
-    ) -> Result<StoredEvent, HomeError> {
-        self.transaction(|batch| batch.append_event(event, rollout, data))
+    /// What others than this controller write, from the time that it was listed; none for a home
+    /// that nobody else writes to, and none for the second who asks.
+    pub fn seen(&self) -> Option<mpsc::Receiver<Vec<Seen>>> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Kubernetes(home) => home.seen(),
+        }
     }
 
-    /// The events after number `since`, in order: those of `rollout`, or all where it is empty.
+    /// The events after number `since` that are kept, in order: those of `rollout`, or all where
+    /// it is empty.
     pub fn events(&self, since: u64, rollout: &str) -> Result<Vec<StoredEvent>, HomeError> {
-        self.read(|batch| batch.events(since, rollout))
+        match self {
+            Self::Embedded(home) => home.events(since, rollout),
+            Self::Kubernetes(home) => Ok(home.events(since, rollout)),
+        }
     }
 
     /// Tells of every event after it is durable. Who lags behind asks [`Home::events`].
     pub fn watch_events(&self) -> broadcast::Receiver<StoredEvent> {
-        self.0.events.subscribe()
+        match self {
+            Self::Embedded(home) => home.watch_events(),
+            Self::Kubernetes(home) => home.watch_events(),
+        }
+    }
+
+    /// Keeps a token that was just made.
+    ///
+    /// # Errors
+    ///
+    /// [`HomeError::NameTaken`] where a node of that name has joined and the token does not
+    /// replace it.
+    pub fn create_token(&self, token: &NewToken) -> Result<(), HomeError> {
+        match self {
+            Self::Embedded(home) => home.create_token(token),
+            Self::Kubernetes(home) => home.create_token(token),
+        }
+    }
+
+    /// Takes a token in exchange for a certificate: of all who show it, one gets an `Ok`, ever.
+    /// What is refused is not used up.
+    pub fn take_token(
+        &self,
+        id: &str,
+        secret: &str,
+        node: &NodeName,
+        now: Timestamp,
+    ) -> Result<(), TakeTokenError> {
+        match self {
+            Self::Embedded(home) => home.take_token(id, secret, node, now),
+            Self::Kubernetes(home) => home.take_token(id, secret, node, now),
+        }
+    }
+
+    /// Nodes that bought a certificate and of which nothing else may be known yet.
+    pub fn members(&self) -> Result<BTreeSet<NodeName>, HomeError> {
+        match self {
+            Self::Embedded(home) => home.members(),
+            // A node that bought its certificate at the very end of a controller says Hello soon.
+            Self::Kubernetes(_) => Ok(BTreeSet::new()),
+        }
     }
 }
 
-impl fmt::Debug for Home {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Home")
-            .field("epoch", &self.0.epoch)
-            .finish_non_exhaustive()
+impl From<Embedded> for Home {
+    fn from(home: Embedded) -> Self {
+        Self::Embedded(home)
+    }
+}
+
+impl From<Kubernetes> for Home {
+    fn from(home: Kubernetes) -> Self {
+        Self::Kubernetes(home)
     }
 }

@@ -74,6 +74,21 @@ pub struct Changed {
     pub deleted: bool,
 }
 
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredEvent {
+    /// Its number; higher than that of everything before, also across restarts.
+    pub sequence: u64,
+    /// When it was written.
+    pub time: Timestamp,
+    /// What happened, in one word (`verdict`).
+    pub event: String,
+    /// The roll-out that it belongs to; empty for none.
+    pub rollout: String,
+    /// The details.
+    pub data: Value,
+}
+
 impl Stored {
     /// The whole resource, as the API server of Kubernetes would show it.
     pub fn to_json(&self) -> Value {
@@ -121,7 +136,7 @@ impl Stored {
 
 impl Owner {
     /// The two columns that hold it.
-    pub(super) fn columns(&self) -> (&'static str, &str) {
+    pub(in crate::home) fn columns(&self) -> (&'static str, &str) {
         match self {
             Self::Git { source } => ("git", source),
             Self::Person { user } => ("person", user),
@@ -129,7 +144,7 @@ impl Owner {
         }
     }
 
-    pub(super) fn from_columns(owner: &str, name: String) -> Self {
+    pub(in crate::home) fn from_columns(owner: &str, name: String) -> Self {
         match owner {
             "git" => Self::Git { source: name },
             "person" => Self::Person { user: name },

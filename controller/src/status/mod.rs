@@ -3,6 +3,9 @@
 //! **Invariant:** what has not changed gives the same status as before, so that nothing is written
 //! for it.
 
+use jiff::Timestamp;
+use placet_crds::{Condition, Reason, State, conditions};
+
 pub(crate) mod class;
 pub(crate) mod node;
 pub(crate) mod package_set;
@@ -20,4 +23,15 @@ fn counted(number: u32, word: &str) -> String {
         1 => format!("1 {word}"),
         _ => format!("{number} {word}s"),
     }
+}
+
+/// The conditions of an object that does not fit together with the others.
+pub(crate) fn misfit(
+    old: &[Condition],
+    fault: String,
+    generation: i64,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let state = State::Stalled(Reason::ReferenceMissing, fault);
+    conditions(old, &state, Some(generation), now)
 }

@@ -4,10 +4,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use placet_controller::home::Home;
+use placet_controller::home::Embedded as Home;
 use serde_json::json;
 
-use crate::{ann, package_set, source};
+use crate::{ann, git, package_set, source};
 
 /// Names the state folder to the process that is killed, and says by that that it is one.
 const STATE: &str = "PLACET_TEST_CRASH_STATE";
@@ -102,7 +102,7 @@ fn check(home: &Home, acknowledged: u64) {
     assert_eq!(
         kept,
         [format!("set-{written}")],
-        "each revision prunes the one before"
+        "each revision takes the place of the one before"
     );
 }
 
@@ -119,7 +119,9 @@ fn the_process_that_is_killed() {
     for number in events.len() as u64 + 1.. {
         home.transaction(|batch| {
             let set = package_set(&format!("set-{number}"), "1.0.0");
-            batch.apply_revision("fleet", &[set], true, &json!({"n": number}))?;
+            batch.apply(&set, &git("fleet"))?;
+            batch.delete("PackageSet", &format!("set-{}", number - 1))?;
+            batch.set_status("GitSource", "fleet", None, &json!({"n": number}))?;
             batch.append_event("write", "", &json!({"n": number}))
         })
         .unwrap();

@@ -10,7 +10,7 @@ mod opening;
 mod resources;
 mod tokens;
 
-use placet_controller::home::{Home, Owner};
+use placet_controller::home::{Embedded as Home, Owner};
 use placet_crds::{Object, SourceFile, load};
 use serde_json::Value;
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use placet_controller::home::{Home, HomeError};
+use placet_controller::home::{Embedded as Home, HomeError};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{ann, package_set};

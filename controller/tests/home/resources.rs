@@ -2,7 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use placet_controller::home::{Applied, EVENTS_MAX, Home, HomeError, Owner};
+use placet_controller::home::embedded::EVENTS_MAX;
+use placet_controller::home::{Applied, Embedded as Home, HomeError, Owner, Write};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::broadcast::error::TryRecvError;
@@ -162,75 +163,31 @@ fn of_two_decisions_of_one_hold_the_second_is_refused() {
 }
 
 #[test]
-fn a_revision_prunes_what_its_own_source_declared_and_nothing_else() {
-    let (_state, home) = home();
-    for name in ["one", "two"] {
-        home.apply(&source(name), &ann()).unwrap();
-    }
-    home.apply(&package_set("by-ann", "1.0.0"), &ann()).unwrap();
-    let set = |name| package_set(name, "1.0.0");
-    home.apply_revision("two", &[set("of-two")], true, &json!({}))
-        .unwrap();
-    let all = [source("one"), set("a"), set("b")];
-    let first = home
-        .apply_revision("one", &all, true, &json!({"revision": "1"}))
-        .unwrap();
-    assert_eq!((first.created.len(), first.configured.len()), (2, 1));
-
-    let second = home
-        .apply_revision("one", &[set("b")], true, &json!({"revision": "2"}))
-        .unwrap();
-    let pruned: Vec<_> = second.pruned.iter().map(|it| it.name.as_str()).collect();
-    assert_eq!(pruned, ["a"], "a source never prunes itself");
-    assert_eq!(second.unchanged, 1);
-    let names = |kind| -> Vec<String> {
-        home.list(kind)
-            .unwrap()
-            .into_iter()
-            .map(|it| it.name)
-            .collect()
-    };
-    assert_eq!(names("PackageSet"), ["b", "by-ann", "of-two"]);
-    assert_eq!(names("GitSource"), ["one", "two"]);
-    assert_eq!(
-        home.get("GitSource", "one").unwrap().unwrap().status["revision"],
-        "2"
-    );
-
-    let third = home
-        .apply_revision("one", &[set("c")], false, &json!({}))
-        .unwrap();
-    assert_eq!(third.pruned, [], "without pruning everything stays");
-    assert_eq!(names("PackageSet"), ["b", "by-ann", "c", "of-two"]);
-}
-
-#[test]
-fn a_revision_that_fails_anywhere_leaves_everything_as_it_was() {
+fn a_commit_that_fails_anywhere_leaves_everything_as_it_was() {
     let (_state, home) = home();
     for name in ["one", "two"] {
         home.apply(&source(name), &ann()).unwrap();
     }
     let set = |name| package_set(name, "1.0.0");
-    home.apply_revision("one", &[set("a")], true, &json!({}))
-        .unwrap();
-    home.apply_revision("two", &[set("b")], true, &json!({}))
-        .unwrap();
+    home.apply(&set("a"), &git("one")).unwrap();
     let mut watch = home.watch();
     let before = home.list("PackageSet").unwrap();
-    let clash = home.apply_revision("two", &[set("new"), set("a")], true, &json!({"x": 1}));
-    let error = clash.unwrap_err();
+    let put = |name| Write::Put {
+        object: Box::new(set(name)),
+        owner: git("two"),
+    };
+    let clash = home.commit(&[put("new"), put("a")]).unwrap_err();
     assert!(
-        matches!(&error, HomeError::OwnedElsewhere { owner, .. } if owner == "one"),
-        "{error}"
+        matches!(&clash, HomeError::OwnedElsewhere { owner, .. } if owner == "one"),
+        "{clash}"
     );
     assert_eq!(home.list("PackageSet").unwrap(), before);
-    assert_eq!(
-        home.get("GitSource", "two").unwrap().unwrap().status,
-        json!({})
-    );
-    let error = home
-        .apply_revision("gone", &[set("c")], true, &json!({}))
-        .unwrap_err();
+    let status = Write::Status {
+        kind: "GitSource",
+        name: "gone".to_owned(),
+        status: json!({}),
+    };
+    let error = home.commit(&[put("new"), status]).unwrap_err();
     assert!(matches!(error, HomeError::NotFound { .. }));
     assert_eq!(home.list("PackageSet").unwrap(), before);
     assert_eq!(
@@ -244,15 +201,13 @@ fn a_revision_that_fails_anywhere_leaves_everything_as_it_was() {
 fn the_next_commit_overwrites_what_a_person_applied_to_a_repositorys_resource() {
     let (_state, home) = home();
     home.apply(&source("one"), &ann()).unwrap();
-    let declared = [package_set("apps", "1.0.0")];
-    home.apply_revision("one", &declared, true, &json!({}))
-        .unwrap();
+    let declared = package_set("apps", "1.0.0");
+    home.apply(&declared, &git("one")).unwrap();
     home.apply(&package_set("apps", "9.0.0"), &ann()).unwrap();
     assert_eq!(version_of(&home, "apps"), "9.0.0");
     let stored = home.get("PackageSet", "apps").unwrap().unwrap();
     assert_eq!(stored.owner, git("one"));
-    home.apply_revision("one", &declared, true, &json!({}))
-        .unwrap();
+    home.apply(&declared, &git("one")).unwrap();
     assert_eq!(version_of(&home, "apps"), "1.0.0");
 }
 
@@ -262,14 +217,12 @@ fn what_a_deleted_source_declared_stays_and_another_may_take_it_over() {
     for name in ["one", "two"] {
         home.apply(&source(name), &ann()).unwrap();
     }
-    let declared = [package_set("apps", "1.0.0")];
-    home.apply_revision("one", &declared, true, &json!({}))
-        .unwrap();
+    let declared = package_set("apps", "1.0.0");
+    home.apply(&declared, &git("one")).unwrap();
     assert!(home.delete("GitSource", "one").unwrap());
     assert!(!home.delete("GitSource", "one").unwrap());
     assert_eq!(version_of(&home, "apps"), "1.0.0");
-    home.apply_revision("two", &declared, true, &json!({}))
-        .unwrap();
+    home.apply(&declared, &git("two")).unwrap();
     assert_eq!(
         home.get("PackageSet", "apps").unwrap().unwrap().owner,
         git("two")

@@ -1,7 +1,7 @@
 //! Join tokens.
 
 use jiff::{SignedDuration, Timestamp};
-use placet_controller::home::{Home, HomeError, NewToken, TakeTokenError};
+use placet_controller::home::{Embedded as Home, HomeError, NewToken, TakeTokenError};
 use placet_model::NodeName;
 use placet_protocol::{TokenRefusal, secret_hash};
 
@@ -58,7 +58,7 @@ fn a_name_that_is_taken_needs_a_token_that_says_so() {
     home.create_token(&token("t1", "card-1", false)).unwrap();
     home.create_token(&token("t2", "card-1", false)).unwrap();
     take(&home, "t1", "card-1").unwrap();
-    assert!(home.has_joined(&"card-1".parse().unwrap()).unwrap());
+    assert!(home.members().unwrap().contains(&"card-1".parse().unwrap()));
     refused(&home, "t2", "sesame", "card-1", TokenRefusal::NameTaken);
     let error = home
         .create_token(&token("t3", "card-1", false))

@@ -101,6 +101,11 @@ pub struct DecisionRequest {
     /// Why, for those who read the history.
     #[schemars(length(min = 1, max = 1024), regex(pattern = LINE))]
     pub reason: String,
+    /// Who decided. It is written where the decision comes in, from the person's access; what
+    /// people write here themselves does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024), regex(pattern = LINE))]
+    pub author: Option<String>,
 }
 
 impl DecisionRequest {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use placet_protocol::wire::ToNode;
 use placet_protocol::wire::to_node::Order;
-use placet_protocol::{Error, Identity, Token, connect, join, nodes_client, renew};
+use placet_protocol::{Error, Identity, Token, connect, is_not_leader, join, nodes_client, renew};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -24,6 +24,9 @@ use crate::arguments::Settings;
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
+/// While another controller takes over, the next answer may be a second away.
+const PAUSE_OF_FOLLOWERS: Duration = Duration::from_secs(1);
+
 /// A controller welcomes at once, or something is wrong with it.
 const WELCOME_WITHIN: Duration = Duration::from_secs(10);
 
@@ -36,6 +39,10 @@ struct BackOff(Duration);
 impl BackOff {
     fn new() -> Self {
         Self(PAUSE)
+    }
+
+    fn at_most(&mut self, most: Duration) {
+        self.0 = self.0.min(most);
     }
 
     async fn pause(&mut self) {
@@ -56,6 +63,26 @@ enum SessionError {
     NoWelcome,
     #[error("the controller ended the session")]
     Ended,
+}
+
+impl SessionError {
+    fn is_of_a_follower(&self) -> bool {
+        matches!(self, Self::Refused(status) if is_not_leader(status))
+    }
+}
+
+/// Where the controller may be: whoever leads answers at one of these, and the others say that they
+/// do not.
+#[derive(Debug, Clone)]
+struct Addresses(Vec<String>);
+
+impl Addresses {
+    /// Another address comes first from now on.
+    fn next(&mut self) {
+        if !self.0.is_empty() {
+            self.0.rotate_left(1);
+        }
+    }
 }
 
 impl From<Error> for SessionError {
@@ -86,6 +113,10 @@ pub(super) async fn run(settings: &Settings, core: Handle) -> AgentError {
             }
             Err(error) => {
                 tracing::warn!("no session with the controller: {}", crate::Chain(&error));
+                if error.is_of_a_follower() {
+                    dialer.addresses.next();
+                    back_off.at_most(PAUSE_OF_FOLLOWERS);
+                }
                 dialer.join_again().await;
             }
         }
@@ -95,6 +126,7 @@ pub(super) async fn run(settings: &Settings, core: Handle) -> AgentError {
 
 struct Dialer<'a> {
     settings: &'a Settings,
+    addresses: Addresses,
     core: Handle,
     identity: Identity,
     sessions: u64,
@@ -139,6 +171,7 @@ impl<'a> Dialer<'a> {
         };
         Ok(Self {
             settings,
+            addresses: Addresses(settings.controllers.clone()),
             core,
             identity,
             sessions: 0,
@@ -148,7 +181,7 @@ impl<'a> Dialer<'a> {
     async fn open(&mut self) -> Result<Session, SessionError> {
         self.sessions += 1;
         let (id, core) = (self.sessions, self.core.clone());
-        open(&self.settings.controllers, &self.identity, id, core).await
+        open(&self.addresses.0, &self.identity, id, core).await
     }
 
     /// Passes orders on until the session ends; changes over to a new one when it is time to
@@ -205,10 +238,11 @@ impl<'a> Dialer<'a> {
         self.sessions += 1;
         let (id, core) = (self.sessions, self.core.clone());
         let (identity, settings) = (self.identity.clone(), self.settings.clone());
+        let addresses = self.addresses.clone();
         tokio::spawn(async move {
             let next = renew(channel, &identity).await?;
             next.save(&folder(&settings)).map_err(Error::Identity)?;
-            let session = open(&settings.controllers, &next, id, core).await?;
+            let session = open(&addresses.0, &next, id, core).await?;
             Ok((next, session))
         })
     }
@@ -309,8 +343,9 @@ async fn first_join(settings: &Settings) -> Result<Identity, AgentError> {
     };
     let token: Token = text.parse().map_err(AgentError::Token)?;
     let mut back_off = BackOff::new();
+    let mut addresses = Addresses(settings.controllers.clone());
     loop {
-        match join(&settings.controllers, &token, &node).await {
+        match join(&addresses.0, &token, &node).await {
             Ok(identity) => {
                 let path = folder(settings);
                 identity
@@ -324,6 +359,10 @@ async fn first_join(settings: &Settings) -> Result<Identity, AgentError> {
             }
             Err(error) if may_pass(&error) => {
                 tracing::warn!("node {node} cannot join yet: {}", crate::Chain(&error));
+                if matches!(&error, Error::Call { status, .. } if is_not_leader(status)) {
+                    addresses.next();
+                    back_off.at_most(PAUSE_OF_FOLLOWERS);
+                }
                 back_off.pause().await;
             }
             Err(source) => {

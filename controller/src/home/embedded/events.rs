@@ -1,32 +1,17 @@
 //! What happened, in order: a bounded history.
 
-use jiff::Timestamp;
 use rusqlite::{Row, params};
 use serde_json::Value;
 
 use super::objects::{from_json, signed, time};
 use super::{Batch, HomeError};
+use crate::home::StoredEvent;
 
 /// How many events are kept at least; older ones go.
 pub const EVENTS_MAX: u64 = 100_000;
 
 /// Old events are removed once in so many new ones.
 const SWEEP_EVERY: u64 = 1_000;
-
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredEvent {
-    /// Its number; higher than that of everything before, also across restarts.
-    pub sequence: u64,
-    /// When it was written.
-    pub time: Timestamp,
-    /// What happened, in one word (`verdict`).
-    pub event: String,
-    /// The roll-out that it belongs to; empty for none.
-    pub rollout: String,
-    /// The details.
-    pub data: Value,
-}
 
 impl Batch<'_> {
     /// Adds an event to the history; `rollout` is empty for one that belongs to none.

@@ -1,38 +1,15 @@
 //! Join tokens: one-time, expiring, bound to one node name.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
-use placet_model::{Digest, NodeName};
+use placet_model::NodeName;
 use placet_protocol::{TokenRefusal, same_digest, secret_hash};
 use rusqlite::{OptionalExtension, params};
 
 use super::objects::time;
-use super::{Batch, Home, HomeError};
-
-/// A join token that was just made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewToken {
-    /// Its public part.
-    pub id: String,
-    /// SHA-256 of its secret part, which itself is kept nowhere.
-    pub secret_hash: Digest,
-    /// The node that may join with it.
-    pub node: NodeName,
-    /// When it ceases to work.
-    pub expires: Timestamp,
-    /// Whether the node may take the place of one that has joined under that name.
-    pub replace: bool,
-}
-
-/// Why a token was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum TakeTokenError {
-    /// It is not good; the client may be told.
-    #[error(transparent)]
-    Refused(#[from] TokenRefusal),
-    /// The home failed.
-    #[error(transparent)]
-    Home(#[from] HomeError),
-}
+use super::{Batch, Embedded, HomeError};
+use crate::home::{NewToken, TakeTokenError};
 
 struct Row {
     secret_hash: String,
@@ -42,7 +19,7 @@ struct Row {
     used: bool,
 }
 
-impl Home {
+impl Embedded {
     /// Keeps a token that was just made.
     ///
     /// # Errors
@@ -75,13 +52,23 @@ impl Home {
         Ok(())
     }
 
-    /// Whether a node of this name has ever joined.
-    pub fn has_joined(&self, node: &NodeName) -> Result<bool, HomeError> {
-        self.read(|batch| batch.has_joined(node))
+    /// Every node that has ever joined.
+    pub fn members(&self) -> Result<BTreeSet<NodeName>, HomeError> {
+        self.read(|batch| batch.members())
     }
 }
 
 impl Batch<'_> {
+    fn members(&self) -> Result<BTreeSet<NodeName>, HomeError> {
+        let list = || {
+            let mut statement = self.transaction.prepare("SELECT node FROM members")?;
+            let names = statement.query_map([], |row| row.get::<_, String>(0))?;
+            names.collect::<Result<Vec<_>, _>>()
+        };
+        let names = list().map_err(HomeError::database("list the nodes that joined"))?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
     fn has_joined(&self, node: &NodeName) -> Result<bool, HomeError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM members WHERE node = ?1)";
         self.transaction

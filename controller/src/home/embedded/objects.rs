@@ -9,7 +9,8 @@ use rusqlite::{OptionalExtension, Row, named_params, params};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Applied, Batch, Changed, HomeError, Owner, Stored};
+use super::{Batch, HomeError};
+use crate::home::{Applied, Changed, Owner, Stored};
 
 const COLUMNS: &str = "kind, name, uid, generation, resource_version, created, owner, owner_name, \
      labels, annotations, spec, status";

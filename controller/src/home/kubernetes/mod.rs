@@ -1,0 +1,252 @@
+//! The home on Kubernetes: custom resources in an API server, written by server-side apply.
+//!
+//! The API server is the truth; here is only what writing needs: the version that each object had
+//! when it was last heard of. Watches bring what others write, and each status is written with the
+//! version that it was made for, so that whoever acts on old knowledge gets a conflict.
+//!
+//! **Invariant:** nothing is written after the term of leadership has ended ([`Term`]).
+
+mod authority;
+mod client;
+mod commit;
+mod history;
+mod stored;
+mod tokens;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::{Api, Client};
+use placet_crds::{Object, kinds};
+use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinSet;
+
+pub use authority::{AUTHORITY, authority, publish};
+
+use self::history::History;
+use super::{Applied, Changed, HomeError, Owner, Seen, Stored, StoredEvent, WATCH_BUFFER};
+use crate::leader::Term;
+
+/// The field manager of everything that the controller writes.
+pub const MANAGER: &str = "placet-controller";
+
+/// The field manager of what the controller's own commands apply on behalf of a person.
+const PERSON: &str = "placet";
+
+/// Names the `GitSource` that declares an object.
+pub const SOURCE_LABEL: &str = "placet.dev/git-source";
+
+/// Marks what the controller itself declares.
+pub const MANAGED_LABEL: &str = "placet.dev/managed-by";
+
+/// Objects in one page of a list.
+const PAGE: u32 = 500;
+
+/// The home on Kubernetes. Clones share it; dropping the last ends its watches.
+#[derive(Clone)]
+pub struct Kubernetes(Arc<Inner>);
+
+struct Inner {
+    apis: BTreeMap<&'static str, Api<DynamicObject>>,
+    secrets: Api<Secret>,
+    runtime: Handle,
+    term: Term,
+    /// The newest version heard of, by kind and name.
+    known: Mutex<BTreeMap<&'static str, BTreeMap<String, u64>>>,
+    /// What was there when the watches began, until somebody lists it.
+    first: Mutex<BTreeMap<&'static str, Vec<Stored>>>,
+    seen: Mutex<Option<mpsc::Receiver<Vec<Seen>>>>,
+    changed: broadcast::Sender<Changed>,
+    history: History,
+    watches: Mutex<JoinSet<()>>,
+}
+
+impl Kubernetes {
+    /// The home for one term of leadership: watches every kind, and returns once everything that
+    /// is there has been listed. `namespace` is the controller's own; `events` gets what happens.
+    ///
+    /// # Errors
+    ///
+    /// The term ended before the API server had answered.
+    pub async fn open(
+        client: &Client,
+        namespace: &str,
+        term: Term,
+        events: Option<mpsc::Sender<StoredEvent>>,
+    ) -> Result<Self, HomeError> {
+        let api = |kind: &placet_crds::KindInfo| {
+            let resource = ApiResource {
+                group: placet_crds::GROUP.to_owned(),
+                version: placet_crds::VERSION.to_owned(),
+                api_version: placet_crds::API_VERSION.to_owned(),
+                kind: kind.kind.clone(),
+                plural: kind.plural.clone(),
+            };
+            (
+                known_kind(&kind.kind),
+                Api::all_with(client.clone(), &resource),
+            )
+        };
+        let (seen, receiver) = mpsc::channel(watch::BATCHES);
+        let home = Self(Arc::new(Inner {
+            apis: kinds().iter().map(api).collect(),
+            secrets: Api::namespaced(client.clone(), namespace),
+            runtime: Handle::current(),
+            term,
+            known: Mutex::default(),
+            first: Mutex::default(),
+            seen: Mutex::new(Some(receiver)),
+            changed: broadcast::channel(WATCH_BUFFER).0,
+            history: History::new(events),
+            watches: Mutex::default(),
+        }));
+        home.begin_watches(seen).await?;
+        Ok(home)
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.0.term.epoch()
+    }
+
+    pub(super) fn list(&self, kind: &str) -> Result<Vec<Stored>, HomeError> {
+        let kind = known_kind(kind);
+        if let Some(first) = lock(&self.0.first).remove(kind) {
+            return Ok(first);
+        }
+        self.wait(self.list_all(kind))
+    }
+
+    async fn list_all(&self, kind: &'static str) -> Result<Vec<Stored>, HomeError> {
+        let mut all = Vec::new();
+        let mut page = ListParams::default().limit(PAGE);
+        loop {
+            let listed = self
+                .request("list resources", || self.0.api(kind).list(&page))
+                .await?;
+            let of_page = listed.items.iter();
+            all.extend(of_page.filter_map(|object| stored::stored(kind, object)));
+            match listed.metadata.continue_.filter(|more| !more.is_empty()) {
+                Some(more) => page.continue_token = Some(more),
+                None => return Ok(all),
+            }
+        }
+    }
+
+    pub(super) fn get(&self, kind: &str, name: &str) -> Result<Option<Stored>, HomeError> {
+        self.wait(self.read(known_kind(kind), name))
+    }
+
+    async fn read(&self, kind: &'static str, name: &str) -> Result<Option<Stored>, HomeError> {
+        let found = self
+            .request("read a resource", || self.0.api(kind).get_opt(name))
+            .await?;
+        Ok(found.and_then(|object| stored::stored(kind, &object)))
+    }
+
+    pub(super) fn apply(&self, object: &Object, owner: &Owner) -> Result<Applied, HomeError> {
+        self.wait(self.apply_one(object, owner))
+    }
+
+    pub(super) fn set_status(
+        &self,
+        kind: &str,
+        name: &str,
+        expected: Option<u64>,
+        status: &Value,
+    ) -> Result<u64, HomeError> {
+        let kind = known_kind(kind);
+        self.wait(self.write_status(kind, name, expected, status))
+    }
+
+    pub(super) fn delete(&self, kind: &str, name: &str) -> Result<bool, HomeError> {
+        self.wait(self.remove(known_kind(kind), name))
+    }
+
+    pub(super) fn watch(&self) -> broadcast::Receiver<Changed> {
+        self.0.changed.subscribe()
+    }
+
+    pub(super) fn seen(&self) -> Option<mpsc::Receiver<Vec<Seen>>> {
+        lock(&self.0.seen).take()
+    }
+
+    pub(super) fn events(&self, since: u64, rollout: &str) -> Vec<StoredEvent> {
+        self.0.history.since(since, rollout)
+    }
+
+    pub(super) fn watch_events(&self) -> broadcast::Receiver<StoredEvent> {
+        self.0.history.watch()
+    }
+
+    /// Waits for the API server on a thread that may block.
+    fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.0.runtime.block_on(work)
+    }
+}
+
+impl Inner {
+    fn api(&self, kind: &'static str) -> &Api<DynamicObject> {
+        &self.apis[kind]
+    }
+
+    /// Notes a version; false if that or a newer one was heard of before.
+    fn note(&self, kind: &'static str, name: &str, version: u64) -> bool {
+        let mut known = lock(&self.known);
+        let of_kind = known.entry(kind).or_default();
+        match of_kind.get_mut(name) {
+            Some(old) if *old >= version => false,
+            Some(old) => {
+                *old = version;
+                true
+            }
+            None => {
+                of_kind.insert(name.to_owned(), version);
+                true
+            }
+        }
+    }
+
+    fn forget(&self, kind: &'static str, name: &str) -> bool {
+        let mut known = lock(&self.known);
+        known.entry(kind).or_default().remove(name).is_some()
+    }
+
+    fn known(&self, kind: &'static str, name: &str) -> Option<u64> {
+        lock(&self.known).get(kind)?.get(name).copied()
+    }
+
+    fn announce(&self, kind: &str, name: &str, resource_version: u64, deleted: bool) {
+        // That nobody listens is no failure.
+        let _ = self.changed.send(Changed {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            resource_version,
+            deleted,
+        });
+    }
+}
+
+impl fmt::Debug for Kubernetes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kubernetes")
+            .field("term", &self.0.term)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The name of a kind as the table of kinds has it.
+fn known_kind(kind: &str) -> &'static str {
+    let mut all = kinds().iter().map(|info| info.kind.as_str());
+    all.find(|known| *known == kind)
+        .expect("callers name kinds that exist")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

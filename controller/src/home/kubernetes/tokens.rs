@@ -1,0 +1,158 @@
+//! Join tokens: Secrets in the controller's namespace, deleted by whoever takes them first.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
+use placet_model::{Digest, NodeName};
+use placet_protocol::{TokenRefusal, same_digest, secret_hash};
+use serde_json::Value;
+
+use super::Kubernetes;
+use super::client::{Answer, classify};
+use crate::home::{HomeError, NewToken, TakeTokenError};
+
+/// Marks the Secrets that are join tokens.
+const TOKEN_LABEL: &str = "placet.dev/join-token";
+
+/// What a Secret says of a token.
+struct Kept {
+    secret_hash: Digest,
+    node: String,
+    expires: Timestamp,
+    replace: bool,
+}
+
+impl Kubernetes {
+    pub(in crate::home) fn create_token(&self, token: &NewToken) -> Result<(), HomeError> {
+        self.wait(async {
+            if !token.replace && self.has_joined(&token.node).await? {
+                let node = token.node.clone();
+                return Err(HomeError::NameTaken { node });
+            }
+            let secret = secret_of(token);
+            let params = PostParams::default();
+            self.request("keep a token", || self.0.secrets.create(&params, &secret))
+                .await
+                .map(drop)
+        })
+    }
+
+    pub(in crate::home) fn take_token(
+        &self,
+        id: &str,
+        secret: &str,
+        node: &NodeName,
+        now: Timestamp,
+    ) -> Result<(), TakeTokenError> {
+        self.wait(self.take(id, secret, node, now))
+    }
+
+    async fn take(
+        &self,
+        id: &str,
+        secret: &str,
+        node: &NodeName,
+        now: Timestamp,
+    ) -> Result<(), TakeTokenError> {
+        if !is_id(id) {
+            return Err(TokenRefusal::Wrong.into());
+        }
+        let name = name_of(id);
+        let found = self
+            .request("look up a token", || self.0.secrets.get_opt(&name))
+            .await?;
+        let found = found.ok_or(TokenRefusal::Wrong)?;
+        let kept = kept(&found).ok_or(TokenRefusal::Wrong)?;
+        if !same_digest(&kept.secret_hash, &secret_hash(secret)) {
+            return Err(TokenRefusal::Wrong.into());
+        }
+        if kept.expires <= now {
+            return Err(TokenRefusal::Expired.into());
+        }
+        if kept.node != node.as_str() {
+            return Err(TokenRefusal::OtherNode.into());
+        }
+        if !kept.replace && self.has_joined(node).await? {
+            return Err(TokenRefusal::NameTaken.into());
+        }
+        let exactly = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: found.metadata.uid.clone(),
+                resource_version: found.metadata.resource_version.clone(),
+            }),
+            ..DeleteParams::default()
+        };
+        let deleted = self
+            .request("use a token", || self.0.secrets.delete(&name, &exactly))
+            .await;
+        match deleted {
+            Ok(_) => Ok(()),
+            Err(HomeError::Api { source, .. })
+                if matches!(classify(&source), Answer::NotFound | Answer::Conflict) =>
+            {
+                Err(TokenRefusal::Used.into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn has_joined(&self, node: &NodeName) -> Result<bool, HomeError> {
+        let found = self.read("FleetNode", node.as_str()).await?;
+        let presence = found.map(|node| node.status["presence"].clone());
+        Ok(presence.is_some_and(|presence| presence != Value::Null && presence != "NeverSeen"))
+    }
+}
+
+/// Ids are made by this program: letters and digits, which a Secret's name may hold.
+fn is_id(id: &str) -> bool {
+    let is_fit = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (1..=64).contains(&id.len()) && id.bytes().all(is_fit)
+}
+
+fn name_of(id: &str) -> String {
+    format!("placet-join-{id}")
+}
+
+fn secret_of(token: &NewToken) -> Secret {
+    let mut data = BTreeMap::from([
+        ("node".to_owned(), token.node.to_string()),
+        ("secret".to_owned(), token.secret_hash.hex()),
+        ("expires".to_owned(), token.expires.to_string()),
+    ]);
+    if token.replace {
+        data.insert("replace".to_owned(), "true".to_owned());
+    }
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name_of(&token.id)),
+            labels: Some(BTreeMap::from([(
+                TOKEN_LABEL.to_owned(),
+                "true".to_owned(),
+            )])),
+            ..ObjectMeta::default()
+        },
+        string_data: Some(data),
+        type_: Some("placet.dev/join-token".to_owned()),
+        ..Secret::default()
+    }
+}
+
+/// None for a Secret that is not a token, whatever its name says.
+fn kept(secret: &Secret) -> Option<Kept> {
+    let labels = secret.metadata.labels.as_ref()?;
+    labels.get(TOKEN_LABEL).filter(|value| *value == "true")?;
+    let data = secret.data.as_ref()?;
+    let text = |key: &str| {
+        let ByteString(bytes) = data.get(key)?;
+        std::str::from_utf8(bytes).ok().map(str::trim)
+    };
+    Some(Kept {
+        secret_hash: format!("sha256:{}", text("secret")?).parse().ok()?,
+        node: text("node")?.to_owned(),
+        expires: text("expires")?.parse().ok()?,
+        replace: text("replace") == Some("true"),
+    })
+}

@@ -41,6 +41,19 @@ pub struct Arguments {
     /// File that holds the join token
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// For a host of the controller's own cluster: file with a projected service account token for
+    /// the audience `placet`, in place of a join token
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "authority",
+        conflicts_with_all = ["token", "token_file"]
+    )]
+    pub service_account_token: Option<PathBuf>,
+    /// File with the certificate of the controller's authority (`ca.crt` of the `ConfigMap`
+    /// `placet-authority`)
+    #[arg(long, value_name = "FILE")]
+    pub authority: Option<PathBuf>,
     /// Node type to announce (`line-card`)
     #[arg(long = "type", value_name = "TYPE")]
     pub kind: Option<String>,
@@ -84,6 +97,11 @@ pub(crate) enum Token {
     None,
     Given(String),
     File(PathBuf),
+    /// A service account's token, and the certificate of the controller's authority.
+    Pod {
+        token: PathBuf,
+        authority: PathBuf,
+    },
 }
 
 /// Arguments that cannot be used.
@@ -97,7 +115,7 @@ pub(crate) enum ArgumentError {
     NoState,
     #[error("failed to find the working directory, which `{path}` is relative to")]
     WorkingDirectory { path: PathBuf, source: io::Error },
-    #[error("failed to read the join token from `{path}`")]
+    #[error("failed to read what the node joins with from `{path}`")]
     TokenFile { path: PathBuf, source: io::Error },
 }
 
@@ -130,6 +148,12 @@ impl Arguments {
     }
 
     fn token(&self) -> Token {
+        if let (Some(token), Some(authority)) = (&self.service_account_token, &self.authority) {
+            return Token::Pod {
+                token: token.clone(),
+                authority: authority.clone(),
+            };
+        }
         match (&self.token, &self.token_file) {
             (Some(token), _) => Token::Given(token.clone()),
             (None, Some(file)) => Token::File(file.clone()),
@@ -164,6 +188,8 @@ impl Arguments {
             ("--state", &self.state),
             ("--run", &self.run),
             ("--token-file", &self.token_file),
+            ("--service-account-token", &self.service_account_token),
+            ("--authority", &self.authority),
         ];
         for (name, path) in paths {
             if let Some(path) = path {
@@ -199,20 +225,36 @@ pub(crate) struct Reexec {
     pub(crate) environment: Vec<(&'static str, String)>,
 }
 
+/// What a node shows at first contact.
+pub(crate) enum Ticket {
+    /// The text of a join token.
+    Token(String),
+    /// A service account's token, and the certificate of the controller's authority.
+    Pod { token: String, authority: String },
+}
+
 impl Token {
-    /// The token's text. Read only when it is needed: the file may go once the node has joined.
-    pub(crate) fn read(&self) -> Result<Option<String>, ArgumentError> {
-        match self {
-            Self::None => Ok(None),
-            Self::Given(text) => Ok(Some(text.trim().to_owned())),
-            Self::File(path) => fs::read_to_string(path)
-                .map(|text| Some(text.trim().to_owned()))
-                .map_err(|source| ArgumentError::TokenFile {
-                    path: path.clone(),
-                    source,
-                }),
-        }
+    /// What there is to show. Read only when it is needed: the file may go once the node has
+    /// joined, and the token of a pod is renewed all the time.
+    pub(crate) fn read(&self) -> Result<Option<Ticket>, ArgumentError> {
+        Ok(match self {
+            Self::None => None,
+            Self::Given(text) => Some(Ticket::Token(text.trim().to_owned())),
+            Self::File(path) => Some(Ticket::Token(read(path)?)),
+            Self::Pod { token, authority } => Some(Ticket::Pod {
+                token: read(token)?,
+                authority: read(authority)?,
+            }),
+        })
     }
+}
+
+fn read(path: &Path) -> Result<String, ArgumentError> {
+    let text = fs::read_to_string(path).map_err(|source| ArgumentError::TokenFile {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(text.trim().to_owned())
 }
 
 /// The secret stays out of logs.
@@ -222,6 +264,7 @@ impl std::fmt::Debug for Token {
             Self::None => f.write_str("None"),
             Self::Given(_) => f.write_str("Given(…)"),
             Self::File(path) => write!(f, "File({})", path.display()),
+            Self::Pod { token, .. } => write!(f, "Pod({})", token.display()),
         }
     }
 }

@@ -35,19 +35,48 @@ const CALL: Duration = Duration::from_secs(30);
 /// [`Error::OtherAuthority`] if the controller has another authority; [`Error::Token`] if it does
 /// not take the token.
 pub async fn join(addresses: &[String], token: &Token, node: &NodeName) -> Result<Identity, Error> {
-    let request = Request::new()?;
-    let channel = open(addresses, anonymous(token.pin)?).await?;
     let call = JoinRequest {
         token_id: token.id.clone(),
         token_secret: token.secret.reveal().to_owned(),
+        ..JoinRequest::default()
+    };
+    buy(addresses, call, token.pin, node).await
+}
+
+/// As [`join`], for a node that is a host of the controller's own cluster: what it shows is the
+/// service account token of its pod, for the audience `placet`. `pin` is what the cluster tells its
+/// pods of the authority.
+pub async fn join_as_pod(
+    addresses: &[String],
+    service_account_token: String,
+    pin: Pin,
+    node: &NodeName,
+) -> Result<Identity, Error> {
+    let call = JoinRequest {
+        service_account_token,
+        ..JoinRequest::default()
+    };
+    buy(addresses, call, pin, node).await
+}
+
+async fn buy(
+    addresses: &[String],
+    call: JoinRequest,
+    pin: Pin,
+    node: &NodeName,
+) -> Result<Identity, Error> {
+    let request = Request::new()?;
+    let channel = open(addresses, anonymous(pin)?).await?;
+    let call = JoinRequest {
         node: node.to_string(),
         certificate_request: request.der,
+        ..call
     };
     let answer = within("join", JoinClient::new(channel).join(call))
         .await
         .map_err(|error| refused(error, node))?;
     let chain = answer.into_inner().certificate_chain;
-    Ok(Identity::from_answer(request.key, chain, node, token.pin)?)
+    Ok(Identity::from_answer(request.key, chain, node, pin)?)
 }
 
 /// Connects to the controller at the first of `addresses` that works, as the node `identity`.

@@ -33,7 +33,7 @@ pub use admin::{
     AdminConnection, AdminError, AdminIncoming, AdminPeer, admin_connect, admin_incoming,
 };
 pub use authority::{Authority, AuthorityError};
-pub use client::{connect, join, renew};
+pub use client::{connect, join, join_as_pod, renew};
 pub use error::Error;
 pub use files::FileError;
 pub use grpc::{

@@ -50,6 +50,12 @@ impl Pin {
     pub fn of(public_key_info: &[u8]) -> Self {
         Self(Digest::of(public_key_info))
     }
+
+    /// The pin of the authority whose certificate `pem` holds; none if it holds no certificate.
+    pub fn of_certificate(pem: &str) -> Option<Self> {
+        let pem = pem::parse(pem).ok()?;
+        crate::certificate::facts(&pem.into_contents().into()).map(|facts| facts.pin)
+    }
 }
 
 impl fmt::Display for Pin {

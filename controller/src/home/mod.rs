@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use placet_crds::Object;
 use placet_model::NodeName;
+use placet_protocol::TokenRefusal;
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc};
 
@@ -200,6 +201,19 @@ impl Home {
         match self {
             Self::Embedded(home) => home.take_token(id, secret, node, now),
             Self::Kubernetes(home) => home.take_token(id, secret, node, now),
+        }
+    }
+
+    /// Whether a service account's token is that of a pod of the node daemon on the cluster node
+    /// of this name.
+    ///
+    /// # Errors
+    ///
+    /// It is not; on the embedded home no token is.
+    pub fn review(&self, token: &str, node: &NodeName) -> Result<(), TakeTokenError> {
+        match self {
+            Self::Embedded(_) => Err(TokenRefusal::Wrong.into()),
+            Self::Kubernetes(home) => home.review(token, node),
         }
     }
 

@@ -53,9 +53,12 @@ impl JoinService {
         let chain =
             self.authority
                 .sign_node(&request.certificate_request, node, self.lifetime, now)?;
-        let taken = self
-            .home
-            .take_token(&request.token_id, &request.token_secret, node, now);
+        let taken = if request.service_account_token.is_empty() {
+            let (id, secret) = (&request.token_id, &request.token_secret);
+            self.home.take_token(id, secret, node, now)
+        } else {
+            self.home.review(&request.service_account_token, node)
+        };
         match taken {
             Ok(()) => Ok(chain),
             Err(TakeTokenError::Refused(refusal)) => {

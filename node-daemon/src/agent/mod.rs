@@ -49,6 +49,10 @@ enum AgentError {
     NoToken { node: placet_model::NodeName },
     #[error("the join token cannot be used")]
     Token(#[source] placet_protocol::TokenError),
+    #[error(
+        "the file that `--authority` names holds no certificate; mount `ca.crt` of the ConfigMap `placet-authority`"
+    )]
+    Authority,
     #[error("node `{node}` cannot join")]
     Join {
         node: placet_model::NodeName,

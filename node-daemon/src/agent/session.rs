@@ -9,7 +9,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use placet_protocol::wire::ToNode;
 use placet_protocol::wire::to_node::Order;
-use placet_protocol::{Error, Identity, Token, connect, is_not_leader, join, nodes_client, renew};
+use placet_protocol::{
+    Error, Identity, Pin, Token, connect, is_not_leader, join, join_as_pod, nodes_client, renew,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -18,7 +20,7 @@ use tonic::transport::Channel;
 
 use super::AgentError;
 use super::core::{Handle, Input};
-use crate::arguments::Settings;
+use crate::arguments::{Settings, Ticket};
 
 /// Pause before the second attempt; doubles with each, up to `PAUSE_MAX`.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -338,14 +340,10 @@ fn folder(settings: &Settings) -> PathBuf {
 /// Buys an identity with the join token; waits for a controller that is not there yet.
 async fn first_join(settings: &Settings) -> Result<Identity, AgentError> {
     let node = settings.node.clone();
-    let Some(text) = settings.token.read()? else {
-        return Err(AgentError::NoToken { node });
-    };
-    let token: Token = text.parse().map_err(AgentError::Token)?;
     let mut back_off = BackOff::new();
     let mut addresses = Addresses(settings.controllers.clone());
     loop {
-        match join(&addresses.0, &token, &node).await {
+        match show(settings, &addresses.0).await? {
             Ok(identity) => {
                 let path = folder(settings);
                 identity
@@ -373,6 +371,25 @@ async fn first_join(settings: &Settings) -> Result<Identity, AgentError> {
             }
         }
     }
+}
+
+/// Shows what this node has to show, once.
+async fn show(
+    settings: &Settings,
+    addresses: &[String],
+) -> Result<Result<Identity, Error>, AgentError> {
+    let node = &settings.node;
+    Ok(match settings.token.read()? {
+        None => return Err(AgentError::NoToken { node: node.clone() }),
+        Some(Ticket::Token(text)) => {
+            let token: Token = text.parse().map_err(AgentError::Token)?;
+            join(addresses, &token, node).await
+        }
+        Some(Ticket::Pod { token, authority }) => {
+            let pin = Pin::of_certificate(&authority).ok_or(AgentError::Authority)?;
+            join_as_pod(addresses, token, pin, node).await
+        }
+    })
 }
 
 /// True if the controller may just not be there yet.

@@ -10,6 +10,7 @@ mod authority;
 mod client;
 mod commit;
 mod history;
+mod review;
 mod stored;
 mod tokens;
 mod watch;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use k8s_openapi::api::authentication::v1::TokenReview;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::{Api, Client};
@@ -26,6 +28,8 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
+
+pub use review::{AUDIENCE, SERVICE_ACCOUNT};
 
 pub use authority::{AUTHORITY, authority, publish};
 
@@ -55,6 +59,8 @@ pub struct Kubernetes(Arc<Inner>);
 struct Inner {
     apis: BTreeMap<&'static str, Api<DynamicObject>>,
     secrets: Api<Secret>,
+    reviews: Api<TokenReview>,
+    namespace: String,
     runtime: Handle,
     term: Term,
     /// The newest version heard of, by kind and name.
@@ -97,6 +103,8 @@ impl Kubernetes {
         let home = Self(Arc::new(Inner {
             apis: kinds().iter().map(api).collect(),
             secrets: Api::namespaced(client.clone(), namespace),
+            reviews: Api::all(client.clone()),
+            namespace: namespace.to_owned(),
             runtime: Handle::current(),
             term,
             known: Mutex::default(),

@@ -69,7 +69,8 @@ impl Fleet {
         wanted: watch::Sender<Wanted>,
     ) -> Result<Self, HomeError> {
         let now = Timestamp::now();
-        let world = World::recover(&home, now)?;
+        let mut world = World::recover(&home, now)?;
+        world.is_patient = matches!(home, Home::Kubernetes(_));
         let mut fleet = Self {
             last: world.latest(),
             home,
@@ -128,7 +129,8 @@ impl Fleet {
         }
         self.world.advance(&mut turn);
         self.world.report_all(&mut turn);
-        self.wake = self.world.plan.as_ref().and_then(|plan| plan.wake);
+        let plan = self.world.plan.as_ref().and_then(|plan| plan.wake);
+        self.wake = plan.into_iter().chain(self.world.next_due()).min();
         let committed = self.home.commit(&turn.writes)?;
         turn::log_events(&turn.writes);
         self.world.written(committed);

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use placet_crds::Object;
+use jiff::Timestamp;
+use placet_crds::{FleetNodeStatus, Object};
+use placet_model::NodeName;
 
 use super::turn::Turn;
 use super::world::World;
@@ -21,32 +23,56 @@ impl World {
     }
 
     fn write_nodes(&mut self, turn: &mut Turn) {
-        let touched = std::mem::take(&mut self.touched);
-        let names: Vec<_> = if std::mem::take(&mut self.all_touched) {
-            self.objects.node_names().collect()
-        } else {
-            touched.into_iter().collect()
-        };
-        let (target, plan) = (self.target.clone(), self.plan.clone());
-        for name in names {
-            let (Some(node), Some((entry, _))) = (self.nodes.get(&name), self.objects.node(&name))
-            else {
-                continue;
-            };
-            let view = status::node::View {
-                name: &name,
-                node,
-                target: target.as_deref(),
-                plan: plan.as_deref(),
-            };
-            let old = entry.status();
-            let mut status = status::node::status(&old, &view, entry.generation, turn.now);
-            if let Some(fault) = self.fault_of("FleetNode", name.as_str()) {
-                status.conditions =
-                    status::misfit(&old.conditions, fault, entry.generation, turn.now);
-            }
-            self.set_status("FleetNode", name.as_str(), &status, turn);
+        let mut names = std::mem::take(&mut self.touched);
+        if std::mem::take(&mut self.all_touched) {
+            names = self.objects.node_names().collect();
         }
+        let due = self.later.iter().filter(|(_, due)| **due <= turn.now);
+        names.extend(due.map(|(name, _)| name.clone()));
+        for name in names {
+            if let Some(status) = self.node_status(&name, turn.now) {
+                self.write_node(&name, &status, turn);
+            }
+        }
+    }
+
+    fn node_status(&self, name: &NodeName, now: Timestamp) -> Option<FleetNodeStatus> {
+        let (entry, _) = self.objects.node(name)?;
+        let view = status::node::View {
+            name,
+            node: self.nodes.get(name)?,
+            target: self.target.as_deref(),
+            plan: self.plan.as_deref(),
+        };
+        let old = entry.status();
+        let mut status = status::node::status(&old, &view, entry.generation, now);
+        if let Some(fault) = self.fault_of("FleetNode", name.as_str()) {
+            status.conditions = status::misfit(&old.conditions, fault, entry.generation, now);
+        }
+        Some(status)
+    }
+
+    /// Writes the status of a node now, or with the next that has to be written now, or later: an
+    /// API server that serves a whole fleet is asked for no more than what somebody needs.
+    fn write_node(&mut self, name: &NodeName, status: &FleetNodeStatus, turn: &mut Turn) {
+        let Some((entry, _)) = self.objects.node(name) else {
+            return;
+        };
+        let wait = status::node::may_wait(&entry.status(), status);
+        if let Some(wait) = wait.filter(|_| self.is_patient) {
+            let due = turn.now.checked_add(wait).unwrap_or(turn.now);
+            let due = *self.later.entry(name.clone()).or_insert(due);
+            if due > turn.now {
+                return;
+            }
+        }
+        self.later.remove(name);
+        self.set_status("FleetNode", name.as_str(), status, turn);
+    }
+
+    /// When the next status is due that was to be written later.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.later.values().min().copied()
     }
 
     fn write_classes(&mut self, turn: &mut Turn) {

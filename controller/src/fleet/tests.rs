@@ -721,6 +721,51 @@ fn a_failure_that_was_lost_with_the_connection_comes_with_the_next_hello() {
     );
 }
 
+/// How often the status of core-1 is written in these turns.
+fn writes_of_core_1(turns: &[Turn]) -> usize {
+    let is_of_it = |write: &&Write| matches!(write, Write::Status { kind: "FleetNode", name, .. } if name == "core-1");
+    let writes = turns.iter().flat_map(|turn| &turn.writes);
+    writes.filter(is_of_it).count()
+}
+
+#[test]
+fn a_node_whose_status_is_dear_is_written_four_times_in_a_rollout() {
+    let mut stage = Stage::settled();
+    stage.world.is_patient = true;
+    let mut turns = vec![stage.look(2, "1.1.0")];
+    for name in ["core-1", "core-2"] {
+        let verdict = stage.verdict(name, VerdictKind::Accept);
+        turns.push(stage.say(name, Said::Verdict(verdict)));
+    }
+    assert_eq!(writes_of_core_1(&turns), 1, "the verdict");
+    for name in ["core-1", "core-2"] {
+        turns.push(stage.staged(name));
+    }
+    assert_eq!(writes_of_core_1(&turns), 2, "that it is told to activate");
+    for name in ["core-1", "core-2"] {
+        turns.push(stage.activated(name, Ok(2)));
+    }
+    assert_eq!(stage.phase(), RolloutPhase::Done);
+    assert!(
+        writes_of_core_1(&turns) <= 4,
+        "{}",
+        writes_of_core_1(&turns)
+    );
+}
+
+#[test]
+fn what_may_wait_is_written_in_time() {
+    let mut stage = Stage::settled();
+    stage.world.is_patient = true;
+    let asked = stage.look(2, "1.1.0");
+    assert_eq!(writes_of_core_1(&[asked]), 0);
+    let due = stage.world.next_due().expect("something is to be written");
+    stage.now = due;
+    let later = stage.turn(|_, _| {});
+    assert_eq!(writes_of_core_1(&[later]), 1);
+    assert_eq!(stage.world.next_due(), None);
+}
+
 #[test]
 fn an_older_session_of_a_node_is_not_heard() {
     let mut stage = Stage::settled();

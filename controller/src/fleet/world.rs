@@ -47,6 +47,10 @@ pub(crate) struct World {
     pub(crate) touched: BTreeSet<NodeName>,
     /// True if there may be news of any of them.
     pub(crate) all_touched: bool,
+    /// True if writing is dear, and what nobody needs at once is written later.
+    pub(crate) is_patient: bool,
+    /// Nodes whose status is written later, and when.
+    pub(crate) later: BTreeMap<NodeName, Timestamp>,
     /// What the home refused, and nobody was told of.
     pub(crate) refused: Vec<Refused>,
     /// What is wrong with the declarations as a whole; the last good target stays.

@@ -1,8 +1,10 @@
 //! What is known of a node.
 
-use jiff::Timestamp;
-use placet_crds::{FleetNodeStatus, Presence, Reason, State, conditions};
-use placet_model::NodeName;
+use jiff::{SignedDuration, Timestamp};
+use placet_crds::{
+    ConditionStatus, ConditionType, FleetNodeStatus, Presence, Reason, State, conditions,
+};
+use placet_model::{NodeName, NodeState};
 use placet_planner::{self as planner, Plan, Problem, Target, WaitingOn};
 
 use crate::fleet::world::Node;
@@ -50,6 +52,62 @@ pub(crate) fn status(
         last_handled_reconcile_at: old.last_handled_reconcile_at.clone(),
         conditions: conditions(&old.conditions, &view.condition(), Some(generation), now),
     }
+}
+
+/// What somebody may wait for that looks at a node, where there is no hurry.
+const SOON: SignedDuration = SignedDuration::from_secs(15);
+
+/// Words alone change with every answer of any other node.
+const SOME_TIME: SignedDuration = SignedDuration::from_secs(60);
+
+/// How long `new` may wait to be written in place of `old`; none where it has to be written before
+/// anything is done on account of it, or where people look for it.
+///
+/// That a node was asked, or told to stage, is such news: should the controller be killed, it is
+/// asked and told again, and answers the same.
+pub(crate) fn may_wait(old: &FleetNodeStatus, new: &FleetNodeStatus) -> Option<SignedDuration> {
+    let identity = |status: &FleetNodeStatus| {
+        (
+            status.observed_generation,
+            status.presence,
+            status.class.clone(),
+            status.boot_id.clone(),
+            status.failed.clone(),
+            status.last_verdict.clone(),
+        )
+    };
+    let has_happened = steps(new).is_some_and(|now| steps(old).as_ref() != Some(&now));
+    let settles = |status: &FleetNodeStatus| {
+        status.conditions.iter().any(|it| match it.kind {
+            ConditionType::Ready => it.status == ConditionStatus::True,
+            ConditionType::Stalled => true,
+            ConditionType::Reconciling => false,
+        })
+    };
+    let is_settled = settles(new) && reason(old) != reason(new);
+    if identity(old) != identity(new) || has_happened || is_settled {
+        return None;
+    }
+    let is_only_words = reason(old) == reason(new) && old.rollout == new.rollout;
+    Some(if is_only_words { SOME_TIME } else { SOON })
+}
+
+fn reason(status: &FleetNodeStatus) -> Option<Reason> {
+    let ready = status
+        .conditions
+        .iter()
+        .find(|it| it.kind == ConditionType::Ready);
+    ready.map(|condition| condition.reason)
+}
+
+/// What happened on the node in its roll-out; none while it was only asked, or told to stage.
+fn steps(status: &FleetNodeStatus) -> Option<NodeState> {
+    let state = &status.rollout.as_ref()?.state;
+    let lasting = NodeState {
+        staging: None,
+        ..state.clone()
+    };
+    (lasting != NodeState::asked(state.change_digest, state.asked)).then_some(lasting)
 }
 
 impl View<'_> {

@@ -143,9 +143,33 @@ pub(crate) struct Apply {
     /// File or folder with YAML; `-` for standard input; may be given several times.
     #[arg(short, long, required = true, value_name = "PATH")]
     pub(crate) file: Vec<PathBuf>,
-    /// Validate and plan, and say what would happen; change nothing.
+    /// Validate, plan, ask the live nodes, and say what would happen; change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// With --dry-run: seconds that nodes may take to answer.
+    #[arg(
+        long,
+        requires = "dry_run",
+        default_value_t = 30,
+        value_name = "SECONDS"
+    )]
+    pub(crate) within: u32,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  placet rollout dry-run -f fleet/
+  placet rollout dry-run -f packages.yaml --within 5
+
+Exit code 0: nobody would object; 1: somebody would, or something stands in the way.")]
+pub(crate) struct DryRun {
+    /// File or folder with YAML; `-` for standard input; may be given several times.
+    #[arg(short, long, required = true, value_name = "PATH")]
+    pub(crate) file: Vec<PathBuf>,
+    /// Seconds that nodes may take to answer.
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    pub(crate) within: u32,
 }
 
 #[derive(Debug, Args)]
@@ -182,6 +206,8 @@ pub(crate) enum RolloutCommand {
         /// The roll-out.
         name: Option<String>,
     },
+    /// Ask the live nodes what they would say to a change, and withdraw it; nothing is changed.
+    DryRun(DryRun),
     /// Answer a hold: skip the nodes that object, force, or abort.
     Decide(Decide),
 }

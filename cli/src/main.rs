@@ -7,6 +7,7 @@
 mod arguments;
 mod client;
 mod demo;
+mod dry_run;
 mod events;
 mod node;
 mod output;
@@ -57,6 +58,9 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
             Command::Rollout(RolloutCommand::Show { name }) => rollout::show(&name, common).await,
             Command::Rollout(RolloutCommand::Watch { name }) => {
                 rollout::watch(name.as_deref(), common).await
+            }
+            Command::Rollout(RolloutCommand::DryRun(arguments)) => {
+                dry_run::run(&arguments.file, arguments.within, common).await
             }
             Command::Rollout(RolloutCommand::Decide(arguments)) => {
                 rollout::decide(&arguments, common).await

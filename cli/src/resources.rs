@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::arguments::{Apply, Common, Describe, Get};
 use crate::output::{self, Answer, Format};
-use crate::{client, events};
+use crate::{client, dry_run, events};
 
 /// `placet get`.
 pub(crate) async fn get(arguments: &Get, common: &Common) -> anyhow::Result<Answer> {
@@ -207,38 +207,48 @@ async fn latest_events(
 
 /// `placet apply`.
 pub(crate) async fn apply(arguments: &Apply, common: &Common) -> anyhow::Result<Answer> {
-    let mut files = Vec::new();
-    for path in &arguments.file {
-        read(path, &mut files)?;
+    if arguments.dry_run {
+        return dry_run::run(&arguments.file, arguments.within, common).await;
     }
-    if files.is_empty() {
-        bail!("no .yaml or .yml file was found in what was named");
-    }
+    let files = read_all(&arguments.file)?;
     let mut client = client::connect(common).await?;
-    let request = ApplyRequest {
-        files,
-        dry_run: arguments.dry_run,
-    };
     let response = client
-        .apply(request)
+        .apply(ApplyRequest { files })
         .await
         .map_err(|status| client::refusal(&status))?
         .into_inner();
     for result in &response.results {
         anstream::println!("{result}");
     }
-    for problem in &response.problems {
+    Ok(refused(&response.problems))
+}
+
+/// Says what is wrong with declarations.
+pub(crate) fn refused(problems: &[String]) -> Answer {
+    for problem in problems {
         anstream::eprintln!(
             "{}refused:{} {problem}",
             output::BAD,
             output::BAD.render_reset()
         );
     }
-    Ok(if response.problems.is_empty() {
+    if problems.is_empty() {
         Answer::Done
     } else {
         Answer::No
-    })
+    }
+}
+
+/// Every file that is named, or stands in a folder that is.
+pub(crate) fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<File>> {
+    let mut files = Vec::new();
+    for path in paths {
+        read(path, &mut files)?;
+    }
+    if files.is_empty() {
+        bail!("no .yaml or .yml file was found in what was named");
+    }
+    Ok(files)
 }
 
 /// A file larger than this is not worth reading: the controller refuses it.

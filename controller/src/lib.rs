@@ -14,6 +14,7 @@ mod admin;
 pub mod arguments;
 pub mod catalog;
 mod counters;
+mod dry_run;
 mod fleet;
 pub mod git;
 pub mod home;

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::AdminService;
 use crate::catalog::Packages;
+use crate::dry_run::DryRuns;
 use crate::fleet::Fleet;
 use crate::fleet::news::News;
 use crate::git::Repositories;
@@ -127,6 +128,13 @@ struct Parts {
     observers: Observers,
 }
 
+impl Parts {
+    fn dry_runs(&self) -> DryRuns {
+        let Observers { packages, base, .. } = &self.observers;
+        DryRuns::new(self.news.clone(), packages.clone(), base.clone())
+    }
+}
+
 impl Controller {
     /// Starts a controller on the embedded home; when this returns, it answers nodes and the
     /// command line.
@@ -139,9 +147,8 @@ impl Controller {
         let admin = AdminService {
             home: ground.home,
             authority: ground.authority,
+            dry_runs: parts.dry_runs(),
             news: parts.news,
-            packages: parts.observers.packages,
-            base: ground.base,
             addresses: reachable,
             stopping: controller.stopping.clone(),
         };

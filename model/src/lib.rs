@@ -13,6 +13,7 @@ mod canonical;
 mod change;
 mod desired;
 mod digest;
+mod dry_run;
 mod manifest;
 mod module;
 mod name;
@@ -32,6 +33,7 @@ pub use desired::{
     PackageSetDeclaration, Selector, Strategy, Wants,
 };
 pub use digest::{Digest, DigestError, Hasher, Signature, SignatureError, SignatureKind};
+pub use dry_run::{DryRunAnswer, DryRunNode, DryRunReport};
 pub use manifest::{ChosenPackage, ManifestEntry, NodeManifest};
 pub use module::{
     Api, Architecture, ElfClass, ElfFacts, Mode, Module, ModuleType, Owner, ProcessKind,

@@ -1,17 +1,20 @@
 //! Applying declarations, and trying out what that would do.
 
-use jiff::Timestamp;
+use std::time::Duration;
+
 use placet_crds::{Object, SourceFile, load_all};
-use placet_protocol::wire::{ApplyRequest, ApplyResponse};
-use tokio::task::spawn_blocking;
+use placet_model::canonical_json;
+use placet_protocol::wire::{ApplyRequest, ApplyResponse, DryRunRequest, DryRunResponse, File};
 use tonic::Status;
 
 use super::AdminService;
-use crate::catalog::Packages;
+use crate::dry_run::{Change, NoReport};
 use crate::fleet::news::News;
-use crate::fleet::turn::Turn;
-use crate::fleet::world::World;
 use crate::home::{Home, HomeError};
+
+/// How long the nodes may take in a dry run that names no time, and at most.
+const DRY_RUN_SECONDS: u32 = 30;
+const DRY_RUN_SECONDS_MOST: u32 = 600;
 
 impl AdminService {
     pub(super) async fn apply_files(
@@ -19,27 +22,17 @@ impl AdminService {
         request: ApplyRequest,
         author: String,
     ) -> Result<ApplyResponse, Status> {
-        let files = request.files.into_iter().map(|file| SourceFile {
-            name: file.name,
-            text: file.text,
-        });
-        let files: Vec<SourceFile> = files.collect();
-        let checked = files.clone();
-        let stale = self.with_home(move |home| stale(home, &checked)).await?;
+        let files = files(request.files);
+        let stale = self.stale(&files).await?;
         if !stale.is_empty() {
             return Ok(refused(stale));
         }
-        let applied = if request.dry_run {
-            self.try_out(files, author).await?
-        } else {
-            self.ask(|reply| News::Apply {
-                files,
-                author,
-                reply,
-            })
-            .await?
-        };
-        Ok(match applied {
+        let applied = self.ask(|reply| News::Apply {
+            files,
+            author,
+            reply,
+        });
+        Ok(match applied.await? {
             Ok(results) => ApplyResponse {
                 results,
                 problems: Vec::new(),
@@ -48,40 +41,54 @@ impl AdminService {
         })
     }
 
-    /// What would happen: on a copy of the world, beside the loop.
-    async fn try_out(
+    /// What would happen, as planned and as the live nodes say.
+    pub(super) async fn try_files(
         &self,
-        files: Vec<SourceFile>,
+        request: DryRunRequest,
         author: String,
-    ) -> Result<Result<Vec<String>, Vec<String>>, Status> {
-        let world = self.ask(News::Look).await?;
-        let (packages, base) = (self.packages.clone(), self.base.clone());
-        let tried = spawn_blocking(move || {
-            let mut world = *world;
-            let mut turn = Turn::new(Timestamp::now());
-            let mut results = world.apply(&files, &author, &mut turn)?;
-            for result in &mut results {
-                result.push_str(" (dry run)");
-            }
-            results.extend(effect(world, &packages, &base));
-            Ok(results)
-        });
-        tried
-            .await
-            .map_err(|_| Status::unavailable("the controller is stopping"))
+    ) -> Result<DryRunResponse, Status> {
+        let files = files(request.files);
+        let stale = self.stale(&files).await?;
+        if !stale.is_empty() {
+            return Ok(not_tried(stale));
+        }
+        let seconds = match request.seconds {
+            0 => DRY_RUN_SECONDS,
+            seconds => seconds.min(DRY_RUN_SECONDS_MOST),
+        };
+        let change = Change::Files { files, author };
+        let limit = Duration::from_secs(seconds.into());
+        match self.dry_runs.report(change, limit).await {
+            Ok(report) => Ok(DryRunResponse {
+                report_json: canonical_json(&report),
+                problems: Vec::new(),
+            }),
+            Err(NoReport::Declarations(problems)) => Ok(not_tried(problems)),
+            Err(busy @ NoReport::Busy) => Err(Status::resource_exhausted(busy.to_string())),
+            Err(late @ NoReport::Late(_)) => Err(Status::deadline_exceeded(late.to_string())),
+            Err(NoReport::Stopping) => Err(Status::unavailable("the controller is stopping")),
+        }
+    }
+
+    async fn stale(&self, files: &[SourceFile]) -> Result<Vec<String>, Status> {
+        let files = files.to_vec();
+        self.with_home(move |home| stale(home, &files)).await
     }
 }
 
-/// The plan for the world as it would be, in the planner's own words.
-fn effect(mut world: World, packages: &Packages, base: &std::path::Path) -> Vec<String> {
-    let references = world.objects.references();
-    world.catalog = Some(packages.resolve_all(&references, base).into());
-    world.retarget();
-    let Some(target) = &world.target else {
-        return Vec::new();
-    };
-    let plan = placet_planner::plan(target, &world.observed(Timestamp::now()));
-    plan.to_string().lines().map(str::to_owned).collect()
+fn files(files: Vec<File>) -> Vec<SourceFile> {
+    let files = files.into_iter().map(|file| SourceFile {
+        name: file.name,
+        text: file.text,
+    });
+    files.collect()
+}
+
+fn not_tried(problems: Vec<String>) -> DryRunResponse {
+    DryRunResponse {
+        report_json: Vec::new(),
+        problems,
+    }
 }
 
 /// Resources that have changed since the files were written: a file may name the version that it

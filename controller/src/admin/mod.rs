@@ -3,7 +3,6 @@
 mod apply;
 mod watch;
 
-use std::path::PathBuf;
 use std::pin::Pin;
 
 use futures_util::Stream;
@@ -13,7 +12,8 @@ use placet_model::{DecisionKind, NodeName, visible};
 use placet_protocol::wire::admin_server::Admin;
 use placet_protocol::wire::{
     ApplyRequest, ApplyResponse, DecideRequest, DecideResponse, DeleteRequest, DeleteResponse,
-    Event, GetRequest, GetResponse, TokenRequest, TokenResponse, WatchRequest,
+    DryRunRequest, DryRunResponse, Event, GetRequest, GetResponse, TokenRequest, TokenResponse,
+    WatchRequest,
 };
 use placet_protocol::{AdminPeer, Authority, Token, json};
 use tokio::sync::{mpsc, oneshot};
@@ -21,7 +21,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::catalog::Packages;
+use crate::dry_run::DryRuns;
 use crate::fleet::news::{News, Reply, Ruling};
 use crate::home::{Home, HomeError, NewToken};
 
@@ -31,8 +31,7 @@ pub(crate) struct AdminService {
     pub(crate) home: Home,
     pub(crate) authority: Authority,
     pub(crate) news: mpsc::Sender<News>,
-    pub(crate) packages: Packages,
-    pub(crate) base: PathBuf,
+    pub(crate) dry_runs: DryRuns,
     /// Where nodes reach the controller.
     pub(crate) addresses: Vec<String>,
     /// Ends the streams that would go on for ever.
@@ -80,6 +79,15 @@ impl Admin for AdminService {
         let author = author(&request)?;
         let request = request.into_inner();
         self.apply_files(request, author).await.map(Response::new)
+    }
+
+    async fn dry_run(
+        &self,
+        request: Request<DryRunRequest>,
+    ) -> Result<Response<DryRunResponse>, Status> {
+        let author = author(&request)?;
+        let request = request.into_inner();
+        self.try_files(request, author).await.map(Response::new)
     }
 
     async fn delete(

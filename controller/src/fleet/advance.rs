@@ -260,8 +260,16 @@ impl World {
                 .filter(|plan| plan.rollout == state.name),
             is_staged: &|name| self.has_staged(name),
         };
-        let status = status::rollout::status(&old, &view, entry.generation, turn.now);
+        let mut status = status::rollout::status(&old, &view, entry.generation, turn.now);
         let name = state.name.clone();
+        if let (true, Some(first), Some(target)) = (
+            old.history.is_empty(),
+            status.history.first_mut(),
+            &self.target,
+        ) && let Some(trial) = self.trials.take(target)
+        {
+            first.message = format!("{}; {trial}", first.message);
+        }
         self.set_status("Rollout", &name, &status, turn);
     }
 

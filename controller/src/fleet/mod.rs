@@ -11,10 +11,11 @@
 mod advance;
 mod apply;
 mod decide;
+pub(crate) mod dry_run;
 mod feed;
 mod hear;
 pub(crate) mod news;
-mod objects;
+pub(crate) mod objects;
 mod orders;
 mod recover;
 mod refusal;
@@ -23,19 +24,21 @@ mod seen;
 mod sources;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trials;
 pub(crate) mod turn;
 pub(crate) mod world;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use placet_crds::{FleetNode, FleetNodeSpec, Object, find_kind};
 use placet_model::NodeName;
 use tokio::sync::{mpsc, watch};
 
-use self::news::{News, Session};
+use self::dry_run::DryRuns;
+use self::news::{News, Said, Session};
 pub(crate) use self::refusal::Refusal;
 use self::turn::Turn;
 use self::world::World;
@@ -54,6 +57,7 @@ pub(crate) struct Fleet {
     home: Home,
     world: World,
     sessions: BTreeMap<NodeName, Session>,
+    dry_runs: DryRuns,
     shared: Arc<Shared>,
     wanted: watch::Sender<Wanted>,
     /// The time of the turn before.
@@ -76,6 +80,7 @@ impl Fleet {
             home,
             world,
             sessions: BTreeMap::new(),
+            dry_runs: DryRuns::default(),
             shared,
             wanted,
             wake: None,
@@ -112,9 +117,11 @@ impl Fleet {
     }
 
     fn until_wake(&self) -> Duration {
-        let Some(wake) = self.wake else { return LOOK };
-        let left = wake.duration_since(Timestamp::now());
-        Duration::try_from(left).unwrap_or(Duration::ZERO).min(LOOK)
+        let left = |wake: Timestamp| Duration::try_from(wake.duration_since(Timestamp::now()));
+        let plan = self.wake.map(|wake| left(wake).unwrap_or(Duration::ZERO));
+        let dry_runs = self.dry_runs.next_end();
+        let dry_runs = dry_runs.map(|end| end.saturating_duration_since(Instant::now()));
+        plan.into_iter().chain(dry_runs).fold(LOOK, Duration::min)
     }
 
     /// One turn.
@@ -142,6 +149,7 @@ impl Fleet {
         for order in std::mem::take(&mut turn.orders) {
             self.give(&order);
         }
+        self.settle_dry_runs(turn.now);
         for reply in std::mem::take(&mut turn.replies) {
             reply();
         }
@@ -182,11 +190,17 @@ impl Fleet {
                 what,
                 permit,
             } => {
-                world.said(&node, session, *what, turn);
+                match *what {
+                    Said::Verdict(verdict) if dry_run::is_trial(&verdict) => {
+                        self.answered(&node, session, verdict);
+                    }
+                    what => world.said(&node, session, what, turn),
+                }
                 drop(permit);
             }
             News::Gone { node, session } => {
                 world.gone(&node, session, turn);
+                self.lose_answers(&node, session);
                 if self
                     .sessions
                     .get(&node)
@@ -225,6 +239,7 @@ impl Fleet {
                 let result = world.decide(ruling, turn);
                 turn.answer(reply, result);
             }
+            News::DryRun(inquiry) => self.inquire(*inquiry),
             // Looks are answered at the end of the turn; all else has been heard.
             _ => {}
         }

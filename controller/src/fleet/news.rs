@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::dry_run::Inquiry;
 use super::refusal::Refusal;
 use super::world::Snapshot;
 use crate::home::Seen;
@@ -65,6 +66,8 @@ pub(crate) enum News {
         ruling: Ruling,
         reply: Reply<Result<Decision, Refusal>>,
     },
+    /// Somebody wants to know what nodes would say.
+    DryRun(Box<Inquiry>),
     /// Somebody wants to know how things stand.
     Look(oneshot::Sender<Snapshot>),
 }

@@ -36,7 +36,7 @@ impl Fleet {
     }
 
     /// Never waits: a node that takes no orders is ended, and asked again when it is back.
-    fn send(&mut self, node: &NodeName, order: Wire) {
+    pub(super) fn send(&mut self, node: &NodeName, order: Wire) {
         let message = ToNode {
             epoch: self.home.epoch(),
             order: Some(order),
@@ -62,6 +62,7 @@ fn wire(rollout: &str, action: &Action) -> Wire {
             rollout: rollout.clone(),
             change_digest: change_digest.to_string(),
             reason: reason.clone(),
+            dry_run: false,
         }),
         Action::Stage {
             change_digest,

@@ -13,6 +13,7 @@ use placet_planner::{
 use serde::Serialize;
 
 use super::objects::Objects;
+use super::trials::Trials;
 use super::turn::Turn;
 use crate::home::{Owner, Refused, Write};
 
@@ -57,6 +58,8 @@ pub(crate) struct World {
     pub(crate) faults: Vec<Fault>,
     /// True if facts of nodes changed since the target was computed.
     pub(crate) facts_changed: bool,
+    /// What was tried out last.
+    pub(crate) trials: Trials,
 }
 
 /// What the feed was told of the newest roll-out, so that it is not told again.

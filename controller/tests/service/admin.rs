@@ -51,12 +51,12 @@ async fn each_hold_is_decided_once_by_whatever_way() {
     let silent = bench.admin().await.decide(request).await.unwrap_err();
     assert!(silent.message().contains("needs a reason"), "{silent}");
 
-    let refused = bench.apply(&decision(3, "late"), false).await;
+    let refused = bench.apply(&decision(3, "late")).await;
     assert!(refused.problems[0].contains("hold 1 is"), "{refused:?}");
-    let applied = bench.apply(&decision(1, "sessions"), false).await;
+    let applied = bench.apply(&decision(1, "sessions")).await;
     assert_eq!(applied.results, ["rollout.placet.dev/ro-2 decided: skip"]);
     feed.verified(&commit).await;
-    let again = bench.apply(&decision(1, "sessions"), false).await;
+    let again = bench.apply(&decision(1, "sessions")).await;
     assert_eq!(again.problems.len(), 1, "{again:?}");
     let decisions = bench.get("ro", "ro-2").await["status"]["decisions"].clone();
     assert_eq!(decisions.as_array().unwrap().len(), 1);
@@ -73,38 +73,14 @@ fn nix_user() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_run_says_what_would_happen_and_changes_nothing() {
+async fn declarations_are_applied_beside_a_repository_and_refused_with_their_place() {
     let bench = Bench::start().await;
-    let (first, _second, mut feed) = settled(&bench).await;
-    let before = bench.list("", "").await;
-    let tried = bench.apply(&package_set("1.1.0"), true).await;
-    assert_eq!(tried.problems, Vec::<String>::new());
-    assert_eq!(
-        tried.results[0],
-        "packageset.placet.dev/base configured (dry run)"
-    );
-    let text = tried.results.join("\n");
-    assert!(text.contains("ask      chatd"), "{text}");
-    assert!(
-        text.contains("it opens etc/greeting, which is changed"),
-        "{text}"
-    );
-    assert_eq!(bench.list("", "").await, before);
-    assert_eq!(
-        first
-            .orders()
-            .iter()
-            .filter(|order| *order == "propose")
-            .count(),
-        1
-    );
-
+    let (_first, _second, mut feed) = settled(&bench).await;
     let bad = package_set("1.1.0").replace("spec:", "spec:\n  colour: red");
-    let bad = bench.apply(&bad, true).await;
-    assert!(bad.problems[0].starts_with("applied.yaml:"), "{bad:?}");
-    assert!(bad.problems[0].contains("colour"), "{bad:?}");
-
-    let applied = bench.apply(&package_set("1.1.0"), false).await;
+    let bad = bench.try_out(&bad, 0).await.unwrap_err();
+    assert!(bad[0].starts_with("applied.yaml:"), "{bad:?}");
+    assert!(bad[0].contains("colour"), "{bad:?}");
+    let applied = bench.apply(&package_set("1.1.0")).await;
     assert_eq!(applied.results, ["packageset.placet.dev/base configured"]);
     feed.wait("the change to be made", |event| {
         event.name == "processes" && event.data["generation"] == 2
@@ -145,7 +121,7 @@ async fn a_stale_version_is_refused() {
     feed.named("commit").await;
     let stale =
         package_set("1.1.0").replace("{name: base}", "{name: base, resourceVersion: \"1\"}");
-    let refused = bench.apply(&stale, false).await;
+    let refused = bench.apply(&stale).await;
     assert!(
         refused.problems[0].contains("changed since it was read"),
         "{refused:?}"

@@ -9,13 +9,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use placet_controller::{Controller, Counters, Options};
 use placet_model::{
-    Architecture, DecisionKind, Digest, Mode, Module, ModuleType, Owner, PackageConfig,
-    ProcessKind, ProcessSpec, Supplemental, canonical_json,
+    Architecture, DecisionKind, Digest, DryRunReport, Mode, Module, ModuleType, Owner,
+    PackageConfig, ProcessKind, ProcessSpec, Supplemental, canonical_json,
 };
 use placet_package::{Blob, Layout, signature};
 use placet_protocol::wire::admin_client::AdminClient;
 use placet_protocol::wire::{
-    ApplyRequest, ApplyResponse, DecideRequest, File, GetRequest, TokenRequest, WatchRequest,
+    ApplyRequest, ApplyResponse, DecideRequest, DryRunRequest, File, GetRequest, TokenRequest,
+    WatchRequest,
 };
 use placet_protocol::{admin_client, admin_connect};
 use serde_json::Value;
@@ -178,14 +179,9 @@ impl Bench {
             .collect()
     }
 
-    pub(crate) async fn apply(&self, text: &str, dry_run: bool) -> ApplyResponse {
-        let file = File {
-            name: "applied.yaml".to_owned(),
-            text: text.to_owned(),
-        };
+    pub(crate) async fn apply(&self, text: &str) -> ApplyResponse {
         let request = ApplyRequest {
-            files: vec![file],
-            dry_run,
+            files: vec![applied(text)],
         };
         self.admin()
             .await
@@ -195,9 +191,49 @@ impl Bench {
             .into_inner()
     }
 
+    /// What the declarations would do; the problems where they are wrong.
+    pub(crate) async fn try_out(
+        &self,
+        text: &str,
+        seconds: u32,
+    ) -> Result<DryRunReport, Vec<String>> {
+        let request = DryRunRequest {
+            files: vec![applied(text)],
+            seconds,
+        };
+        let answer = self.admin().await.dry_run(request).await.unwrap();
+        let answer = answer.into_inner();
+        if answer.problems.is_empty() {
+            Ok(serde_json::from_slice(&answer.report_json).unwrap())
+        } else {
+            Err(answer.problems)
+        }
+    }
+
+    /// How many events are kept.
+    pub(crate) async fn kept_events(&self) -> usize {
+        let request = WatchRequest {
+            since: 0,
+            rollout: String::new(),
+            kept_only: true,
+        };
+        let mut kept = self
+            .admin()
+            .await
+            .watch(request)
+            .await
+            .unwrap()
+            .into_inner();
+        let mut count = 0;
+        while kept.message().await.unwrap().is_some() {
+            count += 1;
+        }
+        count
+    }
+
     /// Declares the repository as the source of the fleet.
     pub(crate) async fn follow(&self) {
-        let applied = self.apply(&self.source(""), false).await;
+        let applied = self.apply(&self.source("")).await;
         assert_eq!(applied.problems, Vec::<String>::new());
     }
 
@@ -224,6 +260,13 @@ impl Bench {
         };
         let answer = self.admin().await.decide(request).await?.into_inner();
         Ok(serde_json::from_slice(&answer.decision_json).unwrap())
+    }
+}
+
+pub(crate) fn applied(text: &str) -> File {
+    File {
+        name: "applied.yaml".to_owned(),
+        text: text.to_owned(),
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod admin;
 mod bench;
+mod dry_run;
 mod killed;
 mod node;
 mod nodes;

@@ -244,6 +244,8 @@ pub(crate) struct Node {
     pub(crate) identity: Identity,
     pub(crate) script: watch::Sender<Script>,
     pub(crate) state: Arc<Mutex<State>>,
+    /// Rung when an order was obeyed.
+    heard: watch::Sender<()>,
     task: JoinHandle<()>,
 }
 
@@ -271,11 +273,13 @@ impl Node {
         let line = Line::open(bench, &identity).await.unwrap();
         line.say(state.lock().unwrap().hello());
         let (script, now) = watch::channel(script);
-        let task = tokio::spawn(behave(line, Arc::clone(&state), now));
+        let heard = watch::Sender::new(());
+        let task = tokio::spawn(behave(line, Arc::clone(&state), now, heard.clone()));
         Self {
             identity,
             script,
             state,
+            heard,
             task,
         }
     }
@@ -310,6 +314,16 @@ impl Node {
         self.state.lock().unwrap().orders.clone()
     }
 
+    /// Waits until an order of this kind has come.
+    pub(crate) async fn has_order(&self, wanted: &str) {
+        let mut heard = self.heard.subscribe();
+        let come = heard.wait_for(|()| self.orders().iter().any(|order| order == wanted));
+        tokio::time::timeout(PATIENCE, come)
+            .await
+            .expect("the order, in time")
+            .unwrap();
+    }
+
     pub(crate) fn changes(&self) -> usize {
         self.state.lock().unwrap().changes
     }
@@ -321,7 +335,12 @@ impl Drop for Node {
     }
 }
 
-async fn behave(mut line: Line, state: Arc<Mutex<State>>, script: watch::Receiver<Script>) {
+async fn behave(
+    mut line: Line,
+    state: Arc<Mutex<State>>,
+    script: watch::Receiver<Script>,
+    heard: watch::Sender<()>,
+) {
     while let Ok(Some(order)) = line.orders.message().await {
         let script = script.borrow().clone();
         {
@@ -334,13 +353,17 @@ async fn behave(mut line: Line, state: Arc<Mutex<State>>, script: watch::Receive
             Order::ProposalJson(bytes) => {
                 let proposal: Proposal = serde_json::from_slice(&bytes).unwrap();
                 let mut state = state.lock().unwrap();
-                state.orders.push("propose".to_owned());
+                let word = if proposal.dry_run { "try" } else { "propose" };
+                state.orders.push(word.to_owned());
                 if !script.deaf_to.contains("propose") {
                     let verdict = state.verdict(&proposal, script.veto);
                     line.say(Message::VerdictJson(canonical_json(&verdict)));
                 }
             }
-            Order::Release(_) => state.lock().unwrap().orders.push("release".to_owned()),
+            Order::Release(order) => {
+                let word = if order.dry_run { "untry" } else { "release" };
+                state.lock().unwrap().orders.push(word.to_owned());
+            }
             Order::Stage(order) => {
                 state.lock().unwrap().orders.push("stage".to_owned());
                 if !script.deaf_to.contains("stage") {
@@ -354,6 +377,7 @@ async fn behave(mut line: Line, state: Arc<Mutex<State>>, script: watch::Receive
                 }
             }
         }
+        heard.send_replace(());
     }
 }
 

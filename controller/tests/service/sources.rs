@@ -77,10 +77,7 @@ async fn a_repository_that_goes_back_is_followed_only_by_name() {
     );
     assert_eq!(first.changes(), 2);
     let allowed = bench.source(&format!("  allowRewind: {start}\n"));
-    assert_eq!(
-        bench.apply(&allowed, false).await.problems,
-        Vec::<String>::new()
-    );
+    assert_eq!(bench.apply(&allowed).await.problems, Vec::<String>::new());
     feed.verified(&start).await;
     assert_eq!(first.changes(), 3);
 }
@@ -94,7 +91,7 @@ async fn a_repository_that_is_gone_is_told_once_and_comes_back() {
     assert!(refused.list("reasons")[0].contains("fleet"));
     let version = bench.get("gsrc", "fleet").await["metadata"]["resourceVersion"].clone();
     // Applying makes it look again; what it finds is no news.
-    bench.apply(&bench.source("  prune: true\n"), false).await;
+    bench.apply(&bench.source("  prune: true\n")).await;
     fs::rename(bench.path("away"), bench.path("fleet")).unwrap();
     let commit = bench.commit_version("1.1.0", &["core-1", "core-2"]);
     feed.verified(&commit).await;
@@ -109,7 +106,7 @@ async fn a_repository_that_is_gone_is_told_once_and_comes_back() {
 async fn a_suspended_repository_is_left_alone_until_it_is_not() {
     let bench = Bench::start().await;
     let (first, _second, mut feed) = settled(&bench).await;
-    bench.apply(&bench.source("  suspend: true\n"), false).await;
+    bench.apply(&bench.source("  suspend: true\n")).await;
     let commit = bench.commit_version("1.1.0", &["core-1", "core-2"]);
     let source = bench.get("gsrc", "fleet").await;
     assert_eq!(source["status"]["conditions"][0]["reason"], "Suspended");
@@ -118,7 +115,7 @@ async fn a_suspended_repository_is_left_alone_until_it_is_not() {
         "{name: fleet}",
         "{name: fleet, annotations: {reconcile.placet.dev/requestedAt: now}}",
     );
-    bench.apply(&asked, false).await;
+    bench.apply(&asked).await;
     feed.verified(&commit).await;
     let source = bench.get("gsrc", "fleet").await;
     assert_eq!(source["status"]["lastHandledReconcileAt"], "now");

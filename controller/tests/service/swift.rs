@@ -23,10 +23,7 @@ async fn four_nodes_have_voted_soon_after_a_commit() {
         let commit = bench.commit_version(if run % 2 == 0 { "1.1.0" } else { "1.0.0" }, &names);
         // What was found is looked at at once when something is applied.
         bench
-            .apply(
-                &bench.source(&format!("  intervalSeconds: {}\n", run + 1)),
-                false,
-            )
+            .apply(&bench.source(&format!("  intervalSeconds: {}\n", run + 1)))
             .await;
         let tally = feed.named("tally").await;
         assert_eq!(tally.data["accepts"], 4);

@@ -23,13 +23,7 @@ impl Core {
     pub(super) fn propose(&mut self, proposal: &Proposal) {
         self.withdraw_open("a newer proposal took its place");
         let digest = proposal.change_digest;
-        let examined = examine(
-            proposal,
-            &self.settings.node,
-            &self.machine.committed().manifest,
-            &self.voters.opened(),
-        );
-        let change_set = match examined {
+        let change_set = match self.examined(proposal) {
             Ok(change_set) => change_set,
             Err(why) => {
                 let verdict = self.verdict_on(proposal, Vec::new(), Some(why));
@@ -43,7 +37,7 @@ impl Core {
             revision: proposal.revision.clone(),
             change_digest: digest,
             change_set,
-            dry_run: proposal.dry_run,
+            dry_run: false,
             voters: electorate.iter().map(|(voter, _)| voter.clone()).collect(),
         };
         let draft = self.verdict_on(proposal, Vec::new(), None);
@@ -66,8 +60,22 @@ impl Core {
         self.asking.insert(digest, task.abort_handle());
     }
 
+    /// What the change would do here, or why that cannot be said.
+    pub(super) fn examined(&self, proposal: &Proposal) -> Result<ChangeSet, String> {
+        examine(
+            proposal,
+            &self.settings.node,
+            &self.machine.committed().manifest,
+            &self.voters.opened(),
+        )
+    }
+
     /// The processes to ask, each with the time that it may still need to register.
-    fn electorate(&self, change_set: &ChangeSet, proposal: &Proposal) -> Vec<(Voter, Duration)> {
+    pub(super) fn electorate(
+        &self,
+        change_set: &ChangeSet,
+        proposal: &Proposal,
+    ) -> Vec<(Voter, Duration)> {
         let asked = change_set
             .processes
             .iter()
@@ -91,7 +99,7 @@ impl Core {
         asked.filter_map(voter).collect()
     }
 
-    fn verdict_on(
+    pub(super) fn verdict_on(
         &self,
         proposal: &Proposal,
         records: Vec<VoteRecord>,
@@ -210,7 +218,8 @@ fn concerned(process: &ProcessChange) -> Vec<ModulePath> {
     modules
 }
 
-fn dated(verdict: Verdict, promise_seconds: u32) -> Verdict {
+/// The verdict as given now.
+pub(super) fn dated(verdict: Verdict, promise_seconds: u32) -> Verdict {
     let time = Timestamp::now();
     let expires = time.saturating_add(SignedDuration::from_secs(promise_seconds.into()));
     Verdict {

@@ -38,6 +38,8 @@ pub(super) enum Input {
     Machine(Event),
     /// The processes were asked.
     Asked(Box<Verdict>),
+    /// The processes were asked in a dry run.
+    Tried(Box<Verdict>),
     /// Staging ended: modules and bytes that travelled.
     Staged {
         rollout: String,
@@ -68,6 +70,8 @@ pub(super) struct Core {
     pub(super) failed: BTreeMap<Digest, String>,
     /// Open questions, by node change digest.
     pub(super) asking: BTreeMap<Digest, AbortHandle>,
+    /// Dry runs that are not answered yet, by name.
+    pub(super) trying: BTreeMap<String, AbortHandle>,
     /// The last verdict given.
     pub(super) verdict: Option<Box<Verdict>>,
     /// Staging under way, by node change digest.
@@ -123,6 +127,7 @@ impl Core {
             machine,
             handle: handle.clone(),
             asking: BTreeMap::new(),
+            trying: BTreeMap::new(),
             verdict: None,
             staging: BTreeMap::new(),
             staging_turn: Arc::default(),
@@ -178,6 +183,7 @@ impl Core {
             Input::Order(order) => self.obey(order),
             Input::Machine(event) => self.decide(event),
             Input::Asked(verdict) => self.asked(verdict),
+            Input::Tried(verdict) => self.tried(&verdict),
             Input::Staged {
                 rollout,
                 change_digest,

@@ -53,7 +53,15 @@ impl Core {
             Ordered::Welcome(Welcome { node }) => {
                 tracing::info!("the controller welcomes {}", visible(&node));
             }
-            Ordered::ProposalJson(bytes) => self.propose(&json::<Proposal>(&bytes, "proposal")?),
+            Ordered::ProposalJson(bytes) => {
+                let proposal: Proposal = json(&bytes, "proposal")?;
+                if proposal.dry_run {
+                    self.try_out(&proposal);
+                } else {
+                    self.propose(&proposal);
+                }
+            }
+            Ordered::Release(release) if release.dry_run => self.give_up_trial(&release.rollout),
             Ordered::Release(release) => {
                 self.release(release.change_digest.parse()?, release.reason);
             }

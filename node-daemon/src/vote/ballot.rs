@@ -48,6 +48,8 @@ pub(super) struct Proposal {
     dry_run: bool,
     voters: BTreeMap<ProcessName, Voter>,
     ballots: BTreeMap<Key, Ballot>,
+    /// The records of voters that are not asked.
+    passed_over: Vec<VoteRecord>,
     asked: Instant,
     asked_at: Timestamp,
 }
@@ -97,9 +99,23 @@ impl Proposal {
                 .map(|voter| (voter.process.clone(), voter))
                 .collect(),
             ballots: BTreeMap::new(),
+            passed_over: Vec::new(),
             asked: Instant::now(),
             asked_at: Timestamp::now(),
         }
+    }
+
+    /// True if the change is only modelled.
+    pub(super) fn is_dry(&self) -> bool {
+        self.dry_run
+    }
+
+    /// Takes a voter that is not asked for one that is silent.
+    pub(super) fn pass_over(&mut self, key: &Key) {
+        let why = "has left the last dry runs unanswered and is not asked".to_owned();
+        let record = self.silence(key, why);
+        self.ballots.remove(key);
+        self.passed_over.push(record);
     }
 
     /// Those who are to be asked.
@@ -191,7 +207,7 @@ impl Proposal {
             .min();
         match next {
             Some(until) => Tally::Waits { until },
-            None => Tally::Over(self.close(Self::silence)),
+            None => Tally::Over(self.close(Self::time_is_over)),
         }
     }
 
@@ -207,6 +223,7 @@ impl Proposal {
         let ballots = self.ballots.iter();
         ballots
             .map(|(key, ballot)| ballot.0.clone().unwrap_or_else(|| missing(self, key)))
+            .chain(self.passed_over.iter().cloned())
             .collect()
     }
 
@@ -248,10 +265,14 @@ impl Proposal {
     }
 
     /// The record of a voter whose time is over.
-    fn silence(&self, key: &Key) -> VoteRecord {
-        let voter = &self.voters[&key.0];
-        let message = format!("did not answer within {} s", voter.vote_seconds);
-        match voter.silence {
+    fn time_is_over(&self, key: &Key) -> VoteRecord {
+        let seconds = self.voters[&key.0].vote_seconds;
+        self.silence(key, format!("did not answer within {seconds} s"))
+    }
+
+    /// The record of a voter that says nothing, by its own policy.
+    fn silence(&self, key: &Key, message: String) -> VoteRecord {
+        match self.voters[&key.0].silence {
             Silence::NoAnswer => self.failure(key, Answer::NoAnswer, message),
             Silence::Accept => {
                 let message = format!("{message}, which counts as accept");

@@ -52,7 +52,7 @@ pub struct Question {
     pub change_digest: Digest,
     /// What differs, and whom it touches.
     pub change_set: ChangeSet,
-    /// True if the change is only modelled.
+    /// True if the change is only modelled; see [`Voters::ask_dry`].
     pub dry_run: bool,
     /// Who is asked, if registered.
     pub voters: Vec<Voter>,
@@ -174,6 +174,19 @@ impl Voters {
         }
     }
 
+    /// Puts the question of a dry run. As [`Self::ask`]; but however it ends, its voters are told
+    /// that it is withdrawn, and nothing is kept. A voter that has left many dry runs unanswered is
+    /// taken for silent without being asked, so that dry runs cost nobody a place in a real vote.
+    ///
+    /// The question's digest has to be one that no real proposal has.
+    pub async fn ask_dry(&self, question: Question) -> Vec<VoteRecord> {
+        let _withdrawn = Withdrawn {
+            shared: self.shared.clone(),
+            change: question.change_digest,
+        };
+        self.ask(question).await
+    }
+
     /// Withdraws a proposal: voters are told, an open question ends, and the change is forgotten.
     #[expect(
         clippy::unused_async,
@@ -257,6 +270,20 @@ impl Voters {
                 () = tokio::time::sleep_until(deadline) => return wait::Ended::TimedOut,
             }
         }
+    }
+}
+
+/// Withdraws the question of a dry run when it is over.
+struct Withdrawn {
+    shared: Arc<Shared>,
+    change: Digest,
+}
+
+impl Drop for Withdrawn {
+    fn drop(&mut self) {
+        self.shared
+            .lock()
+            .release(&self.change, "it was a dry run, and is over");
     }
 }
 

@@ -19,6 +19,10 @@ use super::{Question, Who};
 /// Events that a process may leave unread before it counts as one that does not read.
 const QUEUE: usize = 64;
 
+/// A process that has left so many dry runs unanswered, one after the other, is not asked in further
+/// ones until it votes again: it may be busy, and what it has to read is kept for real proposals.
+const MOST_UNANSWERED_TRIALS: u32 = 16;
+
 /// Changes that stay known after their votes were counted, so that `GetChangeSet` works until the
 /// change is over.
 const MOST_KEPT: usize = 16;
@@ -66,6 +70,8 @@ struct Registration {
     watcher: u64,
     events: mpsc::Sender<Event>,
     opened: BTreeSet<ModulePath>,
+    /// Dry runs that it was asked in since it voted last.
+    unanswered_trials: u32,
 }
 
 /// A question under way; dropping it closes it.
@@ -178,8 +184,12 @@ impl State {
             }
         }
         for key in &asked {
-            if let Some(event) = proposal.ask(key) {
-                self.deliver(key, event);
+            match proposal.ask(key) {
+                Some(event) if !proposal.is_dry() || self.takes_trial(key) => {
+                    self.deliver(key, event);
+                }
+                Some(_) => proposal.pass_over(key),
+                None => {}
             }
         }
         self.proposals.insert(change, proposal);
@@ -328,6 +338,7 @@ impl State {
             watcher,
             events,
             opened: announced.opened,
+            unanswered_trials: 0,
         };
         self.registrations.insert(key.clone(), registration);
         self.deliver(key, Event::Watching);
@@ -342,6 +353,9 @@ impl State {
     pub(super) fn vote(&mut self, key: &Key, vote: Vote) -> Result<(), CallError> {
         let change = parse_change(&vote.change_digest)?;
         self.check_watching(key)?;
+        if let Some(registration) = self.registrations.get_mut(key) {
+            registration.unanswered_trials = 0;
+        }
         match self.proposals.get_mut(&change) {
             Some(proposal) => proposal.vote(key, vote),
             None => Err(CallError::about("UnknownProposal", &change)),
@@ -444,6 +458,16 @@ impl State {
         }
     }
 
+    /// Counts a dry run that a process is asked in; false if it has left too many unanswered.
+    fn takes_trial(&mut self, key: &Key) -> bool {
+        let Some(registration) = self.registrations.get_mut(key) else {
+            return false;
+        };
+        let takes = registration.unanswered_trials < MOST_UNANSWERED_TRIALS;
+        registration.unanswered_trials += u32::from(takes);
+        takes
+    }
+
     fn end_round(&mut self, change: &Digest, why: &str) {
         if let Some(proposal) = self.proposals.get_mut(change)
             && proposal.open
@@ -457,7 +481,8 @@ impl State {
         let mut closed: Vec<_> = self
             .proposals
             .iter()
-            .filter(|(_, proposal)| !proposal.open)
+            // Dry runs are withdrawn by whoever asked.
+            .filter(|(_, proposal)| !proposal.open && !proposal.is_dry())
             .map(|(change, proposal)| (proposal.round, *change))
             .collect();
         closed.sort_unstable();

@@ -61,7 +61,7 @@ impl Software {
     }
 
     /// A self-managing process. It looks into `mind` whenever it is asked or told: `veto` there
-    /// makes it object, `handle` makes it handle the change by itself.
+    /// makes it object, `silent` say nothing, `handle` makes it handle the change by itself.
     pub(crate) fn voter(self, path: &str, needs: &[&str], mind: &Path) -> Self {
         self.process(path, voter(), needs, |spec| {
             spec.kind = ProcessKind::SelfManaging;
@@ -181,6 +181,8 @@ int main(int count, char **arguments) {
             while (placet_open(&placet) != 1) usleep(10000);
             continue;
         }
+        if (event.kind == PLACET_PROPOSED && minds(arguments[1], "silent"))
+            continue;
         if (event.kind == PLACET_PROPOSED && minds(arguments[1], "veto"))
             placet_vote(&placet, digest, PLACET_VETO, "sessions-open", "3 open sessions");
         else if (event.kind == PLACET_PROPOSED)

@@ -1,9 +1,13 @@
 //! Self-managing processes: asked, prepared, told, and left alone or restarted.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
-use placet_model::{Answer, NodeManifest, Verdict, VerdictKind};
+use placet_model::{Answer, NodeManifest, Proposal, Verdict, VerdictKind};
+use placet_protocol::wire::Release;
+use placet_protocol::wire::to_node::Order;
 use tempfile::TempDir;
 
 use crate::controller::{Controller, Session};
@@ -151,4 +155,131 @@ async fn a_process_that_was_overridden_is_restarted_whatever_it_says() {
     assert_eq!(world.ask().await.verdict, VerdictKind::Veto);
     world.change(true).await;
     assert_ne!(world.pid("chat").await, before);
+}
+
+impl World {
+    fn dry_run(&self, name: &str) -> Proposal {
+        Proposal {
+            rollout: name.to_owned(),
+            dry_run: true,
+            ..self
+                .session
+                .proposal(&self.old.manifest, &self.new.manifest)
+        }
+    }
+
+    async fn try_out(&mut self, name: &str) -> Verdict {
+        self.session.propose(&self.dry_run(name));
+        self.session.verdict().await
+    }
+}
+
+/// Every file of a node's store with its bytes; names of sockets and logs are left out.
+fn store_of(daemon: &Daemon) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![daemon.path("s")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.is_symlink() {
+                folders.push(path);
+            } else if path.is_file() {
+                let bytes = fs::read(&path).unwrap();
+                found.insert(path, bytes);
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_brings_the_veto_and_changes_nothing_on_the_node() {
+    let mut world = world().await;
+    let pid = world.pid("chat").await;
+    let before = store_of(&world.daemon);
+    let fetched = world.controller.fetched();
+    world.minds("veto");
+    let verdict = world.try_out("dry-1").await;
+    assert_eq!(
+        (verdict.verdict, verdict.rollout.as_str()),
+        (VerdictKind::Veto, "dry-1")
+    );
+    let words = format!("node core-1: chat ({pid}) non placet: 3 open sessions [sessions-open]");
+    assert_eq!(verdict.objections().collect::<Vec<_>>(), [words]);
+    let asked_about = world.dry_run("dry-1").change_digest;
+    assert_eq!(verdict.records[0].change_digest, asked_about);
+    assert_eq!(verdict.expires, verdict.time, "nothing is promised");
+    assert_eq!(world.pid("chat").await, pid);
+    assert_eq!(store_of(&world.daemon), before);
+    assert_eq!(world.controller.fetched(), fetched, "nothing travelled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_of_the_same_change_leaves_a_promise_and_its_staging_alone() {
+    let mut world = world().await;
+    assert_eq!(world.ask().await.verdict, VerdictKind::Accept);
+    world
+        .session
+        .stage(&world.old.manifest, &world.new.manifest);
+    assert_eq!(world.session.staged().await.error, "");
+    world.minds("veto");
+    assert_eq!(world.try_out("dry-1").await.verdict, VerdictKind::Veto);
+    world.session.order(Order::Release(Release {
+        rollout: "dry-1".to_owned(),
+        change_digest: world.dry_run("dry-1").change_digest.to_string(),
+        reason: "over".to_owned(),
+        dry_run: true,
+    }));
+    // What was staged is still there to be activated.
+    world
+        .session
+        .activate(&world.old.manifest, &world.new.manifest);
+    let done = world.session.activated().await;
+    assert_eq!((done.error.as_str(), done.generation), ("", 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_is_open_is_not_ended_by_a_dry_run() {
+    let mut world = world().await;
+    world.minds("silent");
+    let real = world
+        .session
+        .proposal(&world.old.manifest, &world.new.manifest);
+    world.session.propose(&real);
+    let verdict = world.try_out("dry-1").await;
+    let mut verdicts = vec![verdict, world.session.verdict().await];
+    verdicts.sort_by(|one, other| one.rollout.cmp(&other.rollout));
+    let [dry, real] = &verdicts[..] else {
+        panic!("{verdicts:?}")
+    };
+    assert_eq!(
+        (dry.rollout.as_str(), real.rollout.as_str()),
+        ("dry-1", "r")
+    );
+    for verdict in [dry, real] {
+        // The whole of its time, and its own question.
+        assert_eq!(verdict.verdict, VerdictKind::NoAnswer, "{verdict:?}");
+        assert_eq!(verdict.records[0].message, "did not answer within 5 s");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_answers_so_many_dry_runs_at_once_and_no_more() {
+    let mut world = world().await;
+    world.minds("silent");
+    for number in 0..17 {
+        let trial = world.dry_run(&format!("dry-{number}"));
+        world.session.propose(&trial);
+    }
+    let refused = world.session.verdict().await;
+    assert_eq!(
+        (refused.verdict, refused.rollout.as_str()),
+        (VerdictKind::Error, "dry-16")
+    );
+    assert!(refused.message.contains("try again"), "{refused:?}");
+    for _ in 0..16 {
+        let verdict = world.session.verdict().await;
+        assert_eq!(verdict.verdict, VerdictKind::NoAnswer, "{verdict:?}");
+    }
+    assert_eq!(world.try_out("dry-17").await.records.len(), 1);
 }

@@ -6,6 +6,8 @@ mod abuse;
 #[cfg(test)]
 mod by_hand;
 #[cfg(test)]
+mod dry_run;
+#[cfg(test)]
 mod examples;
 #[cfg(test)]
 mod header;

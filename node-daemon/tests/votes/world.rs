@@ -90,6 +90,20 @@ impl World {
         self.start(async move { voters.ask(question).await })
     }
 
+    /// Begins to ask in a dry run.
+    pub(crate) fn ask_dry(&self, question: Question) -> JoinHandle<Vec<VoteRecord>> {
+        let voters = self.voters.clone();
+        let dry_run = true;
+        self.start(async move {
+            voters
+                .ask_dry(Question {
+                    dry_run,
+                    ..question
+                })
+                .await
+        })
+    }
+
     pub(crate) fn prepare(&self, change: Digest) -> JoinHandle<placet_node_daemon::vote::Prepared> {
         let voters = self.voters.clone();
         self.start(async move { voters.prepare(&name("counterd"), &change, PATIENCE).await })

@@ -6,7 +6,8 @@ use std::path::Path;
 use placet_protocol::wire::admin_server::Admin;
 use placet_protocol::wire::{
     ApplyRequest, ApplyResponse, DecideRequest, DecideResponse, DeleteRequest, DeleteResponse,
-    Event, GetRequest, GetResponse, TokenRequest, TokenResponse, WatchRequest,
+    DryRunRequest, DryRunResponse, Event, GetRequest, GetResponse, TokenRequest, TokenResponse,
+    WatchRequest,
 };
 use placet_protocol::{
     AdminError, AdminPeer, admin_client, admin_connect, admin_incoming, admin_server, server,
@@ -29,6 +30,9 @@ impl Admin for WhoAmI {
         Err(Status::unimplemented(""))
     }
 
+    async fn dry_run(&self, _: Request<DryRunRequest>) -> Result<Response<DryRunResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
     async fn delete(
         &self,
         request: Request<DeleteRequest>,

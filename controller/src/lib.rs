@@ -18,6 +18,7 @@ mod dry_run;
 mod fleet;
 pub mod git;
 pub mod home;
+mod http;
 pub mod kubernetes;
 pub mod leader;
 mod observe;

@@ -15,8 +15,10 @@ use crate::fleet::news::{Commit, Failure, Looked, News};
 use crate::git::{FetchError, Repositories};
 use crate::shared::{Wanted, WantedSource};
 
-/// A repository on this machine is looked at this often where it declares nothing shorter: it
-/// costs reading one file.
+/// A repository is looked at this often where its source says nothing else.
+const INTERVAL: Duration = Duration::from_mins(1);
+
+/// As [`INTERVAL`], for a repository on this machine: a look costs reading one file.
 const LOCAL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the observers share.
@@ -126,11 +128,10 @@ impl Observers {
 }
 
 fn interval(wanted: &WantedSource) -> Duration {
-    let declared = Duration::from_secs(wanted.source.spec.interval_seconds.into());
-    if Repositories::local_folder(&wanted.source).is_some() {
-        declared.min(LOCAL_INTERVAL)
-    } else {
-        declared
+    match wanted.source.spec.interval_seconds {
+        Some(seconds) => Duration::from_secs(seconds.into()),
+        None if Repositories::local_folder(&wanted.source).is_some() => LOCAL_INTERVAL,
+        None => INTERVAL,
     }
 }
 
@@ -203,10 +204,7 @@ fn failure(error: &FetchError) -> Failure {
     }
     Failure {
         reason: error.reason(),
-        revision: match error {
-            FetchError::Rewound { to, .. } => Some(to.clone()),
-            _ => None,
-        },
+        revision: error.revision().map(str::to_owned),
         message,
     }
 }

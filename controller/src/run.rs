@@ -112,7 +112,6 @@ pub struct Controller {
 pub(crate) struct Ground {
     pub(crate) home: Home,
     pub(crate) authority: Authority,
-    #[expect(dead_code, reason = "credentials are read by whoever fetches")]
     pub(crate) secrets: Secrets,
     /// Folder for clones of repositories and whatever else can be had again.
     pub(crate) state: PathBuf,
@@ -169,7 +168,9 @@ impl Controller {
             observers: Observers {
                 wanted: watched,
                 news: news.clone(),
-                repositories: Arc::new(Repositories::new(&ground.state)),
+                repositories: Arc::new(
+                    Repositories::new(&ground.state).with_secrets(ground.secrets.clone()),
+                ),
                 packages: Packages::new(),
                 base: ground.base.clone(),
             },

@@ -34,8 +34,9 @@ pub use kinds::fleet_node::{
     TestMode,
 };
 pub use kinds::git_source::{
-    CommitVerification, GitReference, GitSource, GitSourceSpec, GitSourceStatus, InventoryEntry,
-    PullRequests, SecretReference,
+    CommitStatus, CommitVerification, DriftPolicy, GitReference, GitSource, GitSourceSpec,
+    GitSourceStatus, HostKind, InventoryEntry, PullRequests, Receiver, ReceiverKind,
+    SecretReference, VerificationMode,
 };
 pub use kinds::node_class::{
     BootImage, NodeClass, NodeClassSpec, NodeClassStatus, NodeCounts, NodeSelector, Persistence,

@@ -41,10 +41,7 @@ fn set(fields: &[(&str, bool)]) -> Paths {
 }
 
 fn source(spec: &GitSourceSpec) -> Paths {
-    set(&[
-        ("verify", spec.verify.is_some()),
-        ("pullRequests", spec.pull_requests.is_some()),
-    ])
+    set(&[("pullRequests", spec.pull_requests.is_some())])
 }
 
 fn class(spec: &NodeClassSpec) -> Paths {

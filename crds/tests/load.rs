@@ -94,7 +94,7 @@ fn good_declarations_load_with_their_defaults() {
     let Object::GitSource(source) = &objects[4] else {
         panic!()
     };
-    assert_eq!(source.spec.interval_seconds, 60);
+    assert_eq!(source.spec.interval_seconds, None);
     assert!(source.spec.prune && !source.spec.suspend);
     assert!(not_carried_out(&objects).is_empty());
 }
@@ -362,7 +362,7 @@ spec:
             f.yaml:5:3: spec.packageSets: a package set stands in the list only once
             f.yaml:6:3: spec.strategy: promiseSeconds is at least voteSeconds: a promise must outlive the asking
             f.yaml:13:3: spec.url: the URL of a web server holds no user name or password; put them into a secret and name it in secretRef
-            f.yaml:14:3: spec.ref: name a branch, a tag or a commit, only one of them
+            f.yaml:14:3: spec.ref: name a branch, a tag, a range of versions or a commit, only one of them
             f.yaml:15:3: spec.path: the path stays inside the repository: no component may be `..`
             f.yaml:22:22: spec.vetoRules[0].rule: the rule is not a CEL expression of at most 32 levels: ERROR: <input>:1:19: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}
         "#]],

@@ -1,17 +1,20 @@
-//! Where a repository is: a path on this machine or an ssh server.
+//! Where a repository is: a path on this machine, an ssh server or a web server.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use placet_model::visible;
+use reqwest::Url;
 
 use super::FetchError;
 
-const HTTPS: &str = "https is not carried out by this version; use ssh or a path";
-const HTTP: &str = "http is neither encrypted nor authenticated; use ssh or a path";
-const GIT: &str = "the git protocol is neither encrypted nor authenticated; use ssh or a path";
-const UNKNOWN: &str =
-    "it is neither `ssh://user@host/path`, `user@host:path`, `file:///path` nor an absolute path";
+const HTTP: &str = "http is neither encrypted nor authenticated; use https, ssh or a path";
+const GIT: &str =
+    "the git protocol is neither encrypted nor authenticated; use https, ssh or a path";
+const UNKNOWN: &str = "it is neither `https://host/path`, `ssh://user@host/path`, `user@host:path`, `file:///path` nor an absolute path";
+const WEB: &str = "it is not of the form `https://host/path`";
+const LOGIN: &str =
+    "it holds a user name or password; put them into a secret, and name it in `secretRef`";
 const PASSWORD: &str = "it holds a password; use a key, and name its secret in `secretRef`";
 const USER: &str = "the user name may hold letters, digits, `.`, `_` and `-`, and no `-` first";
 const HOST: &str =
@@ -27,7 +30,13 @@ pub(super) enum Address {
     Local(PathBuf),
     /// Behind ssh.
     Ssh(SshAddress),
+    /// Behind https.
+    Https(HttpsAddress),
 }
+
+/// A repository on a web server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HttpsAddress(Url);
 
 /// A repository behind ssh, fit for a command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +52,7 @@ impl Address {
         let parsed = match url.split_once("://") {
             Some(("ssh", rest)) => ssh_url(rest).map(Self::Ssh),
             Some(("file", rest)) => file_url(rest).map(Self::Local),
-            Some(("https", _)) => Err(HTTPS),
+            Some(("https", _)) => web(url).map(Self::Https),
             Some(("http", _)) => Err(HTTP),
             Some(("git", _)) => Err(GIT),
             None if url.starts_with('/') => local(url).map(Self::Local),
@@ -54,6 +63,32 @@ impl Address {
             url: visible(&without_password(url)).to_string(),
             why,
         })
+    }
+}
+
+/// `https://host[:port]/path`.
+fn web(url: &str) -> Result<HttpsAddress, &'static str> {
+    let parsed = Url::parse(url).map_err(|_| WEB)?;
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err(LOGIN);
+    }
+    let has_more = parsed.query().is_some() || parsed.fragment().is_some();
+    let has_path = parsed.path().chars().any(|it| it != '/');
+    if !has_path || has_more || url.chars().any(char::is_control) {
+        return Err(WEB);
+    }
+    Ok(HttpsAddress(parsed))
+}
+
+impl HttpsAddress {
+    pub(super) fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl fmt::Display for HttpsAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", visible(self.0.as_str()))
     }
 }
 
@@ -260,10 +295,6 @@ mod tests {
 
     #[test]
     fn other_transports_are_refused_with_what_to_use() {
-        refused(
-            "https://host/x",
-            "https is not carried out by this version; use ssh or a path",
-        );
         refused("http://host/x", "neither encrypted nor authenticated");
         refused("git://host/x", "neither encrypted nor authenticated");
         refused("ext::sh -c touch", "neither");
@@ -271,6 +302,24 @@ mod tests {
         refused("file://host/x", "file:///path");
         refused("file:///%", "file:///path");
         refused("svn://host/x", "neither");
+    }
+
+    #[test]
+    fn web_addresses_name_a_host_and_a_path_and_nothing_else() {
+        let good = Address::parse("https://git.example:8443/team/fleet.git").unwrap();
+        let Address::Https(good) = good else {
+            panic!("{good:?}");
+        };
+        assert_eq!(good.to_string(), "https://git.example:8443/team/fleet.git");
+        refused("https://git.example/", "https://host/path");
+        refused("https:///x", "https://host/path");
+        refused("https://git.example/x?y=1", "https://host/path");
+        refused("https://git.example/x#y", "https://host/path");
+        refused("https://git.example:99999/x", "https://host/path");
+        refused("https://ann:sesame@git.example/x", "secretRef");
+        refused("https://ann@git.example/x", "secretRef");
+        let error = Address::parse("https://ann:sesame@git.example/x").unwrap_err();
+        assert!(!error.to_string().contains("sesame"), "{error}");
     }
 
     #[test]

@@ -29,13 +29,25 @@ pub enum FetchError {
         /// The name.
         name: String,
     },
-    /// Something is asked for that would be unsafe to pass over.
+    /// A range of versions is none.
     #[error(
-        "`{field}` is not carried out by this version; remove it to use the repository without"
+        "`{range}` is not a range of versions: {why}; write it like `>=1.2.0, <2.0.0` in `spec.ref.semver`"
     )]
-    NotCarriedOut {
-        /// The field.
+    Range {
+        /// What stands there.
+        range: String,
+        /// Why it is none.
+        why: String,
+    },
+    /// A glob is none.
+    #[error("`{glob}` in `{field}` is not a glob: {why}")]
+    Glob {
+        /// Where it stands.
         field: &'static str,
+        /// The glob.
+        glob: String,
+        /// Why it is none.
+        why: String,
     },
     /// A repository on this machine could not be opened.
     #[error("failed to open the repository `{}`: {why}", path.display())]
@@ -46,15 +58,17 @@ pub enum FetchError {
         why: String,
     },
     /// The secret that a source names is not there, or cannot be used.
-    #[error("the folder `{}` cannot be used as a secret: {why}", path.display())]
+    #[error("the secret `{name}` cannot be used: {why}")]
     Secret {
-        /// Where it was looked for.
-        path: PathBuf,
-        /// What is wrong, and what to do.
-        why: &'static str,
+        /// Its name.
+        name: String,
+        /// What is wrong, and what to do; never what it holds.
+        why: String,
     },
     /// The program `ssh` could not be started.
-    #[error("failed to start the program `ssh`; install OpenSSH's client")]
+    #[error(
+        "failed to start the program `ssh`; install OpenSSH's client, or use an https address where there can be none, as in Placet's container image"
+    )]
     StartSsh {
         /// Why it failed.
         source: io::Error,
@@ -120,6 +134,24 @@ pub enum FetchError {
         /// The new revision.
         to: String,
     },
+    /// What must be signed is not, or not by somebody who may.
+    #[error("{what} is refused: {why}")]
+    Signature {
+        /// The revision that is refused.
+        revision: String,
+        /// The commit or tag.
+        what: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// Those who may sign cannot be told from what stands there.
+    #[error("{place} is refused: {why}")]
+    Signers {
+        /// Where they stand.
+        place: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// The folder of declarations is not there.
     #[error("{revision} has no folder `{path}`; correct `spec.path` or the repository")]
     NoFolder {
@@ -130,7 +162,8 @@ pub enum FetchError {
     },
     /// The folder of declarations holds no declarations.
     #[error(
-        "the folder `{path}` of {revision} holds no `.yaml` or `.yml` file; nothing is pruned for it: delete the GitSource and what it declared if that is meant"
+        "the folder `{path}` of {revision} holds no `.yaml` or `.yml` file that counts; nothing is pruned for it: if that is meant, set `spec.allowEmpty: {}`",
+        revision.rsplit(':').next().unwrap_or_default()
     )]
     NoFiles {
         /// The revision.
@@ -170,7 +203,7 @@ impl FetchError {
     /// The reason that a condition carries.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::NotCarriedOut { .. } => Reason::NotCarriedOut,
+            Self::Signature { .. } | Self::Signers { .. } => Reason::VerificationFailed,
             Self::Empty { .. } | Self::NoFiles { .. } => Reason::Empty,
             Self::Rewound { .. } => Reason::Rewound,
             Self::File { .. } => Reason::InvalidDeclarations,
@@ -191,6 +224,17 @@ impl FetchError {
         )
     }
 
+    /// The revision that is refused, where it came to one.
+    pub fn revision(&self) -> Option<&str> {
+        match self {
+            Self::Rewound { to: revision, .. }
+            | Self::Signature { revision, .. }
+            | Self::NoFiles { revision, .. }
+            | Self::NoFolder { revision, .. } => Some(revision),
+            _ => None,
+        }
+    }
+
     /// The repository `what` could not be read.
     pub(super) fn read(what: impl Into<String>) -> impl FnOnce(git2::Error) -> Self {
         let what = what.into();
@@ -204,4 +248,15 @@ impl FetchError {
 /// libgit2's words, in which a server may have had its say.
 pub(super) fn plain(error: &git2::Error) -> String {
     placet_model::visible(error.message()).to_string()
+}
+
+/// An error and all its causes in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    placet_model::visible(&text).to_string()
 }

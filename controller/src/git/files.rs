@@ -6,6 +6,7 @@ use placet_crds::SourceFile;
 use placet_model::visible;
 
 use super::followed::Revision;
+use super::selection::Selection;
 use super::{FetchError, Fetched, Limits};
 
 /// Folders deeper than this are nobody's declarations.
@@ -23,33 +24,49 @@ const LINE_MAX: usize = 1_000;
 
 const LINK: i32 = 0o120_000;
 
-/// Reads the declarations below `path` of the commit of `revision`.
+/// What is to be read of a commit.
+pub(super) struct Wanted<'a> {
+    /// The folder of declarations.
+    pub(super) path: &'a str,
+    pub(super) selection: &'a Selection,
+    /// The commit that may hold no declarations at all.
+    pub(super) allow_empty: Option<&'a str>,
+    pub(super) limits: &'a Limits,
+}
+
+/// Reads the declarations that are wanted of the commit of `revision`.
 pub(super) fn read(
     repository: &Repository,
     revision: &Revision,
-    path: &str,
-    limits: &Limits,
+    wanted: &Wanted<'_>,
 ) -> Result<Fetched, FetchError> {
-    require_size(repository, revision.commit, LISTING_MAX, || {
-        format!("commit `{}`", revision.commit)
-    })?;
+    require_commit_size(repository, revision.commit)?;
     let commit = repository
         .find_commit(revision.commit)
         .map_err(FetchError::read(format!("commit `{}`", revision.commit)))?;
     let mut walk = Walk {
         repository,
         root: tree(repository, commit.tree_id(), "")?,
-        limits,
+        wanted,
+        base: 0,
         files: Vec::new(),
         bytes: 0,
         entries: 0,
     };
-    let (folder, name) = walk.folder(revision, path)?;
-    walk.folder_at(&folder, &name, 0)?;
-    if walk.files.is_empty() {
+    let may_be_empty = wanted.allow_empty == Some(revision.commit.to_string().as_str());
+    match walk.folder(revision, wanted.path) {
+        Ok((folder, name)) => {
+            walk.base = name.len();
+            walk.folder_at(&folder, &name, 0)?;
+        }
+        // Git knows no empty folders.
+        Err(FetchError::NoFolder { .. }) if may_be_empty => {}
+        Err(error) => return Err(error),
+    }
+    if walk.files.is_empty() && !may_be_empty {
         return Err(FetchError::NoFiles {
             revision: revision.to_string(),
-            path: visible(path).to_string(),
+            path: visible(wanted.path).to_string(),
         });
     }
     let mut files = walk.files;
@@ -59,14 +76,23 @@ pub(super) fn read(
         subject: subject(&commit),
         author: author(&commit),
         committed: Timestamp::from_second(commit.time().seconds()).unwrap_or_default(),
+        signer: None,
+        may_be_empty,
         files,
     })
+}
+
+/// Refuses a commit that is larger than any is.
+pub(super) fn require_commit_size(repository: &Repository, id: Oid) -> Result<(), FetchError> {
+    require_size(repository, id, LISTING_MAX, || format!("commit `{id}`")).map(drop)
 }
 
 struct Walk<'repository> {
     repository: &'repository Repository,
     root: Tree<'repository>,
-    limits: &'repository Limits,
+    wanted: &'repository Wanted<'repository>,
+    /// How much of a path is the folder of declarations.
+    base: usize,
     files: Vec<SourceFile>,
     bytes: usize,
     entries: usize,
@@ -114,12 +140,13 @@ impl<'repository> Walk<'repository> {
                 return Err(FetchError::TooLarge {
                     what: "the number of files and folders".to_owned(),
                     most: ENTRIES_MAX.to_string(),
-                    advice: "; name the folder of declarations in `spec.path`",
+                    advice: "; name the folder of declarations in `spec.path`, or what does not matter in `spec.ignore`",
                 });
             }
             let name = entry_name(&entry, prefix)?;
-            if !name.starts_with('.') {
-                self.entry(&entry, &format!("{prefix}{name}"), prefix, depth)?;
+            let path = format!("{prefix}{name}");
+            if !name.starts_with('.') && !self.wanted.selection.ignores(&path[self.base..]) {
+                self.entry(&entry, &path, prefix, depth)?;
             }
         }
         Ok(())
@@ -139,29 +166,41 @@ impl<'repository> Walk<'repository> {
                 self.folder_at(&below, &prefix, depth + 1)
             }
             (Some(ObjectType::Blob), LINK) => self.link(entry.id(), path, folder),
-            (Some(ObjectType::Blob), _) if is_declaration(path) => self.file(entry.id(), path),
+            (Some(ObjectType::Blob), _) if is_overlay(path) && self.includes(path) => Err(refused(
+                path,
+                "it is a Kustomize overlay, which is not carried out; commit what `kustomize build` makes of it, and leave its sources out by `spec.path` or `spec.ignore`",
+            )),
+            (Some(ObjectType::Blob), _) if self.is_wanted(path) => self.file(entry.id(), path),
             (Some(ObjectType::Blob), _) => Ok(()),
             (Some(ObjectType::Commit), _) => Err(refused(
                 path,
-                "it is a submodule, whose files are elsewhere; copy them here, or follow that repository with a GitSource of its own",
+                "it is a submodule, whose files are elsewhere; copy them here, follow that repository with a GitSource of its own, or name it in `spec.ignore`",
             )),
             _ => Err(refused(path, "it is neither a file nor a folder")),
         }
     }
 
+    fn is_wanted(&self, path: &str) -> bool {
+        is_declaration(path) && self.includes(path)
+    }
+
+    fn includes(&self, path: &str) -> bool {
+        self.wanted.selection.includes(&path[self.base..])
+    }
+
     fn file(&mut self, id: Oid, path: &str) -> Result<(), FetchError> {
-        if self.files.len() >= self.limits.files {
+        if self.files.len() >= self.wanted.limits.files {
             return Err(FetchError::TooLarge {
                 what: "the number of declaration files".to_owned(),
-                most: self.limits.files.to_string(),
+                most: self.wanted.limits.files.to_string(),
                 advice: "; put several declarations into one file, separated by `---`",
             });
         }
-        self.bytes += self.blob_size(id, path, self.limits.file_bytes)?;
-        if self.bytes > self.limits.total_bytes {
+        self.bytes += self.blob_size(id, path, self.wanted.limits.file_bytes)?;
+        if self.bytes > self.wanted.limits.total_bytes {
             return Err(FetchError::TooLarge {
                 what: "the size of all declaration files together".to_owned(),
-                most: format!("{} bytes", self.limits.total_bytes),
+                most: format!("{} bytes", self.wanted.limits.total_bytes),
                 advice: "; divide them among several repositories",
             });
         }
@@ -184,8 +223,7 @@ impl<'repository> Walk<'repository> {
     /// Links are not followed. One to a plain file that is no declaration changes nothing; any
     /// other could stand for declarations, which must not be missed.
     fn link(&self, id: Oid, path: &str, folder: &str) -> Result<(), FetchError> {
-        let why =
-            "it is a symbolic link, which is not followed; put the file or folder itself here";
+        let why = "it is a symbolic link, which is not followed; put the file or folder itself here, or name the link in `spec.ignore`";
         if is_declaration(path) {
             return Err(refused(path, why));
         }
@@ -282,6 +320,16 @@ fn entry_name(entry: &TreeEntry<'_>, folder: &str) -> Result<String, FetchError>
 
 fn is_declaration(path: &str) -> bool {
     [".yaml", ".yml"].iter().any(|end| path.ends_with(end))
+}
+
+/// Kustomize's own file: what it declares is made of other files, which by themselves say something
+/// else.
+fn is_overlay(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    matches!(
+        name,
+        "kustomization.yaml" | "kustomization.yml" | "Kustomization"
+    )
 }
 
 fn refused(path: &str, why: impl Into<String>) -> FetchError {

@@ -10,14 +10,14 @@ use git2::{Oid, Repository};
 
 use super::FetchError;
 use super::followed::Followed;
-use super::ssh::Session;
+use super::remote::Session;
 
 /// Each fetch leaves a pack, and many packs make every look slow: past this, the mirror is made
 /// anew.
 const PACKS_MAX: usize = 300;
 
 /// The name under which the mirror keeps what was fetched.
-const KEPT: &str = "refs/placet/followed";
+pub(super) const KEPT: &str = "refs/placet/followed";
 
 pub(super) struct Mirror {
     path: PathBuf,

@@ -1,37 +1,51 @@
 //! Declarations from git repositories.
 //!
 //! A repository on this machine (a path or a `file://` URL) is read where it is. One behind `ssh`
-//! is fetched into a bare mirror, `<state>/git/<source>`, with the system's own `ssh` program. What
-//! is wrong with an answer, a tree or a file is an error that says so; nothing is ever guessed,
-//! cut short or left out, since what is missing from a revision would be pruned from the fleet.
+//! or `https` is fetched into a bare mirror, `<state>/git/<source>`, with the system's own `ssh`
+//! program or with the HTTP client that is there anyway. What is wrong with an answer, a tree, a
+//! signature or a file is an error that says so; nothing is ever guessed, cut short or left out,
+//! since what is missing from a revision would be pruned from the fleet.
 //!
 //! **Invariant:** neither a name nor an address from a repository becomes part of a command line
 //! unquoted, a path on disk, or text that is shown unescaped. Memory and time that a hostile
 //! repository can cost are bounded by [`Limits`].
 
 mod address;
+mod credentials;
 mod error;
 mod files;
 mod followed;
 mod mirror;
-mod ssh;
+mod remote;
+mod selection;
+mod signature;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use git2::{ErrorCode, Oid, Repository, RepositoryOpenFlags};
 use jiff::Timestamp;
-use placet_crds::{GitSource, SourceFile};
+use placet_crds::{CommitVerification, GitSource, SecretReference, SourceFile};
 use placet_model::visible;
 
+use crate::secrets::Secrets;
 use address::Address;
-use followed::{Followed, Revision};
+use credentials::Credentials;
+use followed::{Followed, Reference, Revision};
 use mirror::Mirror;
-use ssh::{Secret, Session};
+use remote::{Keys, Runner, Session};
+use selection::Selection;
+use signature::AllowedSigners;
 
 pub use error::FetchError;
+pub use signature::Signer;
+
+/// A secret is read anew after this long, and after whatever failed: looking at a repository every
+/// minute is no reason to ask for its secret every minute.
+const CREDENTIALS_AGE: Duration = Duration::from_mins(10);
 
 /// How much a repository may cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,17 +88,25 @@ pub struct Fetched {
     pub author: String,
     /// When the commit was made, as its author's machine says.
     pub committed: Timestamp,
+    /// Who signed it, where that is asked for.
+    pub signer: Option<Signer>,
+    /// Whether a person said that this commit may declare nothing at all.
+    pub may_be_empty: bool,
     /// The declaration files, by name.
     pub files: Vec<SourceFile>,
 }
 
-/// The repositories that sources follow. All methods block.
+/// The repositories that sources follow. All methods block: they are not for a thread that runs
+/// asynchronous tasks.
 #[derive(Debug)]
 pub struct Repositories {
     state: PathBuf,
+    secrets: Secrets,
     limits: Limits,
     /// Two fetches of one source take turns.
     busy: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
+    /// Secrets that were read, and when.
+    known: Mutex<BTreeMap<String, (Instant, Credentials)>>,
 }
 
 impl Repositories {
@@ -96,11 +118,23 @@ impl Repositories {
 
     /// As [`Repositories::new`], with other limits.
     pub fn with_limits(state: &Path, limits: Limits) -> Self {
+        // Keys that a killed process laid out for `ssh`. Where they cannot be removed, neither can
+        // new ones be laid out, which is told.
+        let _ = fs::remove_dir_all(state.join(KEYS));
         Self {
             state: state.to_owned(),
+            secrets: Secrets::Folder(state.join("secrets")),
             limits,
             busy: Mutex::default(),
+            known: Mutex::default(),
         }
+    }
+
+    /// With secrets from elsewhere.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: Secrets) -> Self {
+        self.secrets = secrets;
+        self
     }
 
     /// Fetches what `source` follows and reads its declarations. `last_good` is the revision that
@@ -121,44 +155,52 @@ impl Repositories {
         source: &GitSource,
         last_good: Option<&str>,
     ) -> Result<Fetched, FetchError> {
+        self.try_fetch(source, last_good)
+            .inspect_err(|_| self.forget_secrets(source))
+    }
+
+    fn try_fetch(
+        &self,
+        source: &GitSource,
+        last_good: Option<&str>,
+    ) -> Result<Fetched, FetchError> {
         let spec = &source.spec;
-        if spec.verify.is_some() {
-            let field = "spec.verify";
-            return Err(FetchError::NotCarriedOut { field });
-        }
-        let followed = Followed::of(&spec.reference)?;
-        let read = |repository: &Repository, commit: Oid| {
-            let revision = Revision {
-                followed: followed.clone(),
-                commit,
-            };
-            revision.require_descent(repository, last_good, spec.allow_rewind.as_deref())?;
-            files::read(repository, &revision, &spec.path, &self.limits)
+        let reading = Reading {
+            source,
+            last_good,
+            selection: Selection::of(spec)?,
+            signers: spec
+                .verify
+                .as_ref()
+                .map(|verify| self.signers(verify))
+                .transpose()?,
+            limits: &self.limits,
         };
-        match Address::parse(&spec.url)? {
+        let reference = Reference::of(&spec.reference)?;
+        let address = match Address::parse(&spec.url)? {
             Address::Local(path) => {
                 let repository = open_local(&path)?;
+                let followed = pick(reference, &spec.url, || followed::names(&repository))?;
                 let commit = followed.find(&repository, &spec.url)?;
-                read(&repository, commit)
+                let named = followed
+                    .full_name()
+                    .and_then(|name| repository.find_reference(&name).ok()?.target());
+                return reading.read(&repository, &Revision { followed, commit }, named);
             }
-            Address::Ssh(address) => {
-                let name = source_name(source)?;
-                let turn = self.turn(name);
-                let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-                let session = || -> Result<_, FetchError> {
-                    let secret = self.secret(source)?;
-                    let limits = self.limits.clone();
-                    Ok(Session::new(
-                        address.clone(),
-                        secret,
-                        limits,
-                        followed.clone(),
-                    ))
-                };
-                let mirror = Mirror::new(self.state.join("git").join(name));
-                mirror.with(&followed, session, read)
-            }
-        }
+            elsewhere => elsewhere,
+        };
+        let name = source_name(source)?;
+        let turn = self.turn(name);
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let followed = self.pick_elsewhere(source, &address, reference)?;
+        let session = || self.session(source, &address, &followed);
+        let read = |repository: &Repository, commit: Oid| {
+            let named = repository.find_reference(mirror::KEPT).ok();
+            let named = named.and_then(|kept| kept.target());
+            let followed = followed.clone();
+            reading.read(repository, &Revision { followed, commit }, named)
+        };
+        Mirror::new(self.state.join("git").join(name)).with(&followed, session, read)
     }
 
     /// Whether what `source` follows stands elsewhere than at revision `last`: cheap for a
@@ -169,19 +211,93 @@ impl Repositories {
         source: &GitSource,
         last: Option<&str>,
     ) -> Result<bool, FetchError> {
+        let now = self
+            .revision(source)
+            .inspect_err(|_| self.forget_secrets(source))?;
+        Ok(last != Some(now.to_string().as_str()))
+    }
+
+    fn revision(&self, source: &GitSource) -> Result<Revision, FetchError> {
         let spec = &source.spec;
-        let followed = Followed::of(&spec.reference)?;
-        let commit = match (Address::parse(&spec.url)?, &followed) {
-            (_, Followed::Commit(commit)) => *commit,
-            (Address::Local(path), _) => followed.find(&open_local(&path)?, &spec.url)?,
-            (Address::Ssh(address), _) => {
-                let limits = self.limits.clone();
-                let secret = self.secret(source)?;
-                Session::new(address, secret, limits, followed.clone()).look()?
+        let reference = Reference::of(&spec.reference)?;
+        match (Address::parse(&spec.url)?, reference) {
+            (_, Reference::One(Followed::Commit(commit))) => Ok(Revision {
+                followed: Followed::Commit(commit),
+                commit,
+            }),
+            (Address::Local(path), reference) => {
+                let repository = open_local(&path)?;
+                let followed = pick(reference, &spec.url, || followed::names(&repository))?;
+                let commit = followed.find(&repository, &spec.url)?;
+                Ok(Revision { followed, commit })
+            }
+            (address, Reference::One(followed)) => {
+                let commit = self.session(source, &address, &followed)?.look()?;
+                Ok(Revision { followed, commit })
+            }
+            (address, Reference::Range(range)) => {
+                let session = self.session(source, &address, &Followed::Tag(String::new()))?;
+                let names = session.names()?;
+                let known = names.keys().map(String::as_str);
+                let followed = Followed::greatest(&range, &session.address(), known)?;
+                let commit = followed.commit_among(&names);
+                let commit = commit.ok_or_else(|| followed.missing(&spec.url, [].into_iter()))?;
+                Ok(Revision { followed, commit })
+            }
+        }
+    }
+
+    fn pick_elsewhere(
+        &self,
+        source: &GitSource,
+        address: &Address,
+        reference: Reference,
+    ) -> Result<Followed, FetchError> {
+        pick(reference, &source.spec.url, || {
+            let session = self.session(source, address, &Followed::Tag(String::new()))?;
+            Ok(session.names()?.into_keys().collect())
+        })
+    }
+
+    fn session(
+        &self,
+        source: &GitSource,
+        address: &Address,
+        followed: &Followed,
+    ) -> Result<Session, FetchError> {
+        let credentials = self.credentials(source.spec.secret_ref.as_ref())?;
+        match address {
+            Address::Ssh(address) => {
+                let keys = Keys::new(&credentials, &self.state.join(KEYS))?;
+                Ok(Session::ssh(address.clone(), keys, &self.limits, followed))
+            }
+            Address::Https(address) => {
+                Session::https(address, &credentials, &self.limits, followed)
+            }
+            Address::Local(path) => Err(FetchError::Open {
+                path: path.clone(),
+                why: "it is on this machine".to_owned(),
+            }),
+        }
+    }
+
+    /// Who may sign.
+    fn signers(&self, verify: &CommitVerification) -> Result<AllowedSigners, FetchError> {
+        let (place, text) = match (&verify.allowed_signers, &verify.secret_ref) {
+            (Some(text), _) => ("`spec.verify.allowedSigners`".to_owned(), text.clone()),
+            (None, reference) => {
+                let credentials = self.credentials(reference.as_ref())?;
+                let text = credentials.get("allowed_signers").ok_or_else(|| {
+                    credentials.unfit("it does not hold `allowed_signers`".to_owned())
+                })?;
+                let name = credentials.name().unwrap_or_default();
+                (
+                    format!("`allowed_signers` of the secret `{name}`"),
+                    String::from_utf8_lossy(text).into_owned(),
+                )
             }
         };
-        let now = Revision { followed, commit };
-        Ok(last != Some(now.to_string().as_str()))
+        AllowedSigners::parse(&text).map_err(|why| FetchError::Signers { place, why })
     }
 
     /// The folder of the repository itself where `source` is on this machine: what relative
@@ -203,13 +319,94 @@ impl Repositories {
         Arc::clone(busy.entry(name.to_owned()).or_default())
     }
 
-    fn secret(&self, source: &GitSource) -> Result<Secret, FetchError> {
-        match &source.spec.secret_ref {
-            None => Ok(Secret::default()),
-            Some(reference) => {
-                let name = file_name(&reference.name)?;
-                Secret::in_folder(&self.state.join("secrets").join(name))
-            }
+    /// What the secret of this name holds.
+    fn credentials(&self, reference: Option<&SecretReference>) -> Result<Credentials, FetchError> {
+        let Some(SecretReference { name }) = reference else {
+            return Ok(Credentials::default());
+        };
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((read, credentials)) = known().get(name)
+            && read.elapsed() < CREDENTIALS_AGE
+        {
+            return Ok(credentials.clone());
+        }
+        let unfit = |why: String| FetchError::Secret {
+            name: visible(name).to_string(),
+            why,
+        };
+        let runner = Runner::new().map_err(|error| unfit(error.to_string()))?;
+        let values = runner.block_on(self.secrets.read(name));
+        let values = values.map_err(|error| unfit(error::chain(&error)))?;
+        let credentials = Credentials::new(name, values);
+        known().insert(name.clone(), (Instant::now(), credentials.clone()));
+        Ok(credentials)
+    }
+
+    /// What failed may do so for a secret that is another by now.
+    fn forget_secrets(&self, source: &GitSource) {
+        let spec = &source.spec;
+        let of_verify = spec.verify.as_ref().and_then(|it| it.secret_ref.as_ref());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for reference in spec.secret_ref.iter().chain(of_verify) {
+            known.remove(&reference.name);
+        }
+    }
+}
+
+/// Where keys are laid out for `ssh`, below the state folder.
+const KEYS: &str = "git-keys";
+
+/// How the commit of a source is read, wherever it is.
+struct Reading<'a> {
+    source: &'a GitSource,
+    last_good: Option<&'a str>,
+    selection: Selection,
+    signers: Option<AllowedSigners>,
+    limits: &'a Limits,
+}
+
+impl Reading<'_> {
+    /// Verifies and reads a revision. `named` is what the branch or tag names: of an annotated tag
+    /// the tag itself.
+    fn read(
+        &self,
+        repository: &Repository,
+        revision: &Revision,
+        named: Option<Oid>,
+    ) -> Result<Fetched, FetchError> {
+        let spec = &self.source.spec;
+        let signer = match (&spec.verify, &self.signers) {
+            (Some(verify), Some(signers)) => Some(signature::verify(
+                repository,
+                revision,
+                named,
+                (verify.mode, signers),
+            )?),
+            _ => None,
+        };
+        revision.require_descent(repository, self.last_good, spec.allow_rewind.as_deref())?;
+        let wanted = files::Wanted {
+            path: &spec.path,
+            selection: &self.selection,
+            allow_empty: spec.allow_empty.as_deref(),
+            limits: self.limits,
+        };
+        let fetched = files::read(repository, revision, &wanted)?;
+        Ok(Fetched { signer, ..fetched })
+    }
+}
+
+/// The one thing that `reference` means in a repository with `names`.
+fn pick(
+    reference: Reference,
+    url: &str,
+    names: impl FnOnce() -> Result<Vec<String>, FetchError>,
+) -> Result<Followed, FetchError> {
+    match reference {
+        Reference::One(followed) => Ok(followed),
+        Reference::Range(range) => {
+            let names = names()?;
+            Followed::greatest(&range, url, names.iter().map(String::as_str))
         }
     }
 }

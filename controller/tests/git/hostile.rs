@@ -294,3 +294,48 @@ fn a_branch_that_names_no_commit_is_an_error() {
     .unwrap();
     repository.follower().refused();
 }
+
+#[test]
+fn a_declaration_of_2_gigabytes_is_refused_by_its_header() {
+    let repository = Repository::new();
+    let id = "ab".repeat(20);
+    let loose = repository.path().join(".git/objects/ab");
+    std::fs::create_dir_all(&loose).unwrap();
+    // zlib, stored, of the header alone: whoever read on would find that the rest is missing.
+    let header = b"blob 2147483648\0";
+    let length = u16::try_from(header.len()).unwrap();
+    let mut bytes = vec![0x78, 0x01, 0x00];
+    bytes.extend(length.to_le_bytes());
+    bytes.extend((!length).to_le_bytes());
+    bytes.extend_from_slice(header);
+    std::fs::write(loose.join(&id[2..]), bytes).unwrap();
+    let tree = repository.store_tree(&[("100644", b"huge.yaml", &id)]);
+    let text = format!("tree {tree}\nauthor a <a> 0 +0000\ncommitter a <a> 0 +0000\n\nx\n");
+    let commit = repository.store("commit", text.as_bytes());
+    repository.git(&["update-ref", "refs/heads/main", &commit]);
+    refused(
+        &repository,
+        &["`huge.yaml`", "2147483648 bytes", "split it"],
+    );
+}
+
+#[test]
+fn a_hundred_thousand_declarations_are_refused_early() {
+    let repository = Repository::new();
+    let blob = repository.store("blob", b"x: 1\n");
+    let names: Vec<String> = (0..100_000)
+        .map(|number| format!("{number:06}.yaml"))
+        .collect();
+    let entries: Vec<_> = names
+        .iter()
+        .map(|name| ("100644", name.as_bytes(), &*blob))
+        .collect();
+    let tree = repository.store_tree(&entries);
+    repository.commit_tree(&tree);
+    refused(
+        &repository,
+        &[
+            "the number of declaration files is more than 10000; put several declarations into one file",
+        ],
+    );
+}

@@ -6,10 +6,17 @@
 )]
 
 mod hostile;
+mod https;
 mod local;
 mod repository;
 mod server;
+mod signature;
 mod ssh;
+mod web;
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use placet_controller::git::{FetchError, Fetched, Limits, Repositories};
 use placet_crds::GitSource;
@@ -60,6 +67,12 @@ impl Follower {
         assert!(!text.contains(|it: char| it.is_control()), "{text:?}");
         text
     }
+}
+
+/// A folder that nobody else can read, as those of secrets have to be.
+fn private_folder(path: &Path) {
+    std::fs::create_dir_all(path).unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(0o700)).unwrap();
 }
 
 fn source(url: &str, spec: &Value) -> GitSource {

@@ -97,7 +97,7 @@ impl Server {
     /// Puts the key, and `host` as the only host known, where the follower looks.
     pub(crate) fn give_secret(&self, follower: &Follower, host: &str) {
         let secret = follower.state.path().join("secrets/access");
-        std::fs::create_dir_all(&secret).unwrap();
+        crate::private_folder(&secret);
         std::fs::copy(self.folder.path().join("identity"), secret.join("identity")).unwrap();
         let line = format!("[127.0.0.1]:{} {host}", self.port);
         std::fs::write(secret.join("known_hosts"), line).unwrap();

@@ -1,6 +1,7 @@
 //! Repositories behind a real ssh server.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -98,7 +99,7 @@ fn the_short_form_of_the_address_works_like_the_long_one() {
     let follower = Follower::new("nobody@127.0.0.1:a/path.git");
     let secret = follower.with(&json!({"secretRef": {"name": "access"}}));
     let folder = secret.state.path().join("secrets/access");
-    fs::create_dir_all(&folder).unwrap();
+    crate::private_folder(&folder);
     fs::write(folder.join("known_hosts"), "").unwrap();
     let error = secret.fetch(None).unwrap_err();
     assert!(matches!(error, FetchError::Connection { .. }), "{error}");
@@ -145,9 +146,15 @@ fn a_wrong_key_and_a_missing_one_are_told() {
     fs::remove_dir_all(&secret).unwrap();
     let text = follower.refused();
     assert!(
-        text.contains("secrets/access") && text.contains("put at least one there"),
+        text.contains("there is no secret `access` in") && text.contains("/secrets`"),
         "{text}"
     );
+    crate::private_folder(&secret);
+    let text = follower.refused();
+    assert!(text.contains("put at least one there"), "{text}");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o755)).unwrap();
+    let text = follower.refused();
+    assert!(text.contains("can be read by others"), "{text}");
 }
 
 #[test]

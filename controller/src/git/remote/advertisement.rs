@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use git2::Oid;
 use placet_model::visible;
 
-use super::FetchError;
-use super::connection::Connection;
+use super::{FetchError, Incoming};
 
 /// About 200,000 branches and tags.
 const BYTES_MAX: usize = 16 << 20;
@@ -20,36 +19,63 @@ pub(super) struct Advertisement {
 }
 
 /// Reads and checks it; libgit2 is not made for names that are not text.
-pub(super) fn read(connection: &mut Connection) -> Result<Advertisement, FetchError> {
+pub(super) fn read(incoming: &mut impl Incoming) -> Result<Advertisement, FetchError> {
     let mut read = Advertisement::default();
-    loop {
-        let mut length = [0; 4];
-        connection.read_exact(&mut length)?;
-        let size = std::str::from_utf8(&length)
-            .ok()
-            .and_then(|digits| usize::from_str_radix(digits, 16).ok())
-            .filter(|size| *size == 0 || *size > 4)
-            .ok_or_else(|| {
-                let shown = String::from_utf8_lossy(&length).into_owned();
-                connection.refuse(format!(
-                    "it begins with `{}`, as no git server's does; is the shell there silent?",
-                    visible(&shown)
-                ))
-            })?;
-        read.bytes.extend_from_slice(&length);
-        if size == 0 {
-            return Ok(read);
-        }
-        let mut line = vec![0; size - 4];
-        connection.read_exact(&mut line)?;
-        read.bytes.extend_from_slice(&line);
+    read_list(incoming, &mut read)?;
+    Ok(read)
+}
+
+/// As [`read`], behind a list that says which service it is of.
+pub(super) fn read_announced(incoming: &mut impl Incoming) -> Result<Advertisement, FetchError> {
+    let mut read = Advertisement::default();
+    let first = read_line(incoming, &mut read.bytes)?;
+    let announced = first.is_some_and(|line| line.trim_ascii_end() == b"# service=git-upload-pack");
+    if !announced || read_line(incoming, &mut read.bytes)?.is_some() {
+        return Err(incoming.refuse("it does not begin as a git server's does".to_owned()));
+    }
+    read_list(incoming, &mut read)?;
+    Ok(read)
+}
+
+fn read_list(incoming: &mut impl Incoming, read: &mut Advertisement) -> Result<(), FetchError> {
+    while let Some(line) = read_line(incoming, &mut read.bytes)? {
         if read.bytes.len() > BYTES_MAX {
-            return Err(connection.refuse("it has too many branches and tags"));
+            return Err(incoming.refuse("it has too many branches and tags".to_owned()));
         }
-        if let Some((name, commit)) = parse(&line).map_err(|why| connection.refuse(why))? {
+        if let Some((name, commit)) = parse(&line).map_err(|why| incoming.refuse(why))? {
             read.names.insert(name, commit);
         }
     }
+    Ok(())
+}
+
+/// One line with its length before it; nothing at the end of a list. `bytes` gets all of it.
+fn read_line(
+    incoming: &mut impl Incoming,
+    bytes: &mut Vec<u8>,
+) -> Result<Option<Vec<u8>>, FetchError> {
+    let mut length = [0; 4];
+    incoming.read_exact(&mut length)?;
+    let size = std::str::from_utf8(&length)
+        .ok()
+        .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+        .and_then(|digits| usize::from_str_radix(digits, 16).ok())
+        .filter(|size| *size == 0 || *size > 4)
+        .ok_or_else(|| {
+            let shown = String::from_utf8_lossy(&length).into_owned();
+            incoming.refuse(format!(
+                "it begins with `{}`, as no git server's does; is the shell there silent?",
+                visible(&shown)
+            ))
+        })?;
+    bytes.extend_from_slice(&length);
+    if size == 0 {
+        return Ok(None);
+    }
+    let mut line = vec![0; size - 4];
+    incoming.read_exact(&mut line)?;
+    bytes.extend_from_slice(&line);
+    Ok(Some(line))
 }
 
 /// A line `<id> <name>`, after whose first a NUL and the server's abilities follow.

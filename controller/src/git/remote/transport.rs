@@ -1,7 +1,7 @@
-//! The transport by which libgit2 fetches through a [`Connection`].
+//! The transport by which libgit2 fetches through a [`Session`].
 //!
 //! libgit2 knows transports by the scheme of a URL and nothing else: a fetch registers its session
-//! under a number, and fetches from `placet-ssh://<number>/`.
+//! under a number, and fetches from `placet-git://<number>/`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,11 +12,12 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
 use git2::{AutotagOption, FetchOptions, Oid, Remote, RemoteCallbacks, RemoteRedirect, Repository};
 
-use super::connection::Connection;
-use super::{FetchError, Session, advertisement};
+use super::https::{self, Exchange};
+use super::ssh::Connection;
+use super::{FetchError, Server, Session, advertisement};
 use crate::git::error::plain;
 
-const SCHEME: &str = "placet-ssh";
+const SCHEME: &str = "placet-git";
 
 /// More objects than any repository of declarations has; libgit2 keeps something of each in memory.
 const OBJECTS_MAX: usize = 5_000_000;
@@ -101,7 +102,8 @@ fn transport(remote: &Remote<'_>) -> Result<Transport, git2::Error> {
         .and_then(|rest| rest.strip_prefix("://")?.strip_suffix('/')?.parse().ok());
     let session = number.and_then(|number: u64| locked(&SESSIONS).get(&number).cloned());
     let session = session.ok_or_else(|| git2::Error::from_str("there is no such session"))?;
-    Transport::smart(remote, false, Subtransport(session))
+    let asks_and_answers = matches!(session.server, Server::Https(_));
+    Transport::smart(remote, asks_and_answers, Subtransport(session))
 }
 
 struct Subtransport(Arc<Session>);
@@ -112,22 +114,18 @@ impl SmartSubtransport for Subtransport {
         _url: &str,
         action: Service,
     ) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
-        if action != Service::UploadPackLs {
-            return Err(git2::Error::from_str("nothing but fetching is done here"));
-        }
-        let open = || {
-            let mut connection = self.0.connect()?;
-            let read = advertisement::read(&mut connection)?;
-            let commit = self.0.find(&read.names)?;
-            Ok((connection, read.bytes, commit))
+        let session = &self.0;
+        let stream = match (action, &session.server) {
+            (Service::UploadPackLs, _) => session.begin(),
+            (Service::UploadPack, Server::Https(server)) => Ok(Stream {
+                session: Arc::clone(session),
+                again: io::Cursor::default(),
+                line: Line::Https(Exchange::new(server)),
+            }),
+            _ => return Err(git2::Error::from_str("nothing but fetching is done here")),
         };
-        let (connection, bytes, commit) = open().map_err(|error| self.0.fail(error))?;
-        *locked(&self.0.commit) = commit;
-        Ok(Box::new(Stream {
-            session: Arc::clone(&self.0),
-            connection,
-            again: io::Cursor::new(bytes),
-        }))
+        let stream = stream.map_err(|error| session.fail(error))?;
+        Ok(Box::new(stream))
     }
 
     fn close(&self) -> Result<(), git2::Error> {
@@ -136,6 +134,27 @@ impl SmartSubtransport for Subtransport {
 }
 
 impl Session {
+    /// Hears what the server tells first, and notes where what is followed stands.
+    fn begin(self: &Arc<Self>) -> Result<Stream, FetchError> {
+        let (read, line) = match &self.server {
+            Server::Ssh(address, keys) => {
+                let mut connection = Connection::open(address, keys, &self.limits)?;
+                let read = advertisement::read(&mut connection)?;
+                (read, Line::Ssh(Box::new(connection)))
+            }
+            Server::Https(server) => {
+                let read = https::advertisement(server)?;
+                (read, Line::Https(Exchange::new(server)))
+            }
+        };
+        *locked(&self.commit) = self.find(&read.names)?;
+        Ok(Stream {
+            session: Arc::clone(self),
+            again: io::Cursor::new(read.bytes),
+            line,
+        })
+    }
+
     /// Keeps the error for the caller, and gives libgit2 something in its place.
     fn fail(&self, error: FetchError) -> git2::Error {
         *locked(&self.failure) = Some(error);
@@ -145,9 +164,14 @@ impl Session {
 
 struct Stream {
     session: Arc<Session>,
-    connection: Connection,
     /// What was read before libgit2 asked.
     again: io::Cursor<Vec<u8>>,
+    line: Line,
+}
+
+enum Line {
+    Ssh(Box<Connection>),
+    Https(Exchange),
 }
 
 impl Stream {
@@ -158,19 +182,27 @@ impl Stream {
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.again.read(buffer) {
-            Ok(0) => self
-                .connection
-                .read(buffer)
-                .map_err(|error| self.failed(error)),
-            read => read,
+        let read = self.again.read(buffer)?;
+        if read > 0 || buffer.is_empty() {
+            return Ok(read);
         }
+        let read = match &mut self.line {
+            Line::Ssh(connection) => connection.read(buffer),
+            // The list of names is an answer by itself.
+            Line::Https(_) if !self.again.get_ref().is_empty() => Ok(0),
+            Line::Https(exchange) => exchange.read(buffer),
+        };
+        read.map_err(|error| self.failed(error))
     }
 }
 
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.connection.write(bytes) {
+        let written = match &mut self.line {
+            Line::Ssh(connection) => connection.write(bytes),
+            Line::Https(exchange) => exchange.write(bytes),
+        };
+        match written {
             Ok(()) => Ok(bytes.len()),
             Err(error) => Err(self.failed(error)),
         }

@@ -12,7 +12,10 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use placet_model::visible;
 
-use super::{FetchError, Limits, Secret, SshAddress};
+use super::Keys;
+use crate::git::address::SshAddress;
+use crate::git::remote::{Incoming, too_much};
+use crate::git::{FetchError, Limits};
 
 /// What `ssh` and the server say on standard error is kept up to here.
 const SAID_MAX: usize = 16 << 10;
@@ -28,7 +31,7 @@ const PIECE: usize = 4_096;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(in crate::git::remote) struct Connection {
     address: String,
     child: Child,
     input: Option<ChildStdin>,
@@ -41,13 +44,13 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn open(
+    pub(in crate::git::remote) fn open(
         address: &SshAddress,
-        secret: &Secret,
+        keys: &Keys,
         limits: &Limits,
     ) -> Result<Self, FetchError> {
         let start = |source| FetchError::StartSsh { source };
-        let mut child = command(address, secret).spawn().map_err(start)?;
+        let mut child = command(address, keys).spawn().map_err(start)?;
         let pipe = || start(std::io::Error::other("a pipe is missing"));
         let output = child.stdout.take().ok_or_else(pipe)?;
         Ok(Self {
@@ -64,17 +67,13 @@ impl Connection {
     }
 
     /// Reads what is there; 0 is the good end.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, FetchError> {
+    pub(in crate::git::remote) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, FetchError> {
         self.wait(Side::Output, self.limits.silence)?;
         let count = self.output.read(buffer);
         let count = count.map_err(|error| self.failed(error.to_string()))?;
         self.received += count as u64;
         if self.received > self.limits.fetch_bytes {
-            return Err(FetchError::TooLarge {
-                what: format!("what comes from `{}`", self.address),
-                most: format!("{} bytes", self.limits.fetch_bytes),
-                advice: "; move large files out of the repository and its history",
-            });
+            return Err(too_much(&self.address, &self.limits));
         }
         if count == 0 && !buffer.is_empty() {
             self.end()?;
@@ -82,18 +81,7 @@ impl Connection {
         Ok(count)
     }
 
-    pub(super) fn read_exact(&mut self, mut buffer: &mut [u8]) -> Result<(), FetchError> {
-        while !buffer.is_empty() {
-            let count = self.read(buffer)?;
-            if count == 0 {
-                return Err(self.failed("the answer ended early".to_owned()));
-            }
-            buffer = &mut buffer[count..];
-        }
-        Ok(())
-    }
-
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), FetchError> {
+    pub(in crate::git::remote) fn write(&mut self, bytes: &[u8]) -> Result<(), FetchError> {
         for piece in bytes.chunks(PIECE) {
             self.wait(Side::Input, self.limits.silence)?;
             let written = match &mut self.input {
@@ -107,13 +95,6 @@ impl Connection {
             }
         }
         Ok(())
-    }
-
-    pub(super) fn refuse(&self, why: impl Into<String>) -> FetchError {
-        FetchError::Answer {
-            address: self.address.clone(),
-            why: why.into(),
-        }
     }
 
     fn failed(&self, why: String) -> FetchError {
@@ -237,6 +218,26 @@ impl Connection {
     }
 }
 
+impl Incoming for Connection {
+    fn read_exact(&mut self, mut buffer: &mut [u8]) -> Result<(), FetchError> {
+        while !buffer.is_empty() {
+            let count = self.read(buffer)?;
+            if count == 0 {
+                return Err(self.failed("the answer ended early".to_owned()));
+            }
+            buffer = &mut buffer[count..];
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, why: String) -> FetchError {
+        FetchError::Answer {
+            address: self.address.clone(),
+            why,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Side {
     Input,
@@ -251,7 +252,7 @@ impl Drop for Connection {
     }
 }
 
-fn command(address: &SshAddress, secret: &Secret) -> Command {
+fn command(address: &SshAddress, keys: &Keys) -> Command {
     let mut command = Command::new("ssh");
     command.args(["-T", "-a", "-x"]);
     let fixed = [
@@ -262,7 +263,7 @@ fn command(address: &SshAddress, secret: &Secret) -> Command {
         "PermitLocalCommand=no",
     ];
     let options = fixed.into_iter().map(str::to_owned);
-    for option in options.chain(secret.options()) {
+    for option in options.chain(keys.options()) {
         command.args(["-o", &option]);
     }
     if let Some(port) = address.port {

@@ -1,6 +1,6 @@
 //! The command line of `placet-controller`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,8 +8,9 @@ use clap::{Parser, ValueEnum};
 use jiff::SignedDuration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use url::Url;
 
-use crate::kubernetes::{KubernetesOptions, run_kubernetes};
+use crate::kubernetes::{KubernetesOptions, WebhookOptions, run_kubernetes};
 
 /// Placet's controller on Kubernetes: from a commit to running processes, asking first.
 #[derive(Debug, Clone, Parser)]
@@ -51,6 +52,26 @@ pub struct Arguments {
     /// How long a node's certificate is valid, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(1..))]
     certificate_seconds: u32,
+    /// Where API servers reach the admission webhook of this replica
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9443")]
+    webhook_listen: SocketAddr,
+    /// The Service through which API servers reach the admission webhook; without this or
+    /// `--webhook-url` none is answered
+    #[arg(long, value_name = "NAME")]
+    webhook_service: Option<String>,
+    /// The URL by which API servers reach the admission webhook, where that is no Service
+    #[arg(long, value_name = "URL", conflicts_with = "webhook_service")]
+    webhook_url: Option<Url>,
+    /// The name of the webhook configurations whose caBundle is kept right
+    #[arg(long, value_name = "NAME", default_value = "placet")]
+    webhook_configuration: String,
+    /// How long an authority for the webhook's certificates lasts, in seconds; the next is made,
+    /// and trusted beside it, when two thirds of that are over
+    #[arg(long, value_name = "SECONDS", default_value_t = 31_536_000, value_parser = clap::value_parser!(u32).range(60..))]
+    webhook_authority_seconds: u32,
+    /// The address under which other replicas reach this one
+    #[arg(long, value_name = "IP", env = "POD_IP")]
+    pod_ip: Option<IpAddr>,
     /// What goes into the log, as `info` or `placet_controller=debug`
     #[arg(
         long,
@@ -85,8 +106,28 @@ impl Arguments {
             names: self.names.clone(),
             packages: self.packages.clone(),
             certificate_lifetime: SignedDuration::from_secs(self.certificate_seconds.into()),
-            address: None,
+            webhook: self.webhook(),
         }
+    }
+
+    /// The webhook, if API servers are to reach it by some name.
+    fn webhook(&self) -> Option<WebhookOptions> {
+        let of_service = self.webhook_service.as_ref().map(|service| {
+            let short = format!("{service}.{}.svc", self.namespace);
+            vec![format!("{short}.cluster.local"), short]
+        });
+        let host = |url: &Url| {
+            let host = url.host_str().unwrap_or_default();
+            vec![host.trim_matches(['[', ']']).to_owned()]
+        };
+        let names = of_service.or_else(|| self.webhook_url.as_ref().map(host))?;
+        Some(WebhookOptions {
+            listen: self.webhook_listen,
+            names,
+            configuration: self.webhook_configuration.clone(),
+            authority_lifetime: SignedDuration::from_secs(self.webhook_authority_seconds.into()),
+            own: self.pod_ip,
+        })
     }
 
     fn begin_log(&self) {

@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 use crate::catalog::Packages;
 use crate::fleet::dry_run::{Answers, Inquiry, PREFIX, Question, RUNNING_MOST};
 use crate::fleet::news::News;
-use crate::fleet::objects::{full_name, word};
+use crate::fleet::objects::{Objects, full_name, word};
 use crate::fleet::trials::manifests;
 use crate::fleet::turn::Turn;
 use crate::fleet::world::World;
@@ -43,7 +43,6 @@ pub(crate) enum Change {
         files: Vec<SourceFile>,
         author: String,
     },
-    #[expect(dead_code, reason = "what an admission webhook asks about")]
     /// Objects, as an API server would store them or remove them.
     Objects {
         put: Vec<(Object, Owner)>,
@@ -214,32 +213,51 @@ impl World {
                 let applied = self.apply(&files, &author, &mut turn);
                 applied.map_err(NoReport::Declarations)?
             }
-            Change::Objects { put, removed } => self.try_objects(put, removed)?,
+            Change::Objects { put, removed } => try_objects(&mut self.objects, put, removed)
+                .map_err(|why| NoReport::Declarations(vec![why]))?,
         };
         self.catalog = catalog;
         Ok(results)
     }
 
-    fn try_objects(
-        &mut self,
-        put: Vec<(Object, Owner)>,
-        removed: Vec<(&'static str, String)>,
-    ) -> Result<Vec<String>, NoReport> {
-        let mut results = Vec::new();
-        for (object, owner) in put {
-            let name = full_name(object.kind(), object.name());
-            let applied = self.objects.put(object, owner).map_err(|source| {
-                NoReport::Declarations(vec![format!("{name}: it belongs to GitSource `{source}`")])
-            })?;
-            results.push(format!("{name} {}", word(applied)));
+    /// What would not fit together after the change that does now, each text with its object.
+    pub(crate) fn misfits(&self, change: Change) -> Vec<String> {
+        let Change::Objects { put, removed } = change else {
+            return Vec::new();
+        };
+        let mut after = self.objects.clone();
+        if let Err(why) = try_objects(&mut after, put, removed) {
+            return vec![why];
         }
-        for (kind, name) in removed {
-            if self.objects.remove(kind, &name).is_some() {
-                results.push(format!("{} deleted", full_name(kind, &name)));
-            }
-        }
-        Ok(results)
+        let faults = |objects: &Objects| -> BTreeSet<String> {
+            let faults = objects.desired().err().unwrap_or_default();
+            faults.iter().map(ToString::to_string).collect()
+        };
+        let before = faults(&self.objects);
+        faults(&after).difference(&before).cloned().collect()
     }
+}
+
+/// Puts and removes objects as a home would; says what became of each, or why that cannot be.
+fn try_objects(
+    objects: &mut Objects,
+    put: Vec<(Object, Owner)>,
+    removed: Vec<(&'static str, String)>,
+) -> Result<Vec<String>, String> {
+    let mut results = Vec::new();
+    for (object, owner) in put {
+        let name = full_name(object.kind(), object.name());
+        let applied = objects.put(object, owner);
+        let applied =
+            applied.map_err(|source| format!("{name}: it belongs to GitSource `{source}`"))?;
+        results.push(format!("{name} {}", word(applied)));
+    }
+    for (kind, name) in removed {
+        if objects.remove(kind, &name).is_some() {
+            results.push(format!("{} deleted", full_name(kind, &name)));
+        }
+    }
+    Ok(results)
 }
 
 /// What was planned, and what follows for the report.

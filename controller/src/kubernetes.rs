@@ -4,12 +4,13 @@
 //! it leads it has a home for exactly that term; when the term is over everything of it ends, and
 //! the replica waits again.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use placet_protocol::{Authority, incoming, join_server, nodes_server, server};
@@ -17,8 +18,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::{Admission, AdmissionOptions, Lifetimes};
 use crate::home::{Home, HomeError, Kubernetes, kubernetes};
-use crate::leader::{Election, Term};
+use crate::leader::{ADDRESS, Election, Term};
 use crate::run::{self, Controller, Error, Ground};
 use crate::secrets::Secrets;
 use crate::sessions::Follower;
@@ -47,8 +49,23 @@ pub struct KubernetesOptions {
     pub packages: Option<PathBuf>,
     /// How long a node's certificate is valid.
     pub certificate_lifetime: SignedDuration,
-    /// Where this replica answers the admission webhook of the others, while it leads.
-    pub address: Option<String>,
+    /// The admission webhook; none where none is to be answered.
+    pub webhook: Option<WebhookOptions>,
+}
+
+/// How the admission webhook is set up.
+#[derive(Debug, Clone)]
+pub struct WebhookOptions {
+    /// Where API servers reach it.
+    pub listen: SocketAddr,
+    /// The names and addresses under which they do; they stand in its certificate.
+    pub names: Vec<String>,
+    /// The name of the webhook configurations whose `caBundle` is kept right.
+    pub configuration: String,
+    /// How long an authority for its certificates lasts.
+    pub authority_lifetime: SignedDuration,
+    /// The address of this replica, by which the others pass on what only the leader knows.
+    pub own: Option<IpAddr>,
 }
 
 /// One replica.
@@ -59,6 +76,16 @@ struct Replica {
     election: Election,
     listeners: Vec<std::net::TcpListener>,
     addresses: Vec<SocketAddr>,
+    webhook: Option<Webhook>,
+}
+
+/// The admission webhook, which answers whether this replica leads or not.
+struct Webhook {
+    admission: Admission,
+    /// Where other replicas reach it.
+    address: Option<SocketAddr>,
+    /// Ends with the replica.
+    _tasks: JoinSet<()>,
 }
 
 /// Runs one replica until `shutdown` comes.
@@ -103,14 +130,22 @@ impl Replica {
         );
         let names = names(&options, &addresses);
         let authority = shared_authority(&client, &options.namespace, &names, &stop).await?;
+        let webhook = match &options.webhook {
+            Some(webhook) => {
+                Some(Webhook::start(&client, &options.namespace, webhook, &stop).await?)
+            }
+            None => None,
+        };
+        let address = webhook.as_ref().and_then(|webhook| webhook.address);
         Ok(Self {
             election: Election::new(
                 &client,
                 &options.namespace,
                 &options.lease,
                 &options.identity,
-                options.address.clone(),
+                address.map(|address| address.to_string()),
             ),
+            webhook,
             client,
             authority,
             listeners,
@@ -158,7 +193,7 @@ impl Replica {
         }
         // Cancel safe: an election that was won after all is given up by its end.
         let won = tokio::select! {
-            term = self.election.win(|_| {}) => Some(term),
+            term = self.election.win(|lease| self.hear_of(lease)) => Some(term),
             () = stop.cancelled() => None,
         };
         end.cancel();
@@ -184,8 +219,11 @@ impl Replica {
                 .unwrap_or_else(|| self.options.state.clone()),
             certificate_lifetime: self.options.certificate_lifetime,
         };
-        let controller =
+        let (controller, asker) =
             Controller::lead(ground, self.listeners()?, self.addresses.clone()).await?;
+        if let Some(webhook) = &self.webhook {
+            webhook.admission.lead(asker);
+        }
         let (term, stop) = (term.clone(), stop.clone());
         let over = async move {
             // Cancel safe: both only wait.
@@ -194,7 +232,20 @@ impl Replica {
                 () = stop.cancelled() => {}
             }
         };
-        controller.until(over).await
+        let ended = controller.until(over).await;
+        if let Some(webhook) = &self.webhook {
+            webhook.admission.set_leader(None);
+        }
+        ended
+    }
+
+    /// Takes note of who leads.
+    fn hear_of(&self, lease: &Lease) {
+        if let Some(webhook) = &self.webhook {
+            let annotations = lease.metadata.annotations.as_ref();
+            let address = annotations.and_then(|all| all.get(ADDRESS)?.parse().ok());
+            webhook.admission.set_leader(address);
+        }
     }
 
     /// The sockets that this replica listens on, for those who serve next.
@@ -203,6 +254,38 @@ impl Replica {
             |listener: &std::net::TcpListener| listener.try_clone().and_then(TcpListener::from_std);
         let listeners = self.listeners.iter().map(again);
         listeners.collect::<Result<_, _>>().map_err(Error::Socket)
+    }
+}
+
+impl Webhook {
+    async fn start(
+        client: &Client,
+        namespace: &str,
+        options: &WebhookOptions,
+        stop: &CancellationToken,
+    ) -> Result<Self, Error> {
+        let (mut listeners, addresses) = run::listen(&[options.listen]).await?;
+        let (listener, listens) = (listeners.remove(0), addresses[0]);
+        let own = options.own.unwrap_or(listens.ip());
+        let address = (!own.is_unspecified()).then(|| SocketAddr::new(own, listens.port()));
+        let mut names = options.names.clone();
+        names.extend(address.map(|address| address.ip().to_string()));
+        names.sort();
+        names.dedup();
+        tracing::info!("answers admission reviews on {listens}");
+        let options = AdmissionOptions {
+            namespace: namespace.to_owned(),
+            names,
+            configuration: options.configuration.clone(),
+            lifetimes: Lifetimes::of(options.authority_lifetime),
+        };
+        let (admission, tasks) = Admission::start(listener, client, options, stop.clone())
+            .map_err(|error| Error::Webhook(Box::new(error)))?;
+        Ok(Self {
+            admission,
+            address,
+            _tasks: tasks,
+        })
     }
 }
 

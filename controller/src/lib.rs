@@ -11,6 +11,7 @@
 //! written down first, and done then.
 
 mod admin;
+mod admission;
 pub mod arguments;
 pub mod catalog;
 mod counters;

@@ -18,6 +18,7 @@ use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::AdminService;
+use crate::admission::Asker;
 use crate::catalog::Packages;
 use crate::dry_run::DryRuns;
 use crate::fleet::Fleet;
@@ -67,6 +68,9 @@ pub enum Error {
         "failed to find an API server; name a kubeconfig with `--kubeconfig`, or run in a pod with a service account"
     )]
     Access(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The admission webhook cannot be served.
+    #[error("failed to set up the admission webhook")]
+    Webhook(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The file with its addresses cannot be written.
     #[error("failed to write `{}`", path.display())]
     Announce {
@@ -204,9 +208,10 @@ impl Controller {
         ground: Ground,
         listeners: Vec<TcpListener>,
         addresses: Vec<SocketAddr>,
-    ) -> Result<Self, Error> {
-        let (controller, _) = Self::begin(ground, listeners, addresses).await?;
-        Ok(controller)
+    ) -> Result<(Self, Asker), Error> {
+        let (controller, parts) = Self::begin(ground, listeners, addresses).await?;
+        let asker = Asker::new(parts.news.clone(), parts.dry_runs());
+        Ok((controller, asker))
     }
 
     /// Brings what others write to the home to the loop.

@@ -174,7 +174,7 @@ fn fault(object: &Object, message: &str) -> Fault {
 }
 
 impl Ruling {
-    pub(super) fn of(rollout: &str, request: &placet_crds::DecisionRequest, author: &str) -> Self {
+    pub(crate) fn of(rollout: &str, request: &placet_crds::DecisionRequest, author: &str) -> Self {
         Self {
             rollout: rollout.to_owned(),
             hold: Some(request.hold),

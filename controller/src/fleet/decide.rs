@@ -1,7 +1,7 @@
 //! A person's word on a hold.
 
-use placet_crds::{DecisionAction, DecisionRequest, Object};
-use placet_model::{Decision, DecisionKind, Hold, NodeName};
+use placet_crds::{DecisionAction, DecisionRequest, Object, RolloutStatus};
+use placet_model::{Decision, DecisionKind, Hold, NodeName, RolloutPhase};
 use placet_planner::RolloutState;
 
 use super::feed;
@@ -16,11 +16,11 @@ const REASON_MOST: usize = 1_024;
 
 impl World {
     /// Records a decision on the hold that is open. Each hold is decided once.
-    pub(super) fn decide(&mut self, ruling: Ruling, turn: &mut Turn) -> Result<Decision, Refusal> {
+    pub(crate) fn decide(&mut self, ruling: Ruling, turn: &mut Turn) -> Result<Decision, Refusal> {
         check_reason(&ruling.reason)?;
         let (rollout, hold) = self.hold_of(&ruling)?;
         check_nodes(&ruling.kind, &hold)?;
-        check_overrides(&ruling, &hold)?;
+        check_overrides(&ruling.overrides, &hold)?;
         let decision = Decision {
             hold: hold.number,
             kind: ruling.kind,
@@ -56,27 +56,13 @@ impl World {
                 ))
             });
         };
-        let phase = rollout.phase;
-        let Some(hold) = rollout.hold.clone() else {
-            return Err(Refusal::untimely(format!(
-                "roll-out {name} is not held (its phase is {phase}): there is nothing to decide"
-            )));
-        };
-        if let Some(asked) = ruling.hold
-            && asked != hold.number
-        {
-            return Err(Refusal::untimely(format!(
-                "hold {asked} of roll-out {name} is not open; hold {} is: look at it, then decide that one",
-                hold.number
-            )));
-        }
-        let mut decisions = rollout.decisions.iter();
-        if let Some(earlier) = decisions.find(|decision| decision.hold == hold.number) {
-            return Err(Refusal::untimely(format!(
-                "hold {} of roll-out {name} has just been decided by {}: {}",
-                hold.number, earlier.author, earlier.kind
-            )));
-        }
+        let hold = open_hold(
+            name,
+            rollout.phase,
+            rollout.hold.as_ref(),
+            &rollout.decisions,
+            ruling.hold,
+        )?;
         Ok((rollout, hold))
     }
 
@@ -108,6 +94,61 @@ impl World {
             turn.writes.push(Write::Put { object, owner });
         }
     }
+}
+
+/// Whether a decision could be taken by the status that the roll-out has, in the words in which it
+/// would be refused.
+pub(crate) fn check_status(
+    name: &str,
+    status: &RolloutStatus,
+    request: &DecisionRequest,
+) -> Result<(), String> {
+    let check = || {
+        check_reason(&request.reason)?;
+        let phase = status.phase.unwrap_or(RolloutPhase::Proposing);
+        let (hold, decisions) = (status.hold.as_ref(), &status.decisions);
+        let hold = open_hold(name, phase, hold, decisions, Some(request.hold))?;
+        check_nodes(&request.kind(), &hold)?;
+        check_overrides(&request.overrides, &hold)
+    };
+    check().map_err(|refusal: Refusal| refusal.to_string())
+}
+
+/// The hold that is open, if it is the one that somebody means.
+fn open_hold(
+    name: &str,
+    phase: RolloutPhase,
+    hold: Option<&Hold>,
+    decisions: &[Decision],
+    asked: Option<u32>,
+) -> Result<Hold, Refusal> {
+    let Some(hold) = hold else {
+        let why = match phase {
+            RolloutPhase::Blocked => {
+                "its problems are solved in the declarations and packages, and no decision overrides them"
+            }
+            _ => "there is nothing to decide",
+        };
+        return Err(Refusal::untimely(format!(
+            "roll-out {name} is not held (its phase is {phase}): {why}"
+        )));
+    };
+    if let Some(asked) = asked
+        && asked != hold.number
+    {
+        return Err(Refusal::untimely(format!(
+            "hold {asked} of roll-out {name} is not open; hold {} is: look at it, then decide that one",
+            hold.number
+        )));
+    }
+    let mut earlier = decisions.iter();
+    if let Some(earlier) = earlier.find(|decision| decision.hold == hold.number) {
+        return Err(Refusal::untimely(format!(
+            "hold {} of roll-out {name} has just been decided by {}: {}",
+            hold.number, earlier.author, earlier.kind
+        )));
+    }
+    Ok(hold.clone())
 }
 
 /// The decision as it stands in the spec of the roll-out.
@@ -157,12 +198,12 @@ fn check_nodes(kind: &DecisionKind, hold: &Hold) -> Result<(), Refusal> {
 }
 
 /// Where a person said what is overridden, nothing else is.
-fn check_overrides(ruling: &Ruling, hold: &Hold) -> Result<(), Refusal> {
-    if ruling.overrides.is_empty() {
+fn check_overrides(overrides: &[String], hold: &Hold) -> Result<(), Refusal> {
+    if overrides.is_empty() {
         return Ok(());
     }
     let mut objections = hold.objections.iter();
-    match objections.find(|objection| !ruling.overrides.contains(objection)) {
+    match objections.find(|objection| !overrides.contains(objection)) {
         None => Ok(()),
         Some(more) => Err(Refusal::untimely(format!(
             "hold {} has an objection that the decision does not name: {more}",

@@ -10,7 +10,7 @@
 
 mod advance;
 mod apply;
-mod decide;
+pub(crate) mod decide;
 pub(crate) mod dry_run;
 mod feed;
 mod hear;

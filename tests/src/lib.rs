@@ -11,11 +11,13 @@
 mod feed;
 mod fleet;
 mod inspect;
+mod kube_fleet;
 mod packages;
 mod sample;
 
 pub use feed::{Event, Feed};
 pub use fleet::{Fleet, FleetOptions, Node};
 pub use inspect::{assert_never_a_mixture, pids};
-pub use packages::{packages, placet};
+pub use kube_fleet::{KubeFleet, NAMESPACE};
+pub use packages::{controller_program, packages, placet};
 pub use sample::{Sample, evidence};

@@ -14,19 +14,40 @@ pub fn placet() -> &'static Path {
         if let Some(program) = env::var_os("PLACET_PROGRAM") {
             return program.into();
         }
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
-            .args(["build", "--quiet", "--package", "placet-cli"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .expect("cargo starts");
-        assert!(status.success(), "placet builds");
+        build_program("placet-cli");
         let test = env::current_exe().expect("a test has a file");
         let folder = test
             .ancestors()
             .nth(2)
             .expect("tests lie in target/<profile>/deps");
         folder.join("placet")
+    })
+}
+
+fn build_program(package: &str) {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--package", package])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .expect("cargo starts");
+    assert!(status.success(), "{package} builds");
+}
+
+/// The `placet-controller` program, built beside `placet`.
+pub fn controller_program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let program = placet().with_file_name("placet-controller");
+        if env::var_os("PLACET_PROGRAM").is_none() {
+            build_program("placet-controller");
+        }
+        assert!(
+            program.exists(),
+            "{} is there; `cargo build -p placet-controller` makes it",
+            program.display()
+        );
+        program
     })
 }
 

@@ -1,0 +1,407 @@
+//! A fleet on Kubernetes: controllers, a repository, and nodes, on a real API server.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use placet_protocol::{Pin, Token};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::packages::{controller_program, edit, packages, placet};
+
+/// The namespace of the controllers.
+pub const NAMESPACE: &str = "placet-system";
+
+/// As long as anything of these tests may take, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A fleet on Kubernetes; ends with this value, and leaves the API server as it was.
+#[derive(Debug)]
+pub struct KubeFleet {
+    folder: TempDir,
+    kubectl: PathBuf,
+    kubeconfig: PathBuf,
+    controllers: BTreeMap<String, Replica>,
+    nodes: BTreeMap<String, Child>,
+}
+
+#[derive(Debug)]
+struct Replica {
+    child: Option<Child>,
+    address: String,
+    arguments: Vec<String>,
+}
+
+impl KubeFleet {
+    /// Controllers of these names on the API server of `kubeconfig`, and an empty repository.
+    pub fn start(kubectl: &Path, kubeconfig: &Path, controllers: &[&str]) -> Self {
+        // Socket paths are limited to 107 bytes: not every TMPDIR is short enough.
+        let folder = tempfile::Builder::new()
+            .prefix("placet-")
+            .tempdir_in("/tmp")
+            .expect("a temporary folder");
+        let mut fleet = Self {
+            folder,
+            kubectl: kubectl.to_owned(),
+            kubeconfig: kubeconfig.to_owned(),
+            controllers: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+        };
+        fs::create_dir(fleet.path("logs")).expect("a folder for logs");
+        fs::create_dir(fleet.path("fleet")).expect("a folder for the repository");
+        fleet.git(&["init", "--quiet", "--initial-branch=main", "."]);
+        fleet.try_kubectl(&["create", "namespace", NAMESPACE]);
+        for name in controllers {
+            let replica = Replica {
+                child: None,
+                address: format!("127.0.0.1:{}", free_port()),
+                arguments: Vec::new(),
+            };
+            fleet.controllers.insert((*name).to_owned(), replica);
+            fleet.start_controller(name);
+        }
+        fleet.until("a leader", |fleet| fleet.leader());
+        fleet
+    }
+
+    /// More arguments for a controller, from its next start on.
+    pub fn arguments(&mut self, name: &str, arguments: &[String]) {
+        if let Some(replica) = self.controllers.get_mut(name) {
+            replica.arguments = arguments.to_vec();
+        }
+    }
+
+    /// A path inside the fleet's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Starts a controller.
+    pub fn start_controller(&mut self, name: &str) {
+        let replica = &self.controllers[name];
+        let mut command = self.logged(controller_program(), name);
+        command
+            .args(["--identity", name, "--listen", &replica.address])
+            .args(["--namespace", NAMESPACE, "--name", "127.0.0.1"])
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .arg("--state")
+            .arg(self.path(&format!("state-{name}")))
+            .arg("--packages")
+            .arg(packages())
+            .args(&replica.arguments)
+            .env("PLACET_LOG", "info");
+        let child = command.spawn().expect("a controller starts");
+        if let Some(replica) = self.controllers.get_mut(name) {
+            replica.child = Some(child);
+        }
+    }
+
+    /// Process id of a controller.
+    pub fn controller(&self, name: &str) -> Pid {
+        let child = self.controllers[name].child.as_ref();
+        let id = child.expect("the controller runs").id();
+        Pid::from_raw(id.try_into().expect("process ids are positive"))
+    }
+
+    /// Sends a signal to a controller.
+    pub fn signal(&self, name: &str, signal: Signal) {
+        kill(self.controller(name), signal).expect("the controller is there");
+    }
+
+    /// Ends a controller as a power cut would.
+    pub fn kill_controller(&mut self, name: &str) {
+        let child = self
+            .controllers
+            .get_mut(name)
+            .and_then(|it| it.child.take());
+        if let Some(mut child) = child {
+            child.kill().expect("the controller can be killed");
+            child.wait().expect("it ends");
+        }
+    }
+
+    /// Who leads, by the Lease; nobody where its holder gave it up or is not one of these.
+    pub fn leader(&self) -> Option<String> {
+        let path = "jsonpath={.spec.holderIdentity}";
+        let lease = [
+            "-n",
+            NAMESPACE,
+            "get",
+            "lease",
+            "placet-controller",
+            "-o",
+            path,
+        ];
+        let output = self.try_kubectl(&lease);
+        let holder = String::from_utf8_lossy(&output.stdout).into_owned();
+        self.controllers.contains_key(&holder).then_some(holder)
+    }
+
+    /// A command that appends to a log.
+    fn logged(&self, program: &Path, log: &str) -> Command {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("logs").join(log))
+            .expect("a log");
+        let mut command = Command::new(program);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log);
+        command
+    }
+
+    /// The log of a controller or a node.
+    pub fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.path("logs").join(name)).unwrap_or_default()
+    }
+
+    /// Runs kubectl as the administrator, whatever comes of it.
+    pub fn try_kubectl(&self, arguments: &[&str]) -> Output {
+        Command::new(&self.kubectl)
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("kubectl starts")
+    }
+
+    /// Runs kubectl as the administrator; returns what it printed.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        let output = self.try_kubectl(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "kubectl {arguments:?}: {error}");
+        String::from_utf8(output.stdout).expect("kubectl prints UTF-8")
+    }
+
+    /// Applies YAML by kubectl; returns what it printed on both streams.
+    pub fn apply(&self, text: &str, more: &[&str]) -> String {
+        let file = self.path("apply.yaml");
+        fs::write(&file, text).expect("a file");
+        let file = file.to_str().expect("a path");
+        let mut arguments = vec!["apply", "-f", file];
+        arguments.extend(more);
+        let output = self.try_kubectl(&arguments);
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8(text).expect("kubectl prints UTF-8")
+    }
+
+    /// One object; null where there is none, or nobody answers.
+    pub fn object(&self, kind: &str, name: &str) -> Value {
+        let output = self.try_kubectl(&["get", kind, name, "-o", "json"]);
+        serde_json::from_slice(&output.stdout).unwrap_or_default()
+    }
+
+    /// All objects of a kind.
+    pub fn objects(&self, kind: &str) -> Vec<Value> {
+        let output = self.try_kubectl(&["get", kind, "-o", "json"]);
+        let list: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        list["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Lets a node join with a token of its own.
+    pub fn join(&mut self, name: &str) {
+        let map = [
+            "-n",
+            NAMESPACE,
+            "get",
+            "configmap",
+            "placet-authority",
+            "-o",
+            "json",
+        ];
+        let map: Value = serde_json::from_str(&self.kubectl(&map)).expect("JSON");
+        let authority = map["data"]["ca.crt"].as_str().expect("a certificate");
+        let token = Token::generate(Pin::of_certificate(authority).expect("a certificate"));
+        let secret = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "placet.dev/join-token",
+            "metadata": {
+                "name": format!("placet-join-{}", token.id),
+                "namespace": NAMESPACE,
+                "labels": { "placet.dev/join-token": "true" },
+            },
+            "stringData": {
+                "node": name,
+                "secret": token.secret.hash().hex(),
+                "expires": "2999-01-01T00:00:00Z",
+            },
+        });
+        self.apply(&secret.to_string(), &[]);
+        fs::File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(self.path(&format!("{name}.token")))
+            .and_then(|mut file| std::io::Write::write_all(&mut file, token.to_string().as_bytes()))
+            .expect("a file");
+        self.start_node(name);
+        self.until(&format!("{name} to join"), |fleet| {
+            let node = fleet.object("fleetnode", name);
+            (node["status"]["presence"] == "Connected").then_some(())
+        });
+    }
+
+    /// Starts a node daemon that joined before, or joins by its token file.
+    pub fn start_node(&mut self, name: &str) {
+        let mut command = self.logged(placet(), name);
+        command.args(["placetd", "--node", name, "--token-file"]);
+        command.arg(self.path(&format!("{name}.token")));
+        for replica in self.controllers.values() {
+            command.args(["--controller", &replica.address]);
+        }
+        command.args(["--type", name.split('-').next().unwrap_or(name)]);
+        command.arg("--state").arg(self.path(name));
+        command.arg("--run").arg(self.path("run").join(name));
+        let child = command.spawn().expect("a node daemon starts");
+        self.nodes.insert(name.to_owned(), child);
+    }
+
+    /// The folder of a node's sockets.
+    pub fn run(&self, name: &str) -> PathBuf {
+        self.path("run").join(name)
+    }
+
+    /// Process ids by process name, as the node's status says; each must be alive.
+    pub fn pids(&self, node: &str) -> BTreeMap<String, u64> {
+        let object = self.object("fleetnode", node);
+        let processes = object["status"]["processes"].as_array().cloned();
+        let all = processes.unwrap_or_default().into_iter();
+        all.map(|process| {
+            let pid = process["pid"].as_u64().expect("a process has an id");
+            let alive = Path::new(&format!("/proc/{pid}")).exists();
+            assert!(alive, "{node}: {process} is alive");
+            (process["name"].as_str().expect("a name").to_owned(), pid)
+        })
+        .collect()
+    }
+
+    /// The example fleet, without nodes.
+    pub fn example() -> String {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/fleet");
+        let read = |name| fs::read_to_string(folder.join(name)).expect("an example");
+        format!("{}\n---\n{}", read("classes.yaml"), read("packages.yaml"))
+    }
+
+    /// Writes the example fleet into the repository and commits it.
+    pub fn commit_example(&self) -> String {
+        fs::write(self.path("fleet/fleet.yaml"), Self::example()).expect("declarations");
+        self.commit("The fleet begins")
+    }
+
+    /// Commits another version of the package `greet`.
+    pub fn commit_greet(&self, from: &str, to: &str) -> String {
+        let path = self.path("fleet/fleet.yaml");
+        edit(
+            &path,
+            &format!("version: {from} # greet"),
+            &format!("version: {to} # greet"),
+        );
+        edit(&path, &format!("greet:{from}"), &format!("greet:{to}"));
+        self.commit(&format!("greet {to}"))
+    }
+
+    /// Commits everything in the repository and returns the commit's id.
+    pub fn commit(&self, subject: &str) -> String {
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "--allow-empty", "--message", subject]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    /// Runs git in the repository of declarations.
+    pub fn git(&self, arguments: &[&str]) -> String {
+        let output = Command::new("git")
+            .args(["-c", "user.name=Fleet operator"])
+            .args(["-c", "user.email=operator@localhost"])
+            .args(["-c", "commit.gpgsign=false"])
+            .args(arguments)
+            .current_dir(self.path("fleet"))
+            .output()
+            .expect("git starts");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "git {arguments:?}: {error}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Declares the repository as the source of the fleet.
+    pub fn follow_repository(&self) {
+        let url = self.path("fleet");
+        let source = format!(
+            "apiVersion: placet.dev/v1alpha1\nkind: GitSource\nmetadata: {{name: fleet}}\nspec: {{url: {}}}\n",
+            url.display()
+        );
+        let answer = self.apply(&source, &[]);
+        assert!(answer.contains("gitsource.placet.dev/fleet"), "{answer}");
+    }
+
+    /// The newest roll-out whose revision has this end, in this phase.
+    pub fn rollout(&self, revision: &str, phase: &str) -> Value {
+        self.until(
+            &format!("a roll-out of {revision} to be {phase}"),
+            |fleet| {
+                fleet.objects("rollouts").into_iter().find(|rollout| {
+                    let to = rollout["spec"]["to"].as_str().unwrap_or_default();
+                    to.ends_with(revision) && rollout["status"]["phase"] == phase
+                })
+            },
+        )
+    }
+
+    /// Asks again and again until there is an answer.
+    pub fn until<T>(&self, what: &str, ask: impl Fn(&Self) -> Option<T>) -> T {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(answer) = ask(self) {
+                return answer;
+            }
+            assert!(Instant::now() < end, "{what} did not come about in time");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for KubeFleet {
+    fn drop(&mut self) {
+        for node in self.nodes.values_mut() {
+            let _ = node.kill();
+            let _ = node.wait();
+        }
+        for name in self.controllers.keys().cloned().collect::<Vec<_>>() {
+            self.kill_controller(&name);
+        }
+        if thread::panicking() {
+            for entry in self.path("logs").read_dir().into_iter().flatten().flatten() {
+                let log = fs::read_to_string(entry.path()).unwrap_or_default();
+                let lines: Vec<_> = log.lines().collect();
+                let last = &lines[lines.len().saturating_sub(25)..];
+                eprintln!("--- {}\n{}", entry.file_name().display(), last.join("\n"));
+            }
+        }
+        for kind in [
+            "rollouts",
+            "gitsources",
+            "fleetnodes",
+            "nodeclasses",
+            "packagesets",
+        ] {
+            self.try_kubectl(&["delete", kind, "--all", "--wait=false"]);
+        }
+        self.try_kubectl(&["-n", NAMESPACE, "delete", "lease", "--all", "--wait=false"]);
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}

@@ -77,7 +77,7 @@ pub struct Arguments {
         long,
         value_name = "FILTER",
         env = "PLACET_LOG",
-        default_value = "info"
+        default_value = "info,kube_client::client::builder=off"
     )]
     log_filter: String,
     /// How the log is written

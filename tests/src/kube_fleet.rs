@@ -66,7 +66,7 @@ impl KubeFleet {
             fleet.controllers.insert((*name).to_owned(), replica);
             fleet.start_controller(name);
         }
-        fleet.until("a leader", |fleet| fleet.leader());
+        fleet.until("a leader", Self::leader);
         fleet
     }
 
@@ -84,7 +84,7 @@ impl KubeFleet {
 
     /// Starts a controller.
     pub fn start_controller(&mut self, name: &str) {
-        let replica = &self.controllers[name];
+        let mut replica = self.controllers.remove(name).expect("a controller");
         let mut command = self.logged(controller_program(), name);
         command
             .args(["--identity", name, "--listen", &replica.address])
@@ -97,10 +97,8 @@ impl KubeFleet {
             .arg(packages())
             .args(&replica.arguments)
             .env("PLACET_LOG", "info");
-        let child = command.spawn().expect("a controller starts");
-        if let Some(replica) = self.controllers.get_mut(name) {
-            replica.child = Some(child);
-        }
+        replica.child = Some(command.spawn().expect("a controller starts"));
+        self.controllers.insert(name.to_owned(), replica);
     }
 
     /// Process id of a controller.
@@ -210,18 +208,22 @@ impl KubeFleet {
 
     /// Lets a node join with a token of its own.
     pub fn join(&mut self, name: &str) {
-        let map = [
-            "-n",
-            NAMESPACE,
-            "get",
-            "configmap",
-            "placet-authority",
-            "-o",
-            "json",
-        ];
-        let map: Value = serde_json::from_str(&self.kubectl(&map)).expect("JSON");
-        let authority = map["data"]["ca.crt"].as_str().expect("a certificate");
-        let token = Token::generate(Pin::of_certificate(authority).expect("a certificate"));
+        let authority = self.until("the authority's certificate", |fleet| {
+            let path = "jsonpath={.data.ca\\.crt}";
+            let map = [
+                "-n",
+                NAMESPACE,
+                "get",
+                "configmap",
+                "placet-authority",
+                "-o",
+                path,
+            ];
+            let output = fleet.try_kubectl(&map);
+            let text = String::from_utf8(output.stdout).ok()?;
+            (output.status.success() && !text.is_empty()).then_some(text)
+        });
+        let token = Token::generate(Pin::of_certificate(&authority).expect("a certificate"));
         let secret = json!({
             "apiVersion": "v1",
             "kind": "Secret",
@@ -266,6 +268,14 @@ impl KubeFleet {
         command.arg("--run").arg(self.path("run").join(name));
         let child = command.spawn().expect("a node daemon starts");
         self.nodes.insert(name.to_owned(), child);
+    }
+
+    /// Ends a node's keeper, and with it the whole node, as a power cut would.
+    pub fn kill_node(&mut self, name: &str) {
+        if let Some(mut node) = self.nodes.remove(name) {
+            node.kill().expect("the keeper can be killed");
+            node.wait().expect("it ends");
+        }
     }
 
     /// The folder of a node's sockets.

@@ -8,16 +8,20 @@
     reason = "tests fail by panicking, and say what they tried"
 )]
 
+mod cluster;
 mod feed;
 mod fleet;
 mod inspect;
 mod kube_fleet;
 mod packages;
 mod sample;
+mod servers;
 
+pub use cluster::Cluster;
 pub use feed::{Event, Feed};
 pub use fleet::{Fleet, FleetOptions, Node};
 pub use inspect::{assert_never_a_mixture, pids};
 pub use kube_fleet::{KubeFleet, NAMESPACE};
 pub use packages::{controller_program, packages, placet};
 pub use sample::{Sample, evidence};
+pub use servers::{program, servers, skipped};

@@ -1,6 +1,8 @@
-//! Development tasks: `cargo xtask check | test | generate`.
+//! Development tasks: `cargo xtask check | test | servers | generate`.
 
 #![expect(clippy::print_stdout, reason = "a command says what it does")]
+
+mod servers;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,6 +29,8 @@ enum Task {
         #[arg(long)]
         full: bool,
     },
+    /// Builds the servers that the tests on Kubernetes run, once on this machine.
+    Servers,
     /// Writes the generated files.
     Generate,
 }
@@ -36,6 +40,11 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
         Task::Check => check(),
         Task::Test { full } => test(full),
+        Task::Servers => {
+            let folder = servers::prepare(&root())?;
+            println!("{}", folder.display());
+            Ok(())
+        }
         Task::Generate => generate(),
     }
 }
@@ -70,27 +79,48 @@ fn check() -> anyhow::Result<()> {
 fn test(full: bool) -> anyhow::Result<()> {
     let started = Instant::now();
     prepare()?;
+    let skipped = prepare_servers()?;
     check()?;
-    // Also builds the program under test, with the features that the tests are built with.
+    // Also builds the programs under test, with the features that the tests are built with.
     cargo(&["test", "--locked", "--workspace", "--no-run"], &[])?;
     let target =
         env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let program = target.join("debug/placet");
+    let program = program.to_string_lossy();
     let full_text = if full { "1" } else { "0" };
+    let mut environment = vec![("PLACET_PROGRAM", &*program), ("PLACET_FULL", full_text)];
+    if skipped.is_none() {
+        // A test that cannot run then fails instead of saying that it was skipped.
+        environment.push(("CI", "true"));
+    }
     cargo(
         &["test", "--locked", "--workspace", "--no-fail-fast"],
-        &[
-            ("PLACET_PROGRAM", &program.to_string_lossy()),
-            ("PLACET_FULL", full_text),
-            // A test that cannot run then fails instead of saying that it was skipped.
-            ("CI", "true"),
-        ],
+        &environment,
     )?;
     println!(
-        "all tests passed in {} s; skipped: nothing",
-        started.elapsed().as_secs()
+        "all tests passed in {} s; skipped: {}",
+        started.elapsed().as_secs(),
+        skipped.unwrap_or("nothing")
     );
     Ok(())
+}
+
+/// Builds the servers of the tests on Kubernetes; says what is skipped where that is not possible.
+fn prepare_servers() -> anyhow::Result<Option<&'static str>> {
+    if env::var_os("KUBEBUILDER_ASSETS").is_some() {
+        return Ok(None);
+    }
+    if servers::can_build() {
+        servers::prepare(&root())?;
+        return Ok(None);
+    }
+    if env::var_os("CI").is_some() {
+        bail!("the tests on Kubernetes need Go 1.26 or newer, and in CI nothing is skipped");
+    }
+    println!("Go is not there: the tests on Kubernetes and with a registry are skipped");
+    Ok(Some(
+        "the tests on Kubernetes and with a registry (they need Go)",
+    ))
 }
 
 /// Installs what the tests use beside Rust, git and a C compiler, where that is possible.

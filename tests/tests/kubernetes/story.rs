@@ -1,6 +1,4 @@
-//! Placet on Kubernetes: a real API server, controllers, nodes and processes.
-
-mod common;
+//! What people do: commit, apply, decide; and who leads.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -8,39 +6,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use placet_tests::{KubeFleet, NAMESPACE};
-use serde_json::Value;
 
-use self::common::kubernetes;
-
-const NODES: [&str; 3] = ["core-1", "core-2", "edge-1"];
-
-/// One controller and three nodes that run what the first commit declares.
-fn settled(fleet: &mut KubeFleet) -> String {
-    for node in NODES {
-        fleet.join(node);
-    }
-    let commit = fleet.commit_example();
-    fleet.follow_repository();
-    fleet.rollout(&commit, "Done");
-    all_run(fleet);
-    commit
-}
-
-/// Waits until every node says that it runs what is declared.
-fn all_run(fleet: &KubeFleet) {
-    for node in NODES {
-        fleet.until(&format!("{node} to be ready"), |fleet| {
-            let object = fleet.object("fleetnode", node);
-            (ready(&object) == Some("True")).then_some(())
-        });
-    }
-}
-
-fn ready(object: &Value) -> Option<&str> {
-    let conditions = object["status"]["conditions"].as_array()?;
-    let ready = conditions.iter().find(|it| it["type"] == "Ready")?;
-    ready["status"].as_str()
-}
+use crate::common::{all_run, kubernetes, ready, settled};
 
 /// Opens a session with the chat server of a node, which vetoes while it is open.
 fn open_session(fleet: &KubeFleet, node: &str) -> UnixStream {

@@ -1,0 +1,80 @@
+//! What the tests on Kubernetes share: one API server for the binary, one fleet at a time.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use placet_tests::{Cluster, KubeFleet};
+use serde_json::Value;
+
+/// A fleet, and the API server that it has for itself.
+pub(crate) struct OnKubernetes {
+    // Dropped in this order: the fleet cleans the API server up.
+    fleet: KubeFleet,
+    cluster: MutexGuard<'static, Cluster>,
+}
+
+impl OnKubernetes {
+    /// The API server.
+    pub(crate) fn cluster(&mut self) -> &mut Cluster {
+        &mut self.cluster
+    }
+}
+
+impl Deref for OnKubernetes {
+    type Target = KubeFleet;
+
+    fn deref(&self) -> &KubeFleet {
+        &self.fleet
+    }
+}
+
+impl DerefMut for OnKubernetes {
+    fn deref_mut(&mut self) -> &mut KubeFleet {
+        &mut self.fleet
+    }
+}
+
+/// Controllers of these names on the API server of this binary; none where nobody built one.
+pub(crate) fn kubernetes(controllers: &[&str]) -> Option<OnKubernetes> {
+    static CLUSTER: OnceLock<Option<Mutex<Cluster>>> = OnceLock::new();
+    let cluster = CLUSTER.get_or_init(|| Cluster::start(&[]).map(Mutex::new));
+    // A test that failed left nothing behind that another would mind.
+    let cluster = cluster
+        .as_ref()?
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let fleet = KubeFleet::start(&cluster.kubectl(), &cluster.kubeconfig(), controllers);
+    Some(OnKubernetes { fleet, cluster })
+}
+
+/// The nodes of every fleet here.
+pub(crate) const NODES: [&str; 3] = ["core-1", "core-2", "edge-1"];
+
+/// One controller and three nodes that run what the first commit declares.
+pub(crate) fn settled(fleet: &mut KubeFleet) -> String {
+    for node in NODES {
+        fleet.join(node);
+    }
+    let commit = fleet.commit_example();
+    fleet.follow_repository();
+    fleet.rollout(&commit, "Done");
+    all_run(fleet);
+    commit
+}
+
+/// Waits until every node says that it runs what is declared.
+pub(crate) fn all_run(fleet: &KubeFleet) {
+    for node in NODES {
+        fleet.until(&format!("{node} to be ready"), |fleet| {
+            let object = fleet.object("fleetnode", node);
+            (ready(&object) == Some("True")).then_some(())
+        });
+    }
+}
+
+/// Whether an object says that it is ready.
+pub(crate) fn ready(object: &Value) -> Option<&str> {
+    let conditions = object["status"]["conditions"].as_array()?;
+    let ready = conditions.iter().find(|it| it["type"] == "Ready")?;
+    ready["status"].as_str()
+}

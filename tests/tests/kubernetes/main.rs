@@ -1,0 +1,5 @@
+//! Placet on Kubernetes: a real API server, controllers, nodes and processes.
+
+mod common;
+mod faults;
+mod story;

@@ -1,0 +1,153 @@
+//! The programs of other people that the tests run, built from the Go modules in `tests/servers`
+//! and kept in the user's cache, so that a fresh clone on the same machine builds none of them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use anyhow::{Context as _, bail};
+use sha2::{Digest as _, Sha256};
+
+/// A program, the module that it is built in, its package, and what it is linked with.
+struct Program {
+    name: &'static str,
+    module: &'static str,
+    package: &'static str,
+    flags: &'static [&'static str],
+}
+
+const STRIPPED: &[&str] = &["-ldflags", "-s -w"];
+
+/// Without these the servers say that they are of no version at all.
+const VERSIONED: &[&str] = &[
+    "-tags=selinux,notest,grpcnotrace",
+    "-ldflags",
+    "-s -w \
+     -X k8s.io/component-base/version.gitVersion=v1.36.3 \
+     -X k8s.io/component-base/version.gitMajor=1 \
+     -X k8s.io/component-base/version.gitMinor=36 \
+     -X k8s.io/client-go/pkg/version.gitVersion=v1.36.3 \
+     -X k8s.io/client-go/pkg/version.gitMajor=1 \
+     -X k8s.io/client-go/pkg/version.gitMinor=36",
+];
+
+const PROGRAMS: &[Program] = &[
+    Program {
+        name: "kube-apiserver",
+        module: "kubernetes",
+        package: "k8s.io/kubernetes/cmd/kube-apiserver",
+        flags: VERSIONED,
+    },
+    Program {
+        name: "kubectl",
+        module: "kubernetes",
+        package: "k8s.io/kubernetes/cmd/kubectl",
+        flags: VERSIONED,
+    },
+    Program {
+        name: "etcd",
+        module: "kubernetes",
+        package: "go.etcd.io/etcd/server/v3",
+        flags: STRIPPED,
+    },
+    Program {
+        name: "registry",
+        module: "registry",
+        package: "github.com/distribution/distribution/v3/cmd/registry",
+        flags: STRIPPED,
+    },
+    Program {
+        name: "crane",
+        module: "clients",
+        package: "github.com/google/go-containerregistry/cmd/crane",
+        flags: STRIPPED,
+    },
+    Program {
+        name: "oras",
+        module: "clients",
+        package: "oras.land/oras/cmd/oras",
+        flags: STRIPPED,
+    },
+    Program {
+        name: "helm",
+        module: "helm",
+        package: "helm.sh/helm/v4/cmd/helm",
+        flags: STRIPPED,
+    },
+];
+
+/// True if the programs can be built here.
+pub(crate) fn can_build() -> bool {
+    Command::new("go")
+        .arg("version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+/// Builds every program that is missing; the folder that has them all.
+pub(crate) fn prepare(root: &Path) -> anyhow::Result<PathBuf> {
+    let modules = root.join("tests/servers");
+    let cache = cache()?;
+    let name = version(&modules)?;
+    let folder = cache.join(&name);
+    fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    for program in PROGRAMS {
+        let path = folder.join(program.name);
+        if !path.is_file() {
+            build(program, &modules, &path)?;
+        }
+    }
+    let current = cache.join("current");
+    fs::write(&current, &name).with_context(|| format!("failed to write {}", current.display()))?;
+    Ok(folder)
+}
+
+fn build(program: &Program, modules: &Path, path: &Path) -> anyhow::Result<()> {
+    println!("building {} (once on this machine)", program.name);
+    // What is there under its name is whole.
+    let draft = path.with_extension("new");
+    let status = Command::new("go")
+        .args(["build", "-trimpath"])
+        .args(program.flags)
+        .arg("-o")
+        .arg(&draft)
+        .arg(program.package)
+        .current_dir(modules.join(program.module))
+        .env("CGO_ENABLED", "0")
+        .status()
+        .context("failed to start go")?;
+    if !status.success() {
+        bail!(
+            "`go build {}` failed; the tests on Kubernetes need it",
+            program.package
+        );
+    }
+    fs::rename(&draft, path).with_context(|| format!("failed to write {}", path.display()))
+}
+
+/// What the modules require, in short: another version of anything is another folder.
+fn version(modules: &Path) -> anyhow::Result<String> {
+    let mut hasher = Sha256::new();
+    for program in PROGRAMS {
+        for file in ["go.mod", "go.sum"] {
+            let path = modules.join(program.module).join(file);
+            let text =
+                fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
+            hasher.update(text);
+        }
+    }
+    let digest = hasher.finalize();
+    let short = digest
+        .first_chunk::<8>()
+        .map_or(0, |start| u64::from_be_bytes(*start));
+    Ok(format!("{short:016x}"))
+}
+
+fn cache() -> anyhow::Result<PathBuf> {
+    let named = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let base = named
+        .or_else(home)
+        .context("neither XDG_CACHE_HOME nor HOME is set")?;
+    Ok(base.join("placet/servers"))
+}

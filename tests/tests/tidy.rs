@@ -105,6 +105,16 @@ const TWICE: &[(&str, &str)] = &[
     ),
     ("darling_core", "see darling"),
     ("darling_macro", "see darling"),
+    ("foldhash", "see hashbrown"),
+    ("tower-http", "reqwest is behind kube"),
+    (
+        "synstructure",
+        "x509-parser's asn1-rs is behind url's; at build time only",
+    ),
+    (
+        "object",
+        "kube-client's jsonpath-rust is behind, by way of psm; at build time only",
+    ),
     (
         "getrandom",
         "ring is behind; tempfile and rand have the current one",

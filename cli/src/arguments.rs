@@ -106,6 +106,10 @@ pub(crate) struct Up {
     /// Address on which nodes reach the controller; may be given several times.
     #[arg(long, default_value = "127.0.0.1:7440", value_name = "ADDRESS:PORT")]
     pub(crate) listen: Vec<SocketAddr>,
+    /// Address on which git hosts say, over HTTP, that something was pushed (`/hooks/<source>`)
+    /// [default: none].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) receiver_listen: Option<SocketAddr>,
     /// Name or address under which nodes reach the controller, for its certificate; may be given
     /// several times [default: the listen addresses and this machine's name].
     #[arg(long, value_name = "NAME")]

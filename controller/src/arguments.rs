@@ -43,6 +43,9 @@ pub struct Arguments {
     /// Where nodes reach this replica; may be repeated
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:7443")]
     listen: Vec<SocketAddr>,
+    /// Where git hosts say, over HTTP, that something was pushed
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8082")]
+    receiver_listen: SocketAddr,
     /// A name or address under which nodes reach the controller; may be repeated
     #[arg(long = "name", value_name = "HOST")]
     names: Vec<String>,
@@ -103,6 +106,7 @@ impl Arguments {
             lease: self.lease.clone(),
             state: self.state.clone(),
             listen: self.listen.clone(),
+            receiver_listen: self.receiver_listen,
             names: self.names.clone(),
             packages: self.packages.clone(),
             certificate_lifetime: SignedDuration::from_secs(self.certificate_seconds.into()),

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::{Admission, AdmissionOptions, Lifetimes};
 use crate::home::{Home, HomeError, Kubernetes, kubernetes};
 use crate::leader::{ADDRESS, Election, Term};
+use crate::receiver::{self, Receiver, Sources};
 use crate::run::{self, Controller, Error, Ground};
 use crate::secrets::Secrets;
 use crate::sessions::Follower;
@@ -43,6 +44,8 @@ pub struct KubernetesOptions {
     pub state: PathBuf,
     /// Where nodes reach the controller.
     pub listen: Vec<SocketAddr>,
+    /// Where git hosts say, over HTTP, that something was pushed.
+    pub receiver_listen: SocketAddr,
     /// Names and addresses under which nodes reach the controllers; they stand in the certificate.
     pub names: Vec<String>,
     /// Folder that relative package references start from; the state folder where none is given.
@@ -154,8 +157,22 @@ impl Replica {
         })
     }
 
+    /// Hears git hosts, whether or not this replica leads.
+    async fn receive(&self, stop: CancellationToken) -> Result<(), Error> {
+        let (listener, _) = run::listen_at(self.options.receiver_listen).await?;
+        let secrets = Secrets::kubernetes(&self.client, &self.options.namespace);
+        let receiver = Receiver::new(Sources::api(self.client.clone(), secrets));
+        tokio::spawn(async move {
+            if let Err(error) = receiver::serve(listener, receiver, stop).await {
+                tracing::error!(%error, "calls of git hosts are not received any more");
+            }
+        });
+        Ok(())
+    }
+
     /// Follows and leads in turn.
     async fn serve(self, stop: CancellationToken) -> Result<(), Error> {
+        self.receive(stop.clone()).await?;
         while !stop.is_cancelled() {
             let Some(term) = self.follow(&stop).await? else {
                 return Ok(());

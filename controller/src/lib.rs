@@ -24,6 +24,7 @@ pub mod kubernetes;
 pub mod leader;
 mod observe;
 mod options;
+mod receiver;
 mod run;
 pub mod secrets;
 mod sessions;

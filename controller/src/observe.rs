@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use placet_crds::{GitSourceSpec, load};
-use tokio::sync::{mpsc, watch};
+use placet_crds::{GitSourceSpec, load_all};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::catalog::Packages;
@@ -21,6 +21,32 @@ const INTERVAL: Duration = Duration::from_mins(1);
 /// As [`INTERVAL`], for a repository on this machine: a look costs reading one file.
 const LOCAL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Makes repositories looked at now. A poke during a look leads to another one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pokes(Arc<Mutex<BTreeMap<String, Arc<Notify>>>>);
+
+impl Pokes {
+    /// Has the repository of this name looked at; false if none of this name is followed.
+    pub(crate) fn poke(&self, source: &str) -> bool {
+        let known = self.known();
+        let followed = known.get(source);
+        followed.inspect(|followed| followed.notify_one()).is_some()
+    }
+
+    /// What whoever follows this repository waits for.
+    pub(crate) fn of(&self, source: &str) -> Arc<Notify> {
+        Arc::clone(self.known().entry(source.to_owned()).or_default())
+    }
+
+    fn keep(&self, is_kept: impl Fn(&String) -> bool) {
+        self.known().retain(|name, _| is_kept(name));
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Notify>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What the observers share.
 #[derive(Debug, Clone)]
 pub(crate) struct Observers {
@@ -28,6 +54,7 @@ pub(crate) struct Observers {
     pub(crate) news: mpsc::Sender<News>,
     pub(crate) repositories: Arc<Repositories>,
     pub(crate) packages: Packages,
+    pub(crate) pokes: Pokes,
     /// What relative package references start from.
     pub(crate) base: PathBuf,
 }
@@ -40,6 +67,7 @@ impl Observers {
         loop {
             let sources = self.wanted.borrow_and_update().sources.clone();
             followed.retain(|name, _| sources.contains_key(name));
+            self.pokes.keep(|name| sources.contains_key(name));
             for (name, source) in sources {
                 if let Some(known) = followed.get(&name) {
                     known.send_if_modified(|old| {
@@ -63,6 +91,7 @@ impl Observers {
     /// Looks at one repository again and again, until it is not declared any more.
     async fn follow(self, name: String, mut wanted: watch::Receiver<WantedSource>) {
         let mut last = Last::default();
+        let poked = self.pokes.of(&name);
         loop {
             let now = wanted.borrow_and_update().clone();
             last.forget_if_other(&now);
@@ -92,9 +121,10 @@ impl Observers {
                     return;
                 }
             }
-            // Cancel safe: both only wait.
+            // Cancel safe: all only wait, and a poke that nobody waited for is kept.
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = poked.notified() => {}
                 changed = wanted.changed() => if changed.is_err() { return },
             }
         }
@@ -175,7 +205,9 @@ impl Last {
                 self.revision = Some(fetched.revision.clone());
                 self.failure = None;
                 let commit = Commit {
-                    objects: load(&fetched.files),
+                    loaded: load_all(&fetched.files),
+                    signer: fetched.signer,
+                    may_be_empty: fetched.may_be_empty,
                     revision: fetched.revision,
                     subject: fetched.subject,
                     author: fetched.author,

@@ -13,6 +13,8 @@ pub struct Options {
     /// Where nodes reach the controller. Port 0 lets the system choose; the addresses in use are
     /// written to the file `listen` in the state folder.
     pub listen: Vec<SocketAddr>,
+    /// Where git hosts say, over HTTP, that something was pushed; nowhere where left out.
+    pub receiver_listen: Option<SocketAddr>,
     /// Names and addresses under which nodes reach the controller, beside those that it listens on;
     /// they stand in its certificate.
     pub names: Vec<String>,
@@ -42,6 +44,7 @@ impl Options {
         Self {
             state,
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            receiver_listen: None,
             names: Vec::new(),
             packages: None,
             certificate_lifetime: SignedDuration::from_hours(24),

@@ -25,7 +25,8 @@ use crate::fleet::Fleet;
 use crate::fleet::news::News;
 use crate::git::Repositories;
 use crate::home::{Embedded, Home, HomeError, Owner};
-use crate::observe::Observers;
+use crate::observe::{Observers, Pokes};
+use crate::receiver::{self, Receiver, Sources};
 use crate::secrets::Secrets;
 use crate::sessions::{JoinService, NodesService};
 use crate::shared::{Shared, Wanted};
@@ -82,6 +83,9 @@ pub enum Error {
     /// Serving failed.
     #[error("failed to serve")]
     Serve(#[source] tonic::transport::Error),
+    /// Serving git hosts failed.
+    #[error("failed to receive calls of git hosts")]
+    Receive(#[source] io::Error),
     /// Part of it came to an end that it must not have.
     #[error("a part of the controller ended")]
     Ended(#[source] JoinError),
@@ -108,6 +112,7 @@ pub struct Controller {
     tasks: JoinSet<Result<(), Error>>,
     stopping: CancellationToken,
     addresses: Vec<SocketAddr>,
+    receiver: Option<SocketAddr>,
     shared: Arc<Shared>,
 }
 
@@ -143,6 +148,10 @@ impl Controller {
     /// command line.
     pub async fn start(options: Options) -> Result<Self, Error> {
         let (listeners, addresses) = listen(&options.listen).await?;
+        let receiver = match options.receiver_listen {
+            Some(address) => Some(listen_at(address).await?),
+            None => None,
+        };
         let ground = open(&options, &addresses).await?;
         announce(&options.state, &addresses).await?;
         let reachable = reachable(&addresses, &options.names);
@@ -151,11 +160,20 @@ impl Controller {
             home: ground.home,
             authority: ground.authority,
             dry_runs: parts.dry_runs(),
-            news: parts.news,
+            news: parts.news.clone(),
             addresses: reachable,
             stopping: controller.stopping.clone(),
         };
         controller.serve_admin(&options.state, admin)?;
+        if let Some((listener, address)) = receiver {
+            let Observers { wanted, pokes, .. } = parts.observers;
+            let sources = Sources::here(wanted, pokes, ground.secrets);
+            controller.receiver = Some(address);
+            let stop = controller.stopping.clone();
+            let serving = receiver::serve(listener, Receiver::new(sources), stop);
+            let ended = async move { serving.await.map_err(Error::Receive) };
+            controller.tasks.spawn(ended);
+        }
         Ok(controller)
     }
 
@@ -176,6 +194,7 @@ impl Controller {
                     Repositories::new(&ground.state).with_secrets(ground.secrets.clone()),
                 ),
                 packages: Packages::new(),
+                pokes: Pokes::default(),
                 base: ground.base.clone(),
             },
             news,
@@ -184,6 +203,7 @@ impl Controller {
             tasks: JoinSet::new(),
             stopping: CancellationToken::new(),
             addresses,
+            receiver: None,
             shared: Arc::clone(&parts.shared),
         };
         controller.serve_nodes(listeners, &ground, &parts)?;
@@ -302,6 +322,11 @@ impl Controller {
         &self.addresses
     }
 
+    /// Where it listens for git hosts.
+    pub fn receiver(&self) -> Option<SocketAddr> {
+        self.receiver
+    }
+
     /// What it counts.
     pub fn counters(&self) -> Counters {
         Counters(Arc::clone(&self.shared))
@@ -339,15 +364,18 @@ pub(crate) async fn listen(
     }
     let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
     for address in wanted {
-        let failed = |source| Error::Listen {
-            address: *address,
-            source,
-        };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        addresses.push(listener.local_addr().map_err(failed)?);
+        let (listener, address) = listen_at(*address).await?;
+        addresses.push(address);
         listeners.push(listener);
     }
     Ok((listeners, addresses))
+}
+
+pub(crate) async fn listen_at(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 /// Where nodes find the controller: an address that stands for all of the machine's is replaced by

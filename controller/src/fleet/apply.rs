@@ -26,7 +26,8 @@ impl World {
             faults.iter().map(ToString::to_string).collect()
         };
         let Loaded { objects, decisions } = load_all(files).map_err(texts)?;
-        let left_out = texts(not_carried_out(&objects));
+        let mut warnings = texts(not_carried_out(&objects));
+        warnings.extend(objects.iter().filter_map(|object| self.fleeting(object)));
         let mut rulings: Vec<Ruling> = decisions
             .into_iter()
             .map(|file| Ruling::of(&file.rollout, &file.decision, author))
@@ -59,7 +60,7 @@ impl World {
                 decision.kind
             ));
         }
-        results.extend(left_out.into_iter().map(|text| format!("warning: {text}")));
+        results.extend(warnings.into_iter().map(|text| format!("warning: {text}")));
         *self = trial;
         if !trial_turn.writes.is_empty() {
             self.touch_sources();
@@ -107,6 +108,22 @@ impl World {
             self.redeclare(Instant::now());
         }
         Ok(Done::Put(result(kind, &name, applied)))
+    }
+
+    /// What will be put right is not worth applying: whoever does so is told.
+    fn fleeting(&self, object: &Object) -> Option<String> {
+        let entry = self.objects.get(object.kind(), object.name())?;
+        let Owner::Git { source } = &entry.owner else {
+            return None;
+        };
+        let is_fleeting = self.is_put_right(entry) && entry.object.spec() != object.spec();
+        is_fleeting.then(|| {
+            format!(
+                "{}/{}: GitSource `{source}` declares it, and puts it right; commit the change there, or set `spec.drift: report` of the GitSource",
+                object.kind(),
+                object.name()
+            )
+        })
     }
 
     /// Deletes a resource, unless others need it.

@@ -29,6 +29,10 @@ pub(super) fn refused(source: &str, revision: Option<&str>, reasons: &[String]) 
     data
 }
 
+pub(super) fn drift(source: &str, drifted: &[String]) -> Value {
+    json!({ "source": source, "resources": drifted })
+}
+
 pub(super) fn plan(plan: &Plan, milliseconds: Option<f64>) -> Value {
     let nodes: Vec<Value> = plan
         .nodes

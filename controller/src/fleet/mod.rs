@@ -11,6 +11,7 @@
 mod advance;
 mod apply;
 pub(crate) mod decide;
+mod drift;
 pub(crate) mod dry_run;
 mod feed;
 mod hear;

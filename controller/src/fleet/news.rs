@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use placet_crds::{Fault, NodeProcess, Object, Reason, SourceFile};
+use placet_crds::{Fault, Loaded, NodeProcess, Reason, SourceFile};
 use placet_model::{Decision, DecisionKind, Digest, NodeFacts, NodeManifest, NodeName, Verdict};
 use placet_planner::Catalog;
 use placet_protocol::wire::ToNode;
@@ -15,6 +15,7 @@ use tonic::Status;
 use super::dry_run::Inquiry;
 use super::refusal::Refusal;
 use super::world::Snapshot;
+use crate::git::Signer;
 use crate::home::Seen;
 
 /// One thing that happened outside the fleet's own loop.
@@ -160,9 +161,13 @@ pub(crate) struct Commit {
     pub(crate) revision: String,
     pub(crate) subject: String,
     pub(crate) author: String,
+    /// Who signed it, where that is asked for.
+    pub(crate) signer: Option<Signer>,
+    /// Whether a person said that it may declare nothing at all.
+    pub(crate) may_be_empty: bool,
     pub(crate) files: Vec<SourceFile>,
-    /// What the files declare, or what is wrong with them.
-    pub(crate) objects: Result<Vec<Object>, Vec<Fault>>,
+    /// What the files declare and decide, or what is wrong with them.
+    pub(crate) loaded: Result<Loaded, Vec<Fault>>,
 }
 
 /// Why a repository gave nothing that can be used.

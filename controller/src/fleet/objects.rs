@@ -227,7 +227,11 @@ impl Objects {
             .collect();
         let fetched: Vec<String> = self
             .sources()
-            .filter_map(|(_, entry, _)| entry.status["revision"].as_str().map(str::to_owned))
+            .filter_map(|(_, entry, _)| {
+                let planned = entry.status["plannedRevision"].as_str();
+                let planned = planned.or(entry.status["revision"].as_str());
+                planned.map(str::to_owned)
+            })
             .collect();
         let mut parts = Vec::new();
         if !applied.is_empty() || fetched.is_empty() {

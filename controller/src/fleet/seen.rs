@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use placet_crds::find_kind;
+use placet_crds::{DriftPolicy, find_kind};
 
 use super::feed;
 use super::news::Ruling;
@@ -91,12 +91,13 @@ impl World {
         !is_same
     }
 
-    /// True for what a repository declares that is there and puts drift right.
-    fn is_put_right(&self, entry: &Entry) -> bool {
+    /// True for what a repository declares whose source puts drift right.
+    pub(super) fn is_put_right(&self, entry: &Entry) -> bool {
         let Owner::Git { source } = &entry.owner else {
             return false;
         };
-        self.objects.get("GitSource", source).is_some()
+        let declaring = self.objects.sources().find(|(name, ..)| name == source);
+        declaring.is_some_and(|(_, _, source)| source.spec.drift == DriftPolicy::Correct)
     }
 
     /// Declares an object as its repository does, whatever others made of it.

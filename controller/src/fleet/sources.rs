@@ -1,13 +1,16 @@
 //! What looks at repositories bring, taken into the world.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use placet_crds::{
-    Fault, GitSourceStatus, InventoryEntry, Object, Reason, locate, not_carried_out, validate,
+    DriftPolicy, Fault, GitSourceStatus, InventoryEntry, Loaded, Object, Reason, RolloutDecision,
+    locate, not_carried_out, validate,
 };
 
+use super::drift::drift;
 use super::feed;
-use super::news::{Commit, Failure, Looked};
+use super::news::{Commit, Failure, Looked, Ruling};
 use super::objects::{Entry, Objects};
 use super::turn::Turn;
 use super::world::World;
@@ -29,6 +32,22 @@ struct Accepted {
     writes: Vec<Write>,
     /// What is declared but not carried out.
     left_out: Vec<String>,
+    /// True for a commit that declares what is declared already, and decides.
+    decides_only: bool,
+}
+
+impl Refused {
+    /// Nothing is declared, and nobody said that this is meant.
+    fn empty(revision: &str) -> Self {
+        let commit = revision.rsplit(':').next().unwrap_or_default();
+        Self {
+            reason: Reason::Empty,
+            reasons: vec![format!(
+                "{revision} declares nothing; nothing is pruned for it: if that is meant, set `spec.allowEmpty: {commit}`"
+            )],
+            revision: Some(revision.to_owned()),
+        }
+    }
 }
 
 impl World {
@@ -58,17 +77,56 @@ impl World {
                 if old.revision.as_ref() == Some(&commit.revision)
                     && old.observed_generation == Some(generation) =>
             {
-                let status = status::source::in_force(&old, turn.now);
-                self.set_source(&source, status, turn);
+                self.keep(&source, &commit, heard, turn);
             }
             Ok(commit) => match self.examine(&source, &commit, prune) {
                 Ok(accepted) => {
+                    let decides_only = accepted.decides_only;
                     self.accept(&source, &commit, accepted, turn);
-                    self.redeclare(heard);
+                    if !decides_only {
+                        self.redeclare(heard);
+                    }
                 }
                 Err(refused) => self.refuse(&source, &old, &refused, turn),
             },
             Err(failure) => self.refuse(&source, &old, &failure.into(), turn),
+        }
+    }
+
+    /// The revision in force was looked at once more: what others made of its declarations is put
+    /// right or told, as the source says.
+    fn keep(&mut self, source: &str, commit: &Commit, heard: Instant, turn: &mut Turn) {
+        let Some((_, entry, object)) = self.objects.sources().find(|(name, ..)| *name == source)
+        else {
+            return;
+        };
+        let (old, policy): (GitSourceStatus, _) = (entry.status(), object.spec.drift);
+        let declared = commit.loaded.as_ref().map(|it| it.objects.as_slice());
+        let found = drift(declared.unwrap_or_default(), |object| {
+            let entry = self.objects.get(object.kind(), object.name())?;
+            Some(&entry.object)
+        });
+        let texts: Vec<String> = found.iter().map(ToString::to_string).collect();
+        let status = |drifted: &[String]| status::source::in_force(&old, drifted, turn.now);
+        if texts.is_empty() || policy == DriftPolicy::Report {
+            let status = status(&texts);
+            if status.drift != old.drift && !texts.is_empty() {
+                turn.tell("drift", feed::drift(source, &texts));
+            }
+            self.set_source(source, status, turn);
+            return;
+        }
+        // Nothing is pruned for it: the revision is the one that is in force.
+        match self.examine(source, commit, false) {
+            Ok(accepted) => {
+                let status = status(&[]);
+                self.objects = accepted.objects;
+                turn.writes.extend(accepted.writes);
+                turn.tell("driftCorrected", feed::drift(source, &texts));
+                self.set_source(source, status, turn);
+                self.redeclare(heard);
+            }
+            Err(refused) => self.refuse(source, &old, &refused, turn),
         }
     }
 
@@ -81,13 +139,23 @@ impl World {
                 .collect(),
             revision: Some(commit.revision.clone()),
         };
-        let declared = commit.objects.clone().map_err(refuse)?;
+        let Loaded {
+            objects: declared,
+            decisions,
+        } = commit.loaded.clone().map_err(refuse)?;
+        if !decisions.is_empty() && commit.signer.is_none() {
+            return Err(refuse(decisions.iter().map(without_author).collect()));
+        }
+        if declared.is_empty() && !commit.may_be_empty && self.would_empty(source, &decisions) {
+            return Err(Refused::empty(&commit.revision));
+        }
         let left_out = locate(not_carried_out(&declared), &commit.files);
         let mut accepted = Accepted {
             objects: self.objects.clone(),
             inventory: inventory(&declared),
             writes: Vec::new(),
             left_out: left_out.iter().map(ToString::to_string).collect(),
+            decides_only: false,
         };
         let faults: Vec<Fault> = declared
             .into_iter()
@@ -99,6 +167,7 @@ impl World {
         if prune {
             accepted.prune(source);
         }
+        accepted.decides_only = !decisions.is_empty() && accepted.writes.is_empty();
         match accepted.objects.desired() {
             Ok(_) => Ok(accepted),
             Err(faults) => Err(refuse(faults)),
@@ -116,14 +185,59 @@ impl World {
             let told = feed::commit(&commit.revision, &commit.subject, source);
             turn.tell("commit", told);
         }
+        let planned = old.planned_revision.as_ref().or(old.revision.as_ref());
+        let generation = entry.generation;
+        let planned = planned.filter(|_| accepted.decides_only).cloned();
+        let mut left_out = accepted.left_out;
+        left_out.extend(self.rule(commit, turn));
         let taken = status::source::Taken {
             commit,
             inventory: accepted.inventory.into_iter().collect(),
-            left_out: accepted.left_out,
-            generation: entry.generation,
+            left_out,
+            generation,
+            planned,
         };
         let status = status::source::taken(&old, taken, turn.now);
         self.set_source(source, status, turn);
+    }
+
+    /// True where taking nothing would mean that something is lost, or that nothing was meant.
+    fn would_empty(&self, source: &str, decisions: &[RolloutDecision]) -> bool {
+        let declares = !self.objects.pruned(source, &BTreeSet::new()).is_empty();
+        declares || decisions.is_empty()
+    }
+
+    /// Carries out the decisions of a commit in the name of who signed it; says which of them are
+    /// of no use any more. Those that were heard before stay in the repository and say nothing new.
+    fn rule(&mut self, commit: &Commit, turn: &mut Turn) -> Vec<String> {
+        let (Ok(loaded), Some(signer)) = (&commit.loaded, &commit.signer) else {
+            return Vec::new();
+        };
+        let mut refusals = Vec::new();
+        for RolloutDecision { rollout, decision } in &loaded.decisions {
+            if self.is_decided(rollout, decision.hold) {
+                continue;
+            }
+            let ruling = Ruling::of(rollout, decision, &signer.principal);
+            if let Err(refusal) = self.decide(ruling, turn) {
+                turn.tell("decisionRefused", feed::decision_refused(rollout, &refusal));
+                refusals.push(without_use(rollout, format!("{refusal}; remove the file")));
+            }
+        }
+        let refusals = locate(refusals, &commit.files);
+        refusals.iter().map(ToString::to_string).collect()
+    }
+
+    /// Whether a hold, or a later one, has been decided.
+    fn is_decided(&self, rollout: &str, hold: u32) -> bool {
+        let newest = self.rollout.as_ref().filter(|it| it.name == rollout);
+        let mut decisions = newest.iter().flat_map(|it| &it.decisions);
+        let in_spec = self
+            .objects
+            .rollout(rollout)
+            .and_then(|(_, it)| it.spec.decision.as_ref());
+        decisions.any(|decision| decision.hold >= hold)
+            || in_spec.is_some_and(|decision| decision.hold >= hold)
     }
 
     fn refuse(&mut self, source: &str, old: &GitSourceStatus, refused: &Refused, turn: &mut Turn) {
@@ -231,6 +345,24 @@ impl Accepted {
             self.objects.remove(kind, &name);
             self.writes.push(Write::Remove { kind, name });
         }
+    }
+}
+
+/// A decision whose author nobody vouches for.
+fn without_author(decision: &RolloutDecision) -> Fault {
+    without_use(
+        &decision.rollout,
+        "a decision in a repository is its signer's: set `spec.verify` of the GitSource, or use `placet rollout decide`".to_owned(),
+    )
+}
+
+fn without_use(rollout: &str, message: String) -> Fault {
+    Fault {
+        file: format!("Rollout/{rollout}"),
+        line: None,
+        column: None,
+        field: "spec.decision".to_owned(),
+        message,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
-use placet_crds::{GitSourceStatus, Reason, RolloutStatus, SourceFile, load};
+use placet_crds::{GitSourceStatus, Reason, RolloutStatus, SourceFile, load, load_all};
 use placet_model::{
     Activation, Architecture, DecisionKind, Digest, NodeFacts, NodeManifest, NodeName, Proposal,
     RolloutPhase, Verdict, VerdictKind,
@@ -68,7 +68,9 @@ fn commit(number: u8, text: &str) -> Commit {
         revision: revision(number),
         subject: format!("commit {number}"),
         author: "Operator <operator@localhost>".to_owned(),
-        objects: load(&files),
+        signer: None,
+        may_be_empty: false,
+        loaded: load_all(&files),
         files,
     }
 }

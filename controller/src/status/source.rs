@@ -18,6 +18,8 @@ pub(crate) struct Taken<'a> {
     pub(crate) inventory: Vec<InventoryEntry>,
     pub(crate) left_out: Vec<String>,
     pub(crate) generation: i64,
+    /// The revision that the fleet is planned for, where it is an older one.
+    pub(crate) planned: Option<String>,
 }
 
 /// The status after a commit came into force.
@@ -27,6 +29,7 @@ pub(crate) fn taken(old: &GitSourceStatus, taken: Taken<'_>, now: Timestamp) -> 
         inventory,
         left_out,
         generation,
+        planned,
     } = taken;
     let revision = Some(commit.revision.clone());
     in_force(
@@ -36,17 +39,28 @@ pub(crate) fn taken(old: &GitSourceStatus, taken: Taken<'_>, now: Timestamp) -> 
             last_attempted_revision: revision,
             subject: Some(line(&commit.subject)),
             author: Some(line(&commit.author)),
+            signer: commit
+                .signer
+                .as_ref()
+                .map(|signer| line(&signer.to_string())),
+            planned_revision: planned,
             last_fetched: Some(now),
             faults: shortened(&left_out),
             inventory,
             ..old.clone()
         },
+        &[],
         now,
     )
 }
 
-/// The status after a look that found the revision in force.
-pub(crate) fn in_force(old: &GitSourceStatus, now: Timestamp) -> GitSourceStatus {
+/// The status after a look that found the revision in force, and of its resources those that
+/// `drifted`.
+pub(crate) fn in_force(
+    old: &GitSourceStatus,
+    drifted: &[String],
+    now: Timestamp,
+) -> GitSourceStatus {
     let mut status = old.clone();
     let revision = status.revision.clone().unwrap_or_default();
     let was_refused = status.last_attempted_revision != status.revision;
@@ -58,10 +72,16 @@ pub(crate) fn in_force(old: &GitSourceStatus, now: Timestamp) -> GitSourceStatus
     if status.last_fetched.is_none_or(is_old) {
         status.last_fetched = Some(now);
     }
-    let text = match status.faults.len() {
-        0 => format!("{revision} is in force"),
-        more => format!("{revision} is in force; {more} of its fields are not carried out"),
-    };
+    status.drift = shortened(drifted);
+    let mut text = format!("{revision} is in force");
+    if !status.faults.is_empty() {
+        let count = status.faults.len();
+        text = format!("{text}; {count} of its fields or decisions are not carried out");
+    }
+    if let Some(first) = drifted.first() {
+        let count = drifted.len();
+        text = format!("{text}; {count} of its resources differ: {first}");
+    }
     let state = State::Ready(Reason::Succeeded, text);
     status.conditions = conditions(&old.conditions, &state, status.observed_generation, now);
     status

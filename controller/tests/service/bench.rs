@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use placet_model::{
 use placet_package::{Blob, Layout, signature};
 use placet_protocol::wire::admin_client::AdminClient;
 use placet_protocol::wire::{
-    ApplyRequest, ApplyResponse, DecideRequest, DryRunRequest, File, GetRequest, TokenRequest,
-    WatchRequest,
+    ApplyRequest, ApplyResponse, DecideRequest, DeleteRequest, DryRunRequest, File, GetRequest,
+    TokenRequest, WatchRequest,
 };
 use placet_protocol::{admin_client, admin_connect};
 use serde_json::Value;
@@ -37,6 +38,7 @@ pub(crate) struct Bench {
 
 struct Running {
     counters: Counters,
+    receiver: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), placet_controller::Error>>,
 }
@@ -75,6 +77,7 @@ impl Bench {
     pub(crate) fn options(&self) -> Options {
         Options {
             packages: Some(self.path("packages")),
+            receiver_listen: Some(([127, 0, 0, 1], 0).into()),
             ..Options::new(self.path("state"))
         }
     }
@@ -84,6 +87,7 @@ impl Bench {
         let (stop, stopped) = oneshot::channel();
         self.running = Some(Running {
             counters: controller.counters(),
+            receiver: controller.receiver().unwrap(),
             stop,
             task: tokio::spawn(controller.until(async move { drop(stopped.await) })),
         });
@@ -101,6 +105,11 @@ impl Bench {
         fetched.get(&node.parse().unwrap()).copied().unwrap_or(0)
     }
 
+    /// Where git hosts find the controller.
+    pub(crate) fn receiver(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().receiver
+    }
+
     /// Where nodes find the controller.
     pub(crate) fn address(&self) -> String {
         let text = fs::read_to_string(self.path("state/listen")).unwrap();
@@ -115,8 +124,9 @@ impl Bench {
                 "-c",
                 "user.email=operator@localhost",
             ])
-            .args(["-c", "commit.gpgsign=false"])
             .args(arguments)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_SYSTEM", "/dev/null")
             .current_dir(self.path("fleet"))
             .output()
             .unwrap();
@@ -167,6 +177,24 @@ impl Bench {
     pub(crate) async fn get(&self, kind: &str, name: &str) -> Value {
         let found = self.list(kind, name).await;
         found.into_iter().next().unwrap_or_default()
+    }
+
+    /// Asks for a resource until it is as wanted; each question takes a turn of its own.
+    pub(crate) async fn until(&self, kind: &str, name: &str, is_wanted: impl Fn(&Value) -> bool) {
+        let asking = async {
+            while !is_wanted(&self.get(kind, name).await) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let asked = tokio::time::timeout(PATIENCE, asking).await;
+        let found = self.get(kind, name).await;
+        assert!(asked.is_ok(), "{kind}/{name} stays {found}");
+    }
+
+    pub(crate) async fn delete(&self, kind: &str, name: &str) {
+        let (kind, name) = (kind.to_owned(), name.to_owned());
+        let request = DeleteRequest { kind, name };
+        self.admin().await.delete(request).await.unwrap();
     }
 
     pub(crate) async fn list(&self, kind: &str, name: &str) -> Vec<Value> {

@@ -9,6 +9,7 @@
 mod admin;
 mod bench;
 mod dry_run;
+mod git;
 mod killed;
 mod node;
 mod nodes;

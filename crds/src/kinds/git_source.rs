@@ -351,6 +351,11 @@ pub struct GitSourceStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub faults: Vec<String>,
+    /// What somebody else changed of the resources that come from this repository, and that stays
+    /// until the next commit (`spec.drift: report`); at most 20 entries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub drift: Vec<String>,
     /// The resources that come from this repository; what leaves the list is pruned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inventory: Vec<InventoryEntry>,

@@ -10,6 +10,9 @@ use super::key::PublicKey;
 /// As much as the field of the resource holds.
 const TEXT_MAX: usize = 64 << 10;
 
+/// As long as an address may be.
+const PRINCIPAL_MAX: usize = 254;
+
 /// Everybody who may sign.
 #[derive(Debug, Clone)]
 pub(in crate::git) struct AllowedSigners(Vec<Line>);
@@ -169,6 +172,11 @@ fn parse_line(number: usize, line: &str) -> Result<Line, String> {
     };
     if line.principals.is_empty() {
         return Err("it names no principal".to_owned());
+    }
+    if line.principals.iter().any(|it| it.len() > PRINCIPAL_MAX) {
+        return Err(format!(
+            "a principal has at most {PRINCIPAL_MAX} characters"
+        ));
     }
     for option in split(options) {
         line.set(option)?;

@@ -47,9 +47,16 @@ struct Authority {
 }
 
 impl Cluster {
-    /// An API server with our kinds; none where nobody built one. `arguments` are added to its
-    /// command line.
-    pub fn start(arguments: &[&str]) -> Option<Self> {
+    /// An API server with our kinds; none where nobody built one.
+    pub fn start() -> Option<Self> {
+        let cluster = Self::bare()?;
+        cluster.install_kinds();
+        Some(cluster)
+    }
+
+    /// An API server that knows nothing of us, and writes every request that is complete into its
+    /// audit log; none where nobody built one.
+    pub fn bare() -> Option<Self> {
         let programs = servers()?.to_owned();
         let folder = tempfile::Builder::new()
             .prefix("placet-api-")
@@ -60,12 +67,12 @@ impl Cluster {
         let authority = Authority::new(folder.path());
         let mut cluster = Self {
             etcd: start_etcd(&programs, folder.path(), ports),
-            folder,
             programs,
             api: None,
             ports,
-            arguments: arguments.iter().map(ToString::to_string).collect(),
+            arguments: audited(folder.path()),
             authority,
+            folder,
         };
         fs::write(
             cluster.kubeconfig(),
@@ -73,7 +80,6 @@ impl Cluster {
         )
         .expect("a kubeconfig");
         cluster.start_api_server();
-        cluster.install_kinds();
         Some(cluster)
     }
 
@@ -237,25 +243,24 @@ impl Cluster {
         .to_string()
     }
 
-    /// The requests that the API server wrote into its audit log so far; empty without
-    /// `--audit-log-path`.
+    /// The requests that the API server wrote into its audit log so far.
     pub fn audit(&self) -> Vec<Value> {
         let log = fs::read_to_string(self.path("audit.log")).unwrap_or_default();
         log.lines()
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect()
     }
+}
 
-    /// Arguments that make an API server write every request that is complete into its audit log.
-    pub fn audited(folder: &Path) -> Vec<String> {
-        let policy = folder.join("audit-policy.yaml");
-        let text = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n- level: Metadata\n";
-        fs::write(&policy, text).expect("a policy");
-        vec![
-            format!("--audit-policy-file={}", policy.display()),
-            format!("--audit-log-path={}", folder.join("audit.log").display()),
-        ]
-    }
+/// Arguments that make an API server write every request that is complete into its audit log.
+fn audited(folder: &Path) -> Vec<String> {
+    let policy = folder.join("audit-policy.yaml");
+    let text = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n- level: Metadata\n";
+    fs::write(&policy, text).expect("a policy");
+    vec![
+        format!("--audit-policy-file={}", policy.display()),
+        format!("--audit-log-path={}", folder.join("audit.log").display()),
+    ]
 }
 
 /// A process that ends with this value, and with the test that started it however that ends: values

@@ -27,6 +27,8 @@ pub struct KubeFleet {
     folder: TempDir,
     kubectl: PathBuf,
     kubeconfig: PathBuf,
+    /// What the controllers use, where that is not the administrator's.
+    access: PathBuf,
     controllers: BTreeMap<String, Replica>,
     nodes: BTreeMap<String, Child>,
 }
@@ -41,6 +43,16 @@ struct Replica {
 impl KubeFleet {
     /// Controllers of these names on the API server of `kubeconfig`, and an empty repository.
     pub fn start(kubectl: &Path, kubeconfig: &Path, controllers: &[&str]) -> Self {
+        Self::with_access(kubectl, kubeconfig, kubeconfig, controllers)
+    }
+
+    /// As [`Self::start`], with controllers that have no more than the access of `access`.
+    pub fn with_access(
+        kubectl: &Path,
+        kubeconfig: &Path,
+        access: &Path,
+        controllers: &[&str],
+    ) -> Self {
         // Socket paths are limited to 107 bytes: not every TMPDIR is short enough.
         let folder = tempfile::Builder::new()
             .prefix("placet-")
@@ -50,6 +62,7 @@ impl KubeFleet {
             folder,
             kubectl: kubectl.to_owned(),
             kubeconfig: kubeconfig.to_owned(),
+            access: access.to_owned(),
             controllers: BTreeMap::new(),
             nodes: BTreeMap::new(),
         };
@@ -58,23 +71,22 @@ impl KubeFleet {
         fleet.git(&["init", "--quiet", "--initial-branch=main", "."]);
         fleet.try_kubectl(&["create", "namespace", NAMESPACE]);
         for name in controllers {
-            let replica = Replica {
-                child: None,
-                address: format!("127.0.0.1:{}", free_port()),
-                arguments: Vec::new(),
-            };
-            fleet.controllers.insert((*name).to_owned(), replica);
-            fleet.start_controller(name);
+            fleet.add_controller(name, &[]);
         }
-        fleet.until("a leader", Self::leader);
         fleet
     }
 
-    /// More arguments for a controller, from its next start on.
-    pub fn arguments(&mut self, name: &str, arguments: &[String]) {
-        if let Some(replica) = self.controllers.get_mut(name) {
-            replica.arguments = arguments.to_vec();
-        }
+    /// Starts another controller, with these arguments beside the usual ones, and waits until
+    /// somebody leads.
+    pub fn add_controller(&mut self, name: &str, arguments: &[String]) {
+        let replica = Replica {
+            child: None,
+            address: format!("127.0.0.1:{}", free_port()),
+            arguments: arguments.to_vec(),
+        };
+        self.controllers.insert(name.to_owned(), replica);
+        self.start_controller(name);
+        self.until("a leader", Self::leader);
     }
 
     /// A path inside the fleet's folder.
@@ -90,7 +102,7 @@ impl KubeFleet {
             .args(["--identity", name, "--listen", &replica.address])
             .args(["--namespace", NAMESPACE, "--name", "127.0.0.1"])
             .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
+            .arg(&self.access)
             .arg("--state")
             .arg(self.path(&format!("state-{name}")))
             .arg("--packages")

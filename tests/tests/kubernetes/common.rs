@@ -37,7 +37,7 @@ impl DerefMut for OnKubernetes {
 /// Controllers of these names on the API server of this binary; none where nobody built one.
 pub(crate) fn kubernetes(controllers: &[&str]) -> Option<OnKubernetes> {
     static CLUSTER: OnceLock<Option<Mutex<Cluster>>> = OnceLock::new();
-    let cluster = CLUSTER.get_or_init(|| Cluster::start(&[]).map(Mutex::new));
+    let cluster = CLUSTER.get_or_init(|| Cluster::start().map(Mutex::new));
     // A test that failed left nothing behind that another would mind.
     let cluster = cluster
         .as_ref()?

@@ -1,5 +1,7 @@
 //! Placet on Kubernetes: a real API server, controllers, nodes and processes.
 
 mod common;
+mod definitions;
 mod faults;
+mod figures;
 mod story;

@@ -1,0 +1,144 @@
+//! Figures, beside those of kubectl in the same run.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use placet_tests::{KubeFleet, evidence};
+use serde_json::{Value, json};
+
+use crate::common::{OnKubernetes, kubernetes};
+
+const DECLARATIONS: usize = 1_000;
+
+/// A thousand declarations: package sets, classes, and nodes at `location`.
+fn declarations(location: &str) -> String {
+    let mut text = String::new();
+    for index in 0..50 {
+        let _ = write!(
+            text,
+            "apiVersion: placet.dev/v1alpha1\nkind: PackageSet\nmetadata: {{name: set-{index}}}\nspec:\n  packages:\n  - {{name: clock, version: 1.0.0, reference: 'oci-layout:clock:1.0.0'}}\n---\n"
+        );
+        let _ = write!(
+            text,
+            "apiVersion: placet.dev/v1alpha1\nkind: NodeClass\nmetadata: {{name: class-{index}, labels: {{at: {location}}}}}\nspec:\n  selector: {{types: [type-{index}]}}\n  packageSets: [set-{index}]\n---\n"
+        );
+    }
+    for index in 0..DECLARATIONS - 100 {
+        let _ = write!(
+            text,
+            "apiVersion: placet.dev/v1alpha1\nkind: FleetNode\nmetadata: {{name: node-{index}}}\nspec:\n  facts: {{type: type-{}, location: {location}}}\n---\n",
+            index % 50
+        );
+    }
+    text
+}
+
+/// CPU seconds and the largest resident memory, in MiB, of a process so far.
+fn usage(process: nix::unistd::Pid) -> (f64, f64) {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("the process is there");
+    let fields: Vec<_> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    let ticks = |index: usize| fields[index].parse::<f64>().expect("a number");
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a status");
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("a peak");
+    let peak: f64 = peak
+        .split_whitespace()
+        .next()
+        .and_then(|it| it.parse().ok())
+        .expect("kB");
+    ((ticks(11) + ticks(12)) / 100.0, peak / 1024.0)
+}
+
+/// Waits until every declared object has a status for what is declared now.
+fn all_have_a_status(fleet: &KubeFleet, location: &str) {
+    fleet.until("every status", |fleet| {
+        let current =
+            |it: &Value| it["status"]["observedGeneration"] == it["metadata"]["generation"];
+        let nodes = fleet.objects("fleetnodes");
+        let there = nodes
+            .iter()
+            .filter(|it| it["spec"]["facts"]["location"] == location && current(it));
+        (there.count() == DECLARATIONS - 100
+            && fleet.objects("nodeclasses").iter().all(current)
+            && fleet.objects("packagesets").iter().all(current))
+        .then_some(())
+    });
+}
+
+/// Requests of a user agent, by verb.
+fn requests(fleet: &mut OnKubernetes, agent: &str, since: usize) -> (Value, usize) {
+    let audit = fleet.cluster().audit();
+    let mut verbs = std::collections::BTreeMap::<String, u64>::new();
+    for request in &audit[since.min(audit.len())..] {
+        let is_of_it = request["userAgent"]
+            .as_str()
+            .is_some_and(|it| it.contains(agent));
+        let is_lease = request["objectRef"]["resource"] == "leases";
+        if is_of_it && !is_lease {
+            let verb = request["verb"].as_str().unwrap_or_default().to_owned();
+            *verbs.entry(verb).or_default() += 1;
+        }
+    }
+    (json!(verbs), audit.len())
+}
+
+#[test]
+fn a_thousand_declarations_beside_kubectl() {
+    if std::env::var("PLACET_FULL").as_deref() != Ok("1") {
+        return;
+    }
+    let Some(mut fleet) = kubernetes(&["a"]) else {
+        return;
+    };
+    let file = fleet.path("all.yaml");
+    let file = file.to_str().expect("a path").to_owned();
+    fs::write(&file, declarations("kubectl")).expect("a file");
+    let kubectl = [
+        "apply",
+        "--server-side",
+        "--field-manager=other",
+        "-f",
+        &file,
+    ];
+    let mut figures = serde_json::Map::new();
+    let began = Instant::now();
+    fleet.kubectl(&kubectl);
+    figures.insert(
+        "kubectlFirstSeconds".to_owned(),
+        json!(began.elapsed().as_secs_f64()),
+    );
+    for kind in ["fleetnodes", "nodeclasses", "packagesets"] {
+        fleet.kubectl(&["delete", kind, "--all"]);
+    }
+    fleet.follow_repository();
+    for (name, location) in [("first", "here"), ("everyChange", "there")] {
+        fs::write(fleet.path("fleet/all.yaml"), declarations(location)).expect("a file");
+        let (cpu, _) = usage(fleet.controller("a"));
+        let (_, seen) = requests(&mut fleet, "kube", usize::MAX);
+        let began = Instant::now();
+        fleet.commit(name);
+        all_have_a_status(&fleet, location);
+        let took = began.elapsed();
+        let (after, peak) = usage(fleet.controller("a"));
+        let (verbs, _) = requests(&mut fleet, "kube-rs", seen);
+        figures.insert(
+            name.to_owned(),
+            json!({ "seconds": took.as_secs_f64(), "cpuSeconds": after - cpu, "peakMiB": peak, "requests": verbs }),
+        );
+    }
+    // Nothing changes: nothing is asked but watches and the lease.
+    std::thread::sleep(Duration::from_secs(5));
+    let (_, seen) = requests(&mut fleet, "kube", usize::MAX);
+    std::thread::sleep(Duration::from_mins(5));
+    let (idle, _) = requests(&mut fleet, "kube-rs", seen);
+    figures.insert("idleRequestsInFiveMinutes".to_owned(), idle);
+    evidence("kubernetes-thousand-declarations", &Value::Object(figures));
+}

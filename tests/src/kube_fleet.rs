@@ -37,6 +37,8 @@ pub struct KubeFleet {
 struct Replica {
     child: Option<Child>,
     address: String,
+    /// Where it hears git hosts.
+    receiver: String,
     arguments: Vec<String>,
 }
 
@@ -82,6 +84,7 @@ impl KubeFleet {
         let replica = Replica {
             child: None,
             address: format!("127.0.0.1:{}", free_port()),
+            receiver: format!("127.0.0.1:{}", free_port()),
             arguments: arguments.to_vec(),
         };
         self.controllers.insert(name.to_owned(), replica);
@@ -100,6 +103,7 @@ impl KubeFleet {
         let mut command = self.logged(controller_program(), name);
         command
             .args(["--identity", name, "--listen", &replica.address])
+            .args(["--receiver-listen", &replica.receiver])
             .args(["--namespace", NAMESPACE, "--name", "127.0.0.1"])
             .arg("--kubeconfig")
             .arg(&self.access)
@@ -111,6 +115,11 @@ impl KubeFleet {
             .env("PLACET_LOG", "info");
         replica.child = Some(command.spawn().expect("a controller starts"));
         self.controllers.insert(name.to_owned(), replica);
+    }
+
+    /// Where a controller hears git hosts.
+    pub fn receiver(&self, name: &str) -> &str {
+        &self.controllers[name].receiver
     }
 
     /// Process id of a controller.

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use placet_tests::{KubeFleet, evidence};
+use placet_tests::{KubeFleet, NAMESPACE, evidence};
 use serde_json::{Value, json};
 
-use crate::common::{OnKubernetes, kubernetes};
+use crate::common::{OnKubernetes, all_run, kubernetes, settled};
 
 const DECLARATIONS: usize = 1_000;
 
@@ -88,6 +88,84 @@ fn requests(fleet: &mut OnKubernetes, agent: &str, since: usize) -> (Value, usiz
         }
     }
     (json!(verbs), audit.len())
+}
+
+/// What a git host would send after a push: the signature is over time and body.
+fn call(fleet: &KubeFleet, token: &str) {
+    let now = jiff::Timestamp::now().as_second();
+    let body = "{}";
+    let url = format!("http://{}/hooks/fleet", fleet.receiver("a"));
+    let script = format!(
+        "s=$(printf %s '{now}.{body}' | openssl dgst -sha256 -hmac '{token}' -r | cut -d' ' -f1); \
+         curl --silent --show-error --fail --max-time 10 -X POST -H 'X-Placet-Timestamp: {now}' \
+         -H \"X-Placet-Signature: sha256=$s\" --data '{body}' {url}"
+    );
+    let output = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .output()
+        .expect("a shell");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the call is taken: {error}");
+}
+
+#[test]
+fn from_push_to_verdicts_and_four_writes_for_each_node() {
+    let Some(mut fleet) = kubernetes(&["a"]) else {
+        return;
+    };
+    settled(&mut fleet);
+    let token = "a token that both know";
+    fleet.kubectl(&[
+        "-n",
+        NAMESPACE,
+        "create",
+        "secret",
+        "generic",
+        "hook",
+        "--from-literal",
+        &format!("token={token}"),
+    ]);
+    let source = format!(
+        "apiVersion: placet.dev/v1alpha1\nkind: GitSource\nmetadata: {{name: fleet}}\nspec:\n  url: {}\n  intervalSeconds: 3600\n  receiver: {{kind: generic, secretRef: {{name: hook}}}}\n",
+        fleet.path("fleet").display()
+    );
+    fleet.apply(&source, &[]);
+    let full = std::env::var("PLACET_FULL").as_deref() == Ok("1");
+    let mut sample = Vec::new();
+    let mut versions = ("1.0.0", "1.1.0");
+    for round in 0..if full { 20 } else { 3 } {
+        let seen = fleet.cluster().audit().len();
+        let commit = fleet.commit_greet(versions.0, versions.1);
+        versions = (versions.1, versions.0);
+        let began = Instant::now();
+        call(&fleet, token);
+        let told = format!("main@sha1:{commit}");
+        fleet.until("the tally", |fleet| {
+            let log = fleet.log("a");
+            let (_, since) = log.split_once(&told)?;
+            since.contains("tally").then_some(())
+        });
+        sample.push(began.elapsed().as_secs_f64() * 1e3);
+        fleet.rollout(&commit, "Done");
+        all_run(&fleet);
+        let audit = fleet.cluster().audit();
+        let writes = audit[seen..].iter().filter(|it| {
+            it["verb"] == "patch"
+                && it["objectRef"]["resource"] == "fleetnodes"
+                && it["objectRef"]["name"] == "core-1"
+        });
+        let writes = writes.count();
+        assert!(
+            writes <= 4,
+            "round {round}: core-1 was written {writes} times"
+        );
+    }
+    fleet.kubectl(&["-n", NAMESPACE, "delete", "secret", "hook"]);
+    sample.sort_by(f64::total_cmp);
+    evidence(
+        "kubernetes-push-to-verdicts",
+        &json!({ "nodes": 3, "rounds": sample.len(), "medianMilliseconds": sample[sample.len() / 2], "milliseconds": sample }),
+    );
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod dry_run;
 mod fleet;
 pub mod git;
 pub mod home;
+mod host;
 mod http;
 pub mod kubernetes;
 pub mod leader;

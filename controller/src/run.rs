@@ -25,6 +25,7 @@ use crate::fleet::Fleet;
 use crate::fleet::news::News;
 use crate::git::Repositories;
 use crate::home::{Embedded, Home, HomeError, Owner};
+use crate::host;
 use crate::observe::{Observers, Pokes};
 use crate::receiver::{self, Receiver, Sources};
 use crate::secrets::Secrets;
@@ -209,7 +210,7 @@ impl Controller {
         controller.serve_nodes(listeners, &ground, &parts)?;
         let shared = Arc::clone(&parts.shared);
         let fleet = recover(ground.home.clone(), shared, wanted).await?;
-        controller.observe(parts.observers.clone());
+        controller.observe(parts.observers.clone(), ground.secrets.clone());
         controller.hear_others(&ground.home, parts.news.clone());
         let end = controller.stopping.clone();
         controller.tasks.spawn(async move {
@@ -255,12 +256,13 @@ impl Controller {
         });
     }
 
-    fn observe(&mut self, observers: Observers) {
+    fn observe(&mut self, observers: Observers, secrets: Secrets) {
         let end = self.stopping.clone();
         self.tasks.spawn(async move {
             // Cancel safe: looks are told as a whole or not at all.
             tokio::select! {
                 () = observers.clone().follow_sources() => {}
+                () = host::tell(observers.wanted.clone(), secrets) => {}
                 () = observers.resolve() => {}
                 () = end.cancelled() => {}
             }

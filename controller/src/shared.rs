@@ -7,6 +7,7 @@ use placet_crds::GitSource;
 use placet_model::{Digest, NodeName, PackageReference};
 
 use crate::fleet::world::{Ordered, World};
+use crate::host::Telling;
 
 /// What the loop publishes for those who serve nodes.
 #[derive(Debug, Default)]
@@ -51,6 +52,8 @@ pub(crate) struct Wanted {
     pub(crate) declared: u64,
     pub(crate) references: Vec<PackageReference>,
     pub(crate) sources: BTreeMap<String, WantedSource>,
+    /// What git hosts are to be told, by source.
+    pub(crate) tellings: BTreeMap<String, Telling>,
 }
 
 /// A repository to look at.
@@ -91,6 +94,11 @@ impl Wanted {
                 Vec::new()
             },
             sources: sources.collect(),
+            tellings: world
+                .objects
+                .sources()
+                .filter_map(|(name, ..)| Some((name.to_owned(), Telling::of(world, name)?)))
+                .collect(),
         }
     }
 }

@@ -309,6 +309,26 @@ impl Repositories {
         }
     }
 
+    /// The host, and what the repository is called there, where its address says so:
+    /// `git.example`, `team/fleet`.
+    pub(crate) fn place_on_host(url: &str) -> Option<(String, String)> {
+        let (host, path) = match Address::parse(url).ok()? {
+            Address::Local(_) => return None,
+            Address::Ssh(address) => (address.host, address.path),
+            Address::Https(address) => {
+                let url = address.url();
+                let host = url.host_str()?;
+                let host = url
+                    .port()
+                    .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+                (host, url.path().to_owned())
+            }
+        };
+        let path = path.trim_matches('/');
+        let path = path.strip_suffix(".git").unwrap_or(path);
+        path.contains('/').then(|| (host, path.to_owned()))
+    }
+
     /// Removes the mirror of a source that is gone.
     pub fn forget(&self, source: &GitSource) -> Result<(), FetchError> {
         Mirror::new(self.state.join("git").join(source_name(source)?)).remove()

@@ -4,7 +4,8 @@
 //! * [`git`] brings declarations from repositories, [`catalog`] the packages that they name, and
 //!   `observe` looks at both beside the loop;
 //! * `fleet` is the loop: it owns what is known, and turns news into plans, orders and answers;
-//! * `sessions` serves nodes, `admin` the command line;
+//! * `sessions` serves nodes, `admin` the command line, `admission` API servers;
+//! * `dry_run` plans a change that nobody has made, and asks the live nodes about it;
 //! * `status` says in words and conditions where everything stands.
 //!
 //! [`run`] puts them together. What is to be done is decided by `placet_planner` alone; here it is

@@ -1,7 +1,9 @@
 //! What the tests on Kubernetes share: one API server for the binary, one fleet at a time.
 
 use std::ops::{Deref, DerefMut};
+use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use placet_tests::{Cluster, KubeFleet};
 use serde_json::Value;
@@ -77,4 +79,16 @@ pub(crate) fn ready(object: &Value) -> Option<&str> {
     let conditions = object["status"]["conditions"].as_array()?;
     let ready = conditions.iter().find(|it| it["type"] == "Ready")?;
     ready["status"].as_str()
+}
+
+/// Opens a session with the chat server of a node, which vetoes while it is open.
+pub(crate) fn open_session(fleet: &KubeFleet, node: &str) -> UnixStream {
+    use std::io::Read as _;
+    let socket = fleet.run(node).join("processes/chatd/chat.sock");
+    let mut session = fleet.until("chatd", |_| UnixStream::connect(&socket).ok());
+    session
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("a time limit");
+    session.read_exact(&mut [0]).expect("chatd greets");
+    session
 }

@@ -1,5 +1,6 @@
 //! Placet on Kubernetes: a real API server, controllers, nodes and processes.
 
+mod admission;
 mod common;
 mod definitions;
 mod faults;

@@ -1,25 +1,12 @@
 //! What people do: commit, apply, decide; and who leads.
 
 use std::fs;
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use placet_tests::{KubeFleet, NAMESPACE};
+use placet_tests::NAMESPACE;
 
-use crate::common::{all_run, kubernetes, ready, settled};
-
-/// Opens a session with the chat server of a node, which vetoes while it is open.
-fn open_session(fleet: &KubeFleet, node: &str) -> UnixStream {
-    use std::io::Read as _;
-    let socket = fleet.run(node).join("processes/chatd/chat.sock");
-    let mut session = fleet.until("chatd", |_| UnixStream::connect(&socket).ok());
-    session
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .expect("a time limit");
-    session.read_exact(&mut [0]).expect("chatd greets");
-    session
-}
+use crate::common::{all_run, kubernetes, open_session, ready, settled};
 
 #[test]
 fn a_commit_travels_to_running_processes_and_so_does_kubectl_apply() {

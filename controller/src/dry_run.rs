@@ -225,7 +225,15 @@ impl World {
         let Change::Objects { put, removed } = change else {
             return Vec::new();
         };
-        let mut after = self.objects.clone();
+        // Of nodes only what is put can lead nowhere; removing something can concern any of them.
+        let mut objects = self.objects.clone_declared(removed.is_empty());
+        for (object, _) in &put {
+            if let Some(old) = self.objects.get(object.kind(), object.name()) {
+                // Who is said to own it does not matter here.
+                let _ = objects.put(old.object.clone(), old.owner.clone());
+            }
+        }
+        let mut after = objects.clone();
         if let Err(why) = try_objects(&mut after, put, removed) {
             return vec![why];
         }
@@ -233,7 +241,7 @@ impl World {
             let faults = objects.desired().err().unwrap_or_default();
             faults.iter().map(ToString::to_string).collect()
         };
-        let before = faults(&self.objects);
+        let before = faults(&objects);
         faults(&after).difference(&before).cloned().collect()
     }
 }

@@ -51,6 +51,9 @@ pub(crate) enum CertificateError {
     /// A validity cannot be written down.
     #[error("a certificate cannot be valid for {0:#}")]
     Lifetime(SignedDuration),
+    /// Another replica cannot be asked.
+    #[error("failed to set up HTTP between replicas")]
+    Client(#[source] reqwest::Error),
     /// TLS cannot be set up with it.
     #[error("failed to set up TLS for the webhook")]
     Tls(#[source] rustls::Error),

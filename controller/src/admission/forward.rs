@@ -34,12 +34,7 @@ pub(super) async fn forward(
     limit: Duration,
 ) -> Result<Response, NoAnswer> {
     let failed = |error| NoAnswer::Call(leader, error);
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(identity.client_config()?)
-        .no_proxy()
-        .timeout(limit)
-        .build()
-        .map_err(failed)?;
+    let client = identity.client()?;
     // What comes back has to be there before whoever asked has given up.
     let milliseconds = limit.as_millis();
     let url = format!("https://{leader}/validate?timeout={milliseconds}ms");
@@ -47,6 +42,7 @@ pub(super) async fn forward(
         .post(url)
         .header("content-type", "application/json")
         .header(FORWARDED, "true")
+        .timeout(limit)
         .body(review)
         .send()
         .await

@@ -26,6 +26,8 @@ struct Inner {
 struct State {
     authorities: Option<Authorities>,
     serving: Option<Serving>,
+    /// By the authorities of now.
+    client: Option<reqwest::Client>,
 }
 
 struct Serving {
@@ -54,6 +56,7 @@ impl Identity {
             *state = State {
                 authorities: Some(authorities),
                 serving: None,
+                client: None,
             };
         }
     }
@@ -70,10 +73,27 @@ impl Identity {
         Ok(Arc::new(config))
     }
 
+    /// What one replica asks another with; it keeps its connections.
+    pub(crate) fn client(&self) -> Result<reqwest::Client, CertificateError> {
+        let mut state = self.0.lock();
+        if let Some(client) = &state.client {
+            return Ok(client.clone());
+        }
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(state.client_config()?)
+            .no_proxy()
+            .build()
+            .map_err(CertificateError::Client)?;
+        state.client = Some(client.clone());
+        Ok(client)
+    }
+}
+
+impl State {
     /// How one replica speaks TLS to another.
-    pub(crate) fn client_config(&self) -> Result<ClientConfig, CertificateError> {
+    fn client_config(&self) -> Result<ClientConfig, CertificateError> {
         let mut roots = RootCertStore::empty();
-        let bundle = self.0.lock().authorities.as_ref().map(Authorities::bundle);
+        let bundle = self.authorities.as_ref().map(Authorities::bundle);
         let bundle = bundle.unwrap_or_default();
         for certificate in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
             let certificate =
@@ -85,6 +105,14 @@ impl Identity {
             .with_safe_default_protocol_versions()
             .map_err(CertificateError::Tls)?;
         Ok(config.with_root_certificates(roots).with_no_client_auth())
+    }
+}
+
+impl Identity {
+    /// Whom whoever asks this webhook trusts.
+    #[cfg(test)]
+    pub(crate) fn client_config(&self) -> Result<ClientConfig, CertificateError> {
+        self.0.lock().client_config()
     }
 }
 

@@ -194,6 +194,17 @@ impl Objects {
         gone.map(|(key, _)| key.clone()).collect()
     }
 
+    /// The objects that decide what nodes run, with or without the nodes themselves.
+    pub(crate) fn clone_declared(&self, without_nodes: bool) -> Self {
+        let is_wanted = |kind: &str| is_planned(kind) && !(without_nodes && kind == "FleetNode");
+        let wanted = self.0.iter().filter(|((kind, _), _)| is_wanted(kind));
+        Self(
+            wanted
+                .map(|(key, entry)| (key.clone(), entry.clone()))
+                .collect(),
+        )
+    }
+
     /// What is declared, for the planner.
     pub(crate) fn desired(&self) -> Result<Desired, Vec<Fault>> {
         let planned: Vec<Object> = self

@@ -16,13 +16,8 @@ const NEEDED: [&str; 3] = ["etcd", "kube-apiserver", "kubectl"];
 pub fn servers() -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
-        let named = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
-        let cached = fs::read_to_string(cache().join("current")).ok();
-        let cached = cached.map(|name| cache().join(name.trim()));
-        [named, cached]
-            .into_iter()
-            .flatten()
-            .find(|folder| NEEDED.iter().all(|name| folder.join(name).is_file()))
+        let is_complete = |folder: &PathBuf| NEEDED.iter().all(|name| folder.join(name).is_file());
+        folders().find(is_complete)
     });
     if folder.is_none() {
         skipped("the test servers are not there; `cargo xtask servers` builds them");
@@ -32,14 +27,23 @@ pub fn servers() -> Option<&'static Path> {
 
 /// A program of other people's; none where nobody built it.
 pub fn program(name: &str) -> Option<PathBuf> {
-    let path = servers()?.join(name);
-    if path.is_file() {
-        return Some(path);
+    let found = folders()
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file());
+    if found.is_none() {
+        skipped(&format!(
+            "`{name}` is not there; `cargo xtask servers` builds it"
+        ));
     }
-    skipped(&format!(
-        "`{name}` is not there; `cargo xtask servers` builds it"
-    ));
-    None
+    found
+}
+
+/// Where programs may be, the preferred folder first.
+fn folders() -> impl Iterator<Item = PathBuf> {
+    let named = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+    let current = fs::read_to_string(cache().join("current")).ok();
+    let cached = current.map(|name| cache().join(name.trim()));
+    named.into_iter().chain(cached)
 }
 
 fn cache() -> PathBuf {

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, fs};
+use std::{env, fs, process};
 
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
@@ -84,7 +84,8 @@ pub(crate) fn can_build() -> bool {
         .is_ok_and(|output| output.status.success())
 }
 
-/// Builds every program that is missing; the folder that has them all.
+/// Builds every program that is missing; the folder that has them all, but for those that
+/// `KUBEBUILDER_ASSETS` brings.
 pub(crate) fn prepare(root: &Path) -> anyhow::Result<PathBuf> {
     let modules = root.join("tests/servers");
     let cache = cache()?;
@@ -93,7 +94,7 @@ pub(crate) fn prepare(root: &Path) -> anyhow::Result<PathBuf> {
     fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
     for program in PROGRAMS {
         let path = folder.join(program.name);
-        if !path.is_file() {
+        if !path.is_file() && !is_given(program.name) {
             build(program, &modules, &path)?;
         }
     }
@@ -102,10 +103,15 @@ pub(crate) fn prepare(root: &Path) -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
+/// True if the folder that `KUBEBUILDER_ASSETS` names has this program.
+fn is_given(name: &str) -> bool {
+    env::var_os("KUBEBUILDER_ASSETS").is_some_and(|folder| Path::new(&folder).join(name).is_file())
+}
+
 fn build(program: &Program, modules: &Path, path: &Path) -> anyhow::Result<()> {
     println!("building {} (once on this machine)", program.name);
-    // What is there under its name is whole.
-    let draft = path.with_extension("new");
+    // What is there under its name is whole, whoever else builds it at this moment.
+    let draft = path.with_extension(format!("{}.new", process::id()));
     let status = Command::new("go")
         .args(["build", "-trimpath"])
         .args(program.flags)

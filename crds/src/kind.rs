@@ -65,7 +65,7 @@ pub fn find_kind(text: &str) -> Option<&'static KindInfo> {
     })
 }
 
-/// The files of `charts/placet/crds`: name and YAML text.
+/// The files of `charts/placet/definitions`: name and YAML text.
 ///
 /// # Panics
 ///

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 #[test]
 fn the_files_of_the_chart_are_current() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/placet/crds");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/placet/definitions");
     for (name, text) in generated() {
         let path = folder.join(name);
         if std::env::var_os("PLACET_UPDATE").is_some() {

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -107,19 +107,28 @@ impl Cluster {
 
     /// Runs kubectl as the administrator; returns what it printed.
     pub fn run(&self, arguments: &[&str]) -> Result<String, String> {
-        let output = Command::new(self.kubectl())
-            .arg("--kubeconfig")
-            .arg(self.kubeconfig())
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .expect("kubectl starts");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let output = self.ask(arguments);
         if output.status.success() {
             Ok(text(&output.stdout))
         } else {
             Err(text(&output.stderr))
         }
+    }
+
+    /// Runs kubectl as the administrator; returns all that it said, whether it succeeded or not.
+    pub fn said(&self, arguments: &[&str]) -> String {
+        let output = self.ask(arguments);
+        text(&output.stdout) + &text(&output.stderr)
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Output {
+        Command::new(self.kubectl())
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("kubectl starts")
     }
 
     /// Starts the API server, on the port and the data that it had before.
@@ -182,7 +191,7 @@ impl Cluster {
     }
 
     fn install_kinds(&self) {
-        let kinds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/placet/crds");
+        let kinds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/placet/definitions");
         let kinds = kinds.to_str().expect("a path");
         // The API server is ready a little before it can take definitions.
         self.until("our kinds", |cluster| {
@@ -210,7 +219,8 @@ impl Cluster {
         self.api.as_ref().is_none_or(|api| !ended(stat(api.id())))
     }
 
-    fn until<T>(&self, what: &str, ask: impl Fn(&Self) -> Option<T>) -> T {
+    /// Asks until there is an answer, for a minute.
+    pub fn until<T>(&self, what: &str, ask: impl Fn(&Self) -> Option<T>) -> T {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(answer) = ask(self) {
@@ -250,6 +260,10 @@ impl Cluster {
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect()
     }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Arguments that make an API server write every request that is complete into its audit log.

@@ -342,7 +342,7 @@ fn no_crate_comes_twice_without_a_reason() {
 #[test]
 fn generated_files_are_current() {
     for (name, expected) in placet_crds::generated() {
-        let path = root().join("charts/placet/crds").join(&name);
+        let path = root().join("charts/placet/definitions").join(&name);
         let found = fs::read_to_string(&path).unwrap_or_default();
         assert_eq!(
             found,

@@ -1,154 +1,11 @@
-//! The Helm chart, on a real API server.
+//! The controller may do what it does, and nothing else.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use placet_tests::{Cluster, KubeFleet, NAMESPACE, program};
 use serde_json::Value;
 
-fn chart() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/placet")
-}
-
-/// Runs Helm on the API server; none where nobody built it.
-struct Helm {
-    program: PathBuf,
-    kubeconfig: PathBuf,
-}
-
-impl Helm {
-    fn run(&self, arguments: &[&str]) -> Output {
-        let home = self.kubeconfig.with_file_name("helm");
-        Command::new(&self.program)
-            .args(arguments)
-            .env("KUBECONFIG", &self.kubeconfig)
-            .env("HELM_CACHE_HOME", home.join("cache"))
-            .env("HELM_CONFIG_HOME", home.join("config"))
-            .env("HELM_DATA_HOME", home.join("data"))
-            .output()
-            .expect("helm starts")
-    }
-
-    fn succeed(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "helm {arguments:?}: {error}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-}
-
-#[test]
-fn it_passes_lint_and_refuses_values_that_make_no_sense() {
-    let Some(program) = program("helm") else {
-        return;
-    };
-    let helm = Helm {
-        program,
-        kubeconfig: std::env::temp_dir().join("placet-chart-lint/none"),
-    };
-    let chart = chart();
-    let chart = chart.to_str().expect("a path");
-    helm.succeed(&["lint", "--strict", chart]);
-    let all = helm.succeed(&[
-        "template",
-        "p",
-        chart,
-        "--set",
-        "hosts.enabled=true,names={a.example}",
-    ]);
-    for kind in [
-        "Deployment",
-        "DaemonSet",
-        "PodDisruptionBudget",
-        "NetworkPolicy",
-        "ClusterRole",
-    ] {
-        assert!(all.contains(&format!("kind: {kind}\n")), "{kind}");
-    }
-    for (value, field) in [
-        ("replicas=0", "/replicas"),
-        ("replica=2", "replica"),
-        ("image.digest=sha256:12", "/image/digest"),
-        ("webhook.timeoutSeconds=31", "/webhook/timeoutSeconds"),
-        ("log.format=xml", "/log/format"),
-        ("nodes.service.type=Any", "/nodes/service/type"),
-    ] {
-        let output = helm.run(&["template", "p", chart, "--set", value]);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            !output.status.success() && error.contains(field),
-            "{value}: {error}"
-        );
-    }
-}
-
-#[test]
-fn it_is_installed_upgraded_and_removed_and_declarations_survive() {
-    let (Some(program), Some(cluster)) = (program("helm"), Cluster::bare()) else {
-        return;
-    };
-    let helm = Helm {
-        program,
-        kubeconfig: cluster.kubeconfig(),
-    };
-    let chart = chart();
-    let chart = chart.to_str().expect("a path");
-    let told = helm.succeed(&[
-        "install",
-        "placet",
-        chart,
-        "-n",
-        NAMESPACE,
-        "--create-namespace",
-    ]);
-    assert!(told.contains("kubectl get placet"), "{told}");
-    let kubectl = |arguments: &[&str]| {
-        let result = cluster.run(arguments);
-        result.unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
-    };
-    kubectl(&[
-        "wait",
-        "--for=condition=Established",
-        "crd",
-        "--all",
-        "--timeout=30s",
-    ]);
-    let class =
-        "apiVersion: placet.dev/v1alpha1\nkind: NodeClass\nmetadata: {name: core}\nspec: {}\n";
-    let file = cluster.path("class.yaml");
-    std::fs::write(&file, class).expect("a file");
-    kubectl(&["apply", "-f", file.to_str().expect("a path")]);
-
-    // Definitions are upgraded by hand, before the chart: Helm leaves them alone.
-    let definitions = format!("{chart}/crds");
-    kubectl(&[
-        "apply",
-        "--server-side",
-        "--force-conflicts",
-        "-f",
-        &definitions,
-    ]);
-    let more = "replicas=3,hosts.enabled=true";
-    helm.succeed(&["upgrade", "placet", chart, "-n", NAMESPACE, "--set", more]);
-    let replicas = [
-        "-n",
-        NAMESPACE,
-        "get",
-        "deployment",
-        "placet",
-        "-o",
-        "jsonpath={.spec.replicas}",
-    ];
-    assert_eq!(kubectl(&replicas), "3");
-
-    helm.succeed(&["uninstall", "placet", "-n", NAMESPACE]);
-    assert!(cluster.run(&replicas).is_err(), "the controller goes");
-    assert!(
-        kubectl(&["get", "nodeclass", "core"]).contains("core"),
-        "declarations stay"
-    );
-}
+use crate::{Helm, chart};
 
 /// What the chart's roles allow, one `verb group/resource` each.
 fn allowed(cluster: &Cluster) -> BTreeSet<String> {
@@ -260,7 +117,7 @@ fn the_controller_may_do_what_it_does_and_nothing_else() {
             "--webhook-configuration=placet".to_owned(),
         ];
         fleet.add_controller("a", &arguments);
-        story(&mut fleet);
+        story(&mut fleet, &|| done_by(&cluster, &user).0);
     }
     let (mut done, denied) = done_by(&cluster, &user);
     assert_eq!(denied, Vec::<Value>::new(), "nothing is denied");
@@ -293,7 +150,7 @@ spec: {url: /nowhere, suspend: true}
 ";
 
 /// Everything that asks something of the API server.
-fn story(fleet: &mut KubeFleet) {
+fn story(fleet: &mut KubeFleet, done: &dyn Fn() -> BTreeSet<String>) {
     fleet.join("core-1");
     fleet.join("edge-1");
     fleet.commit_example();
@@ -323,6 +180,12 @@ fn story(fleet: &mut KubeFleet) {
     fleet.add_controller("b", &[]);
     fleet.until("b to follow", |fleet| {
         fleet.log("b").contains("waits for its turn").then_some(())
+    });
+    // What b hears first may be that a left, if it is slow to begin to watch.
+    fleet.until("b to watch who leads", |_| {
+        done()
+            .contains("watch coordination.k8s.io/leases")
+            .then_some(())
     });
     fleet.signal("a", nix::sys::signal::Signal::SIGTERM);
     fleet.until("b to lead", |fleet| {

@@ -2,7 +2,6 @@
 
 mod admission;
 mod common;
-mod definitions;
 mod faults;
 mod figures;
 mod story;

@@ -81,6 +81,11 @@ async fn declarations_are_applied_beside_a_repository_and_refused_with_their_pla
     assert!(bad[0].starts_with("applied.yaml:"), "{bad:?}");
     assert!(bad[0].contains("colour"), "{bad:?}");
     bench.apply(&bench.source("  drift: report\n")).await;
+    bench
+        .until("gsrc", "fleet", |it| {
+            it["status"]["observedGeneration"] == 2
+        })
+        .await;
     let applied = bench.apply(&package_set("1.1.0")).await;
     assert_eq!(applied.results, ["packageset.placet.dev/base configured"]);
     feed.wait("the change to be made", |event| {

@@ -36,7 +36,14 @@ async fn the_vetoes_of_live_nodes_come_back_and_nothing_is_changed_anywhere() {
             report.name
         )
     );
-    assert_eq!(report.results, ["packageset.placet.dev/base configured"]);
+    let [configured, warning] = &report.results[..] else {
+        panic!("what would be done, and what the repository does then: {report:?}");
+    };
+    assert_eq!(configured, "packageset.placet.dev/base configured");
+    assert!(
+        warning.contains("GitSource `fleet` declares it"),
+        "{warning}"
+    );
     assert_eq!(report.nodes[1].processes, ["chatd: ask"]);
     let text = report.changes.join("\n");
     assert!(

@@ -1,6 +1,8 @@
 //! Certificates that live short: a connected node passes renewals without a gap; one whose renewal
 //! is refused is cut off at expiry.
 
+use std::fs;
+
 use placet_tests::{Event, Fleet, FleetOptions, evidence};
 
 /// Waits for `renewals` of core-1 while edge-1, which was deleted, is refused its own.
@@ -11,7 +13,12 @@ async fn pass_renewals(lifetime_seconds: u32, renewals: u32) {
     };
     let mut fleet = Fleet::settled(options).await;
     let start = fleet.feed.latest();
-    fleet.placet(&["delete", "fleetnode", "edge-1"]);
+    // Deleting it by hand would be put right: what a repository declares leaves by a commit.
+    let path = fleet.path("fleet/nodes.yaml");
+    let nodes = fs::read_to_string(&path).expect("declarations");
+    let kept = nodes.split("---\n").filter(|it| !it.contains("edge-1"));
+    fs::write(&path, kept.collect::<Vec<_>>().join("---\n")).expect("a file");
+    fleet.commit("edge-1 leaves");
     let patience = lifetime_seconds.max(30);
     let mut since = start;
     for renewal in 1..=renewals {

@@ -110,6 +110,9 @@ pub enum Problem {
     /// The package's metadata break a rule.
     #[error("{0}; correct it in the package file and build the package again")]
     Config(ConfigFault),
+    /// The package is in a registry, and only layouts are opened.
+    #[error("`{0}` is in a registry; fetch it first: placet package pull {0} DIR")]
+    Elsewhere(String),
     /// No package of that name is there.
     #[error("no package has this tag; {0}")]
     NoSuchTag(String),
@@ -151,6 +154,9 @@ impl PackageError {
 
 impl fmt::Display for PackageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Problem::Elsewhere(_) = *self.problem {
+            return self.problem.fmt(f);
+        }
         write!(f, "oci-layout:{}", visible(&self.layout.to_string_lossy()))?;
         if let Some(selector) = &self.selector {
             write!(f, "{selector}")?;

@@ -5,6 +5,7 @@
 //! - [`Layout`] keeps packages in an OCI image layout on disk, and [`open_package`] reads one:
 //!   an image manifest whose config is the [`PackageConfig`](placet_model::PackageConfig) and whose
 //!   layers are the modules, each layer exactly the file.
+//! - [`registry`] brings packages from registries into layouts and back, with the same checks.
 //!
 //! **Invariant: everything read is hostile until it was checked.** Sizes are bounded before
 //! anything is read, digests are compared with the bytes, the config and the layers have to agree,
@@ -20,6 +21,7 @@ mod layout;
 mod manifest;
 mod package;
 mod reference;
+pub mod registry;
 mod signature;
 
 pub use check::{ConfigFault, check_config};

@@ -1,5 +1,6 @@
 //! One package of a layout, read and checked.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use placet_model::{Digest, Module, PackageConfig, SymbolLists};
 use crate::error::{Outcome, PackageError, Problem};
 use crate::manifest::{self, MANIFEST_MAX, Manifest};
 use crate::reference::{Reference, Selector};
-use crate::{Layout, check_config, files};
+use crate::{Layout, check_config, files, registry};
 
 /// A package of a layout. Its metadata are checked; the bytes of a module are whatever the layout
 /// holds when they are read, so that whoever receives them compares the digest.
@@ -33,7 +34,10 @@ pub struct Package {
 ///
 /// The layout, the tag, what is wrong and what to do.
 pub fn open_package(reference: &Reference, base: &Path) -> Result<Package, PackageError> {
-    let Reference::Layout { dir, selector } = reference;
+    let Reference::Layout { dir, selector } = reference else {
+        let place = Path::new("");
+        return Err(PackageError::new(place, None, Problem::Elsewhere(reference.to_string())));
+    };
     let layout = Layout::open(&base.join(dir))?;
     let problem = |problem| PackageError::new(layout.dir(), Some(selector), problem);
     let digest = layout.find(selector).map_err(problem)?;
@@ -44,24 +48,53 @@ pub fn open_package(reference: &Reference, base: &Path) -> Result<Package, Packa
 
 /// Reads the package with the given manifest: metadata, and that every blob is there in its size.
 pub(crate) fn read(layout: &Layout, digest: &Digest) -> Outcome<Package> {
+    let (package, manifest) = documents(layout, digest)?;
+    for layer in &manifest.layers {
+        layout.open_sized(&layer.digest, layer.size)?;
+    }
+    Ok(package)
+}
+
+/// Reads the metadata of a package whose modules may still be elsewhere.
+pub(crate) fn metadata(layout: &Layout, digest: &Digest) -> Outcome<Package> {
+    documents(layout, digest).map(|(package, _)| package)
+}
+
+/// Digest and size of every layer of the package with the given manifest.
+pub(crate) fn layers(layout: &Layout, digest: &Digest) -> Outcome<BTreeMap<Digest, u64>> {
+    let (package, manifest) = documents(layout, digest)?;
+    Ok(registry::sizes(&manifest, &package.config))
+}
+
+/// Digest and size of the config of the package with the given manifest.
+pub(crate) fn config_blob(layout: &Layout, digest: &Digest) -> Outcome<(Digest, u64)> {
+    let config = read_manifest(layout, digest)?.config;
+    Ok((config.digest, config.size))
+}
+
+fn read_manifest(layout: &Layout, digest: &Digest) -> Outcome<Manifest> {
     let what = "the manifest";
     let bytes = read_blob(layout, digest, None, what)?;
     let manifest: Manifest = manifest::parse(&bytes, what)?;
     manifest.check()?;
+    Ok(manifest)
+}
+
+/// Manifest and config, each checked, and both against each other.
+fn documents(layout: &Layout, digest: &Digest) -> Outcome<(Package, Manifest)> {
+    let manifest = read_manifest(layout, digest)?;
     let what = "the config";
     let descriptor = &manifest.config;
     let bytes = read_blob(layout, &descriptor.digest, Some(descriptor.size), what)?;
     let config: PackageConfig = manifest::parse(&bytes, what)?;
     check_config(&config)?;
     manifest.check_layers(&config)?;
-    for layer in &manifest.layers {
-        layout.open_sized(&layer.digest, layer.size)?;
-    }
-    Ok(Package {
+    let package = Package {
         digest: *digest,
         config,
         layout: layout.clone(),
-    })
+    };
+    Ok((package, manifest))
 }
 
 /// Reads a whole small blob and compares size and digest.

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use placet_model::{Digest, visible};
 
+use crate::registry::{self, RegistryReference};
+
 /// Where a package is to be found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reference {
@@ -16,6 +18,8 @@ pub enum Reference {
         /// Which package of it.
         selector: Selector,
     },
+    /// In a registry.
+    Registry(RegistryReference),
 }
 
 /// Which package of a layout is meant.
@@ -30,7 +34,7 @@ pub enum Selector {
 /// A text that is not a reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is not a package reference: {why}; write `oci-layout:DIR:TAG` or `oci-layout:DIR@sha256:<64 hexadecimal digits>`"
+    "`{text}` is not a package reference: {why}; write `oci-layout:DIR:TAG` or `oci://HOST/REPOSITORY:TAG`, or `@sha256:<64 hexadecimal digits>` in the place of `:TAG`"
 )]
 pub struct ReferenceError {
     text: String,
@@ -55,9 +59,15 @@ impl FromStr for Reference {
         if text.chars().any(char::is_control) {
             return Err(refuse("it contains a control character"));
         }
+        for (scheme, is_plain) in [(registry::SCHEME, false), (registry::PLAIN_SCHEME, true)] {
+            if let Some(rest) = text.strip_prefix(scheme) {
+                let found = RegistryReference::parse(rest, is_plain);
+                return found.map(Self::Registry).map_err(refuse);
+            }
+        }
         let rest = text
             .strip_prefix(SCHEME)
-            .ok_or_else(|| refuse("it does not begin with `oci-layout:`"))?;
+            .ok_or_else(|| refuse("it does not begin with `oci-layout:` or `oci://`"))?;
         let (dir, selector) = if let Some((dir, digest)) = rest.rsplit_once('@') {
             let digest = digest.parse();
             let digest = digest.map_err(|_| refuse("what follows `@` is not a digest"))?;
@@ -96,9 +106,12 @@ pub fn check_tag(tag: &str) -> Result<(), &'static str> {
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Layout { dir, selector } = self;
-        write!(f, "{SCHEME}{}", visible(&dir.to_string_lossy()))?;
-        write!(f, "{selector}")
+        match self {
+            Self::Layout { dir, selector } => {
+                write!(f, "{SCHEME}{}{selector}", visible(&dir.to_string_lossy()))
+            }
+            Self::Registry(reference) => reference.fmt(f),
+        }
     }
 }
 
@@ -123,11 +136,17 @@ mod tests {
             "oci-layout:packages/greet:1.0.0".to_owned(),
             "oci-layout:/srv/a:b:1.0.0_build".to_owned(),
             format!("oci-layout:p@{digest}"),
+            "oci://r.example/a/b:1.0.0".to_owned(),
+            format!("oci://r.example:5000/chat@{digest}"),
+            "oci+http://127.0.0.1:5000/chat:1".to_owned(),
+            "oci+http://[::1]:5000/chat:1".to_owned(),
         ] {
             let reference: Reference = text.parse().unwrap();
             assert_eq!(reference.to_string(), text);
         }
-        let Reference::Layout { dir, selector } = "oci-layout:/srv/a:b:1".parse().unwrap();
+        let Reference::Layout { dir, selector } = "oci-layout:/srv/a:b:1".parse().unwrap() else {
+            panic!("it is in a layout");
+        };
         assert_eq!(dir.to_str(), Some("/srv/a:b"));
         assert_eq!(selector, Selector::Tag("1".to_owned()));
     }
@@ -136,7 +155,13 @@ mod tests {
     fn other_texts_are_refused_with_the_reason() {
         for (text, why) in [
             ("", "does not begin with"),
-            ("oci://host/repo:1", "does not begin with"),
+            ("oci://host/repo:1", "neither a full name nor an address"),
+            ("oci://r.example:1", "no host and repository"),
+            ("oci://r.example/repo", "no tag and no digest"),
+            ("oci://r.example/Repo:1", "no registry accepts"),
+            ("oci://r.example/repo@sha256:12", "no registry accepts"),
+            ("oci://r.example/../x:1", "no registry accepts"),
+            ("oci+http://r.example/repo:1", "own addresses only"),
             ("oci-layout:packages", "no tag and no digest"),
             ("oci-layout::1.0", "no folder"),
             ("oci-layout:p:", "tag is not letters"),

@@ -90,10 +90,25 @@ impl Index {
                 remove_tag(entry);
             }
         }
+        let name = (REF_NAME.to_owned(), tag.to_owned());
+        self.push(entries, (digest, size), BTreeMap::from([name]));
+    }
+
+    /// Lists the manifest without a tag, unless it is listed.
+    pub(super) fn add(&mut self, digest: Digest, size: u64) {
+        let entries = self.entries().to_vec();
+        self.push(entries, (digest, size), BTreeMap::new());
+    }
+
+    fn push(
+        &mut self,
+        mut entries: Vec<Value>,
+        (digest, size): (Digest, u64),
+        annotations: BTreeMap<String, String>,
+    ) {
         let mut descriptor = manifest::descriptor(manifest::IMAGE_MANIFEST, digest, size);
         descriptor.artifact_type = Some(ARTIFACT_TYPE.to_owned());
-        let name = (REF_NAME.to_owned(), tag.to_owned());
-        descriptor.annotations.extend([name]);
+        descriptor.annotations = annotations;
         entries.push(serde_json::to_value(descriptor).expect("a descriptor is JSON"));
         remove_superfluous(&mut entries);
         self.0.insert("manifests".to_owned(), Value::Array(entries));

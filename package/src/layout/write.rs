@@ -70,6 +70,26 @@ impl Layout {
         Ok(digest)
     }
 
+    /// Stores a small document by its digest.
+    pub(crate) fn keep(&self, document: &[u8]) -> Outcome<()> {
+        let failed = Problem::io("make", &self.dir);
+        fs::create_dir_all(self.dir.join(BLOBS)).map_err(failed)?;
+        self.store_document("a document", document)
+    }
+
+    /// Lets the index name a manifest whose blobs are all there.
+    pub(crate) fn adopt(&self, digest: &Digest, tag: Option<&str>) -> Outcome<()> {
+        let (_, size) = files::open(&self.blob_path(digest))?;
+        let _lock = self.lock()?;
+        let mut index = self.read_index()?;
+        match tag {
+            Some(tag) if index.find(tag).ok() == Some(*digest) => return Ok(()),
+            Some(tag) => index.set(tag, *digest, size),
+            None => index.add(*digest, size),
+        }
+        self.write_index(&index)
+    }
+
     /// Taken for as long as the value lives; the system gives it back when a writer dies.
     pub(super) fn lock(&self) -> Outcome<Flock<File>> {
         let path = self.dir.join(LOCK);

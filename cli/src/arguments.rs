@@ -280,6 +280,68 @@ pub(crate) enum PackageCommand {
     Build(Build),
     /// Show what a package holds and needs.
     Inspect(Inspect),
+    /// Send a package to a registry; what is there already does not travel.
+    Push(Push),
+    /// Fetch a package from a registry into an OCI layout; an interrupted one goes on where it was.
+    Pull(Pull),
+    /// List the tags of a repository.
+    Tags(Tags),
+}
+
+/// What a registry wants to see.
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// Name at the registry [default: what Docker's config.json has for it].
+    #[arg(long, env = "PLACET_REGISTRY_USERNAME", requires = "password_file")]
+    pub(crate) username: Option<String>,
+    /// File with the password.
+    #[arg(long, value_name = "PATH", requires = "username")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Certificate authorities that the registry is trusted by, PEM [default: the machine's].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  placet package push packages/chat oci://registry.example.org/fleet/chat
+  placet package push oci-layout:packages/chat:1.1.0 oci://registry.example.org/fleet/chat:1.1.0
+  placet package push packages/chat oci+http://127.0.0.1:5000/chat     A registry on this machine")]
+pub(crate) struct Push {
+    /// The package: `oci-layout:DIR:TAG`, or the folder of a layout that holds one.
+    #[arg(value_name = "LAYOUT_OR_DIR")]
+    pub(crate) source: String,
+    /// Where to: `oci://HOST/REPOSITORY:TAG`; without a tag, the version becomes one.
+    pub(crate) reference: String,
+    #[command(flatten)]
+    pub(crate) login: Login,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  placet package pull oci://registry.example.org/fleet/chat:1.1.0 packages/chat
+  placet package pull oci://registry.example.org/fleet/chat@sha256:… packages/chat -o json
+  placet package pull oci://registry.example.org/chat:1 chat --ca-file ca.crt \\
+      --username ann --password-file password")]
+pub(crate) struct Pull {
+    /// The package: `oci://HOST/REPOSITORY:TAG` or `oci://HOST/REPOSITORY@sha256:…`.
+    pub(crate) reference: String,
+    /// The folder of the layout; made if absent.
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    #[command(flatten)]
+    pub(crate) login: Login,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  placet package tags oci://registry.example.org/fleet/chat")]
+pub(crate) struct Tags {
+    /// The repository: `oci://HOST/REPOSITORY`.
+    pub(crate) repository: String,
+    #[command(flatten)]
+    pub(crate) login: Login,
 }
 
 #[derive(Debug, Args)]

@@ -74,6 +74,15 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
             Command::Package(PackageCommand::Inspect(arguments)) => {
                 package::inspect(&arguments, common)
             }
+            Command::Package(PackageCommand::Push(arguments)) => {
+                package::registry::push(&arguments, common).await
+            }
+            Command::Package(PackageCommand::Pull(arguments)) => {
+                package::registry::pull(&arguments, common).await
+            }
+            Command::Package(PackageCommand::Tags(arguments)) => {
+                package::registry::tags(&arguments, common).await
+            }
             Command::Completion { shell } => {
                 clap_complete::generate(
                     shell,

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use placet_crds::{Object, SourceFile};
-use placet_model::{Digest, DryRunAnswer, DryRunNode, DryRunReport, NodeName, PackageReference};
+use placet_model::{Digest, DryRunAnswer, DryRunNode, DryRunReport, NodeName};
 use placet_planner::{Catalog, NodePlan, Observed, Plan, Presence, Target, TargetNode};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
-use crate::catalog::Packages;
+use crate::catalog::{Packages, WantedPackage};
 use crate::fleet::dry_run::{Answers, Inquiry, PREFIX, Question, RUNNING_MOST};
 use crate::fleet::news::News;
 use crate::fleet::objects::{Objects, full_name, word};
@@ -187,7 +187,8 @@ impl DryRuns {
 fn catalog(world: &World, packages: &Packages, base: &Path) -> Catalog {
     let mut catalog = world.catalog.as_deref().cloned().unwrap_or_default();
     let references = world.objects.references();
-    let is_known = |reference: &&PackageReference| {
+    let is_known = |wanted: &&WantedPackage| {
+        let reference = &wanted.reference;
         let known = catalog.get(reference).and_then(|entry| entry.as_ref().ok());
         known.is_some_and(|entry| {
             let config = &entry.config;
@@ -195,7 +196,7 @@ fn catalog(world: &World, packages: &Packages, base: &Path) -> Catalog {
         })
     };
     let (known, unknown): (Vec<_>, Vec<_>) = references.iter().partition(is_known);
-    let known: BTreeSet<_> = known.iter().map(|entry| &entry.reference).collect();
+    let known: BTreeSet<_> = known.iter().map(|wanted| &wanted.reference.reference).collect();
     catalog.entries.retain(|text, _| known.contains(text));
     let found = packages.resolve_all(unknown, base);
     catalog.entries.extend(found.entries);

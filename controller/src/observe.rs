@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use placet_crds::{GitSourceSpec, load_all};
+use placet_planner::Catalog;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 
-use crate::catalog::Packages;
+use crate::catalog::{LookedUp, Packages, WantedPackage};
 use crate::fleet::news::{Commit, Failure, Looked, News};
 use crate::git::{FetchError, Repositories};
 use crate::shared::{Wanted, WantedSource};
@@ -20,6 +21,10 @@ const INTERVAL: Duration = Duration::from_mins(1);
 
 /// As [`INTERVAL`], for a repository on this machine: a look costs reading one file.
 const LOCAL_INTERVAL: Duration = Duration::from_secs(1);
+/// A registry that was away is asked again after this, then after twice as long each time …
+const AGAIN_FIRST: Duration = Duration::from_secs(1);
+/// … up to this.
+const AGAIN_LAST: Duration = Duration::from_secs(30);
 
 /// Makes repositories looked at now. A poke during a look leads to another one.
 #[derive(Debug, Clone, Default)]
@@ -130,31 +135,59 @@ impl Observers {
         }
     }
 
-    /// Looks packages up whenever what is declared has changed.
+    /// Looks packages up whenever what is declared has changed, and again while a registry is away.
     pub(crate) async fn resolve(mut self) {
+        let mut told: Option<(u64, Catalog)> = None;
+        let mut missing: Vec<WantedPackage> = Vec::new();
+        let mut pause = AGAIN_FIRST;
         loop {
             let (declared, references) = {
                 let wanted = self.wanted.borrow_and_update();
                 (wanted.declared, wanted.references.clone())
             };
+            let references = match &told {
+                // Once packages are known, nobody asks for them any more; another look is for what
+                // was missing.
+                Some((of, _)) if *of == declared => std::mem::take(&mut missing),
+                _ => references,
+            };
             let (packages, base) = (self.packages.clone(), self.base.clone());
-            let resolved = spawn_blocking(move || packages.resolve_all(&references, &base));
-            let Ok(catalog) = resolved.await else { return };
-            let catalog = Arc::new(catalog);
-            if self
-                .news
-                .send(News::Resolved { declared, catalog })
-                .await
-                .is_err()
-            {
+            let looked = spawn_blocking(move || {
+                let found = packages.look_up(&references, &base);
+                (found, references)
+            });
+            let Ok((LookedUp { catalog, is_open }, references)) = looked.await else {
                 return;
+            };
+            let is_news = told.as_ref() != Some(&(declared, catalog.clone()));
+            if is_news {
+                told = Some((declared, catalog.clone()));
+                pause = AGAIN_FIRST;
+                let catalog = Arc::new(catalog);
+                let news = News::Resolved { declared, catalog };
+                if self.news.send(news).await.is_err() {
+                    return;
+                }
             }
+            missing = references;
+            let wait = if is_open { pause } else { Duration::MAX };
+            pause = (pause * 2).min(AGAIN_LAST);
             let is_other = |wanted: &Wanted| wanted.declared != declared;
-            if self.wanted.wait_for(is_other).await.is_err() {
-                return;
+            // Cancel safe: both only wait.
+            tokio::select! {
+                () = sleep_at_most(wait) => {}
+                changed = self.wanted.wait_for(is_other) => if changed.is_err() { return },
             }
         }
     }
+}
+
+/// As long as `wait`; for ever where that is the longest there is.
+async fn sleep_at_most(wait: Duration) {
+    if wait == Duration::MAX {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(wait).await;
 }
 
 fn interval(wanted: &WantedSource) -> Duration {

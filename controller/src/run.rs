@@ -194,8 +194,8 @@ impl Controller {
                 repositories: Arc::new(
                     Repositories::new(&ground.state).with_secrets(ground.secrets.clone()),
                 ),
-                packages: Packages::new(),
                 pokes: Pokes::default(),
+                packages: Packages::with_registries(&ground.state, ground.secrets.clone()),
                 base: ground.base.clone(),
             },
             news,

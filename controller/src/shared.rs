@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use placet_crds::GitSource;
-use placet_model::{Digest, NodeName, PackageReference};
+use placet_model::{Digest, NodeName};
 
+use crate::catalog::WantedPackage;
 use crate::fleet::world::{Ordered, World};
 use crate::host::Telling;
 
@@ -50,7 +51,7 @@ impl Shared {
 pub(crate) struct Wanted {
     /// Raised when packages have to be looked up.
     pub(crate) declared: u64,
-    pub(crate) references: Vec<PackageReference>,
+    pub(crate) references: Vec<WantedPackage>,
     pub(crate) sources: BTreeMap<String, WantedSource>,
     /// What git hosts are to be told, by source.
     pub(crate) tellings: BTreeMap<String, Telling>,

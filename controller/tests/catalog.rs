@@ -163,7 +163,8 @@ fn what_cannot_be_found_or_read_says_why() {
     let why = |text: &str| one(&packages, &reference("1.0.0", text), base.path()).unwrap_err();
     assert!(why("oci-layout:nowhere:1.0.0").contains("nowhere"));
     assert!(why("oci-layout:packages:9.9.9").contains("no package has this tag"));
-    assert!(why("oci://host/chat:1.0.0").contains("oci-layout:"));
+    assert!(why("oci://host/chat:1.0.0").contains("neither a full name nor an address"));
+    assert!(why("oci://r.example/chat:1.0.0").contains("only layouts are opened"));
     let absent = Digest::of(b"absent");
     assert!(why(&format!("oci-layout:packages@{absent}")).contains("is missing"));
     assert!(!why("oci-layout:\u{1b}[31m:1").contains('\u{1b}'));

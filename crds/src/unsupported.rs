@@ -3,7 +3,6 @@
 use crate::fault::{Finding, Step};
 use crate::{
     Fault, FleetNodeSpec, GitSourceSpec, NodeClassSpec, Object, PackageSetSpec, RolloutSpec,
-    TagPolicy,
 };
 
 /// Every field set in `objects` that this version does not carry out. The faults name the resource
@@ -65,12 +64,9 @@ fn class(spec: &NodeClassSpec) -> Paths {
 fn package_set(spec: &PackageSetSpec) -> Paths {
     let mut paths = set(&[
         ("keys", !spec.keys.is_empty()),
-        ("secretRef", spec.secret_ref.is_some()),
     ]);
     for (index, entry) in spec.packages.iter().enumerate() {
         let fields = set(&[
-            ("reference", entry.reference.starts_with("oci://")),
-            ("tagPolicy", entry.tag_policy != TagPolicy::Always),
             ("before", !entry.before.is_empty()),
         ]);
         paths.extend(fields.into_iter().map(|field| {

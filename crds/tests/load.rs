@@ -517,7 +517,7 @@ metadata: {name: apps}
 spec:
   packages:
     - {name: a, version: 1.0.0, reference: "oci-layout:x:1.0.0"}
-    - {name: b, version: 1.0.0, reference: "oci://registry.example/b:1.0.0", tagPolicy: Once}
+    - {name: b, version: 1.0.0, reference: "oci://registry.example/b:1.0.0", before: [a]}
 ---
 apiVersion: placet.dev/v1alpha1
 kind: FleetNode
@@ -535,8 +535,7 @@ spec: {testMode: {}}
         f.yaml:7 spec.strategy.canaries
         f.yaml:8 spec.strategy.haltThreshold
         f.yaml:9 spec.persistence.packages
-        f.yaml:17 spec.packages[1].reference
-        f.yaml:17 spec.packages[1].tagPolicy
+        f.yaml:17 spec.packages[1].before
         f.yaml:22 spec.testMode"#]]
     .assert_eq(&places.join("\n"));
 }

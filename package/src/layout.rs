@@ -169,6 +169,16 @@ impl Layout {
         package::read(self, manifest).map_err(|problem| self.error(Some(&selector), problem))
     }
 
+    /// Reads manifest and config of a package whose modules may still be elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them, or that they are missing.
+    pub fn metadata(&self, manifest: &Digest) -> Result<Package, PackageError> {
+        let selector = Selector::Digest(*manifest);
+        package::metadata(self, manifest).map_err(|problem| self.error(Some(&selector), problem))
+    }
+
     /// Stores a package and gives it `tag`, which a package that had it before loses.
     ///
     /// `blobs` has the bytes of every module and of every list of symbols; blobs that the layout

@@ -47,7 +47,10 @@ const EDGES: &[(&str, &[&str])] = &[
             "placet-protocol",
         ],
     ),
-    ("placet-xtask", &["placet-crds"]),
+    (
+        "placet-xtask",
+        &["placet-crds", "placet-model", "placet-package"],
+    ),
 ];
 
 /// Crates that decide, and therefore see no runtime, no client, no randomness and no logger.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "a command says what it does")]
 
+mod images;
 mod servers;
 
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ enum Task {
     Servers,
     /// Writes the generated files.
     Generate,
+    /// Builds static programs and writes an OCI layout for each container image.
+    Images(images::Images),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -46,6 +49,7 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Task::Generate => generate(),
+        Task::Images(arguments) => images::run(&arguments),
     }
 }
 

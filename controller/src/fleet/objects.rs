@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use placet_crds::{
-    Fault, FleetNode, FleetNodeSpec, GitSource, InventoryEntry, Object, Rollout, find_kind,
+    Fault, FleetNode, FleetNodeSpec, GitSource, InventoryEntry, Object, PackageSetStatus, Rollout,
+    find_kind,
 };
 use placet_model::{Desired, NodeName, PackageReference, digest_of};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::catalog::WantedPackage;
 use crate::home::{Applied, Owner, Stored};
 
 /// Kind and name.
@@ -258,25 +260,31 @@ impl Objects {
     }
 
     /// Everything that package sets refer to, each once.
-    pub(crate) fn references(&self) -> Vec<PackageReference> {
-        let mut seen = BTreeSet::new();
-        let sets = self
-            .of("PackageSet")
-            .filter_map(|(_, entry)| match &entry.object {
-                Object::PackageSet(set) => Some(&set.spec.packages),
-                _ => None,
-            });
-        sets.flatten()
-            .filter(|entry| {
-                let key = (&entry.reference, &entry.name, &entry.version);
-                seen.insert((key.0.clone(), key.1.clone(), key.2.clone()))
-            })
-            .map(|entry| PackageReference {
-                name: entry.name.clone(),
-                version: entry.version.clone(),
-                reference: entry.reference.clone(),
-            })
-            .collect()
+    pub(crate) fn references(&self) -> Vec<WantedPackage> {
+        let mut wanted = Vec::new();
+        for (_, entry) in self.of("PackageSet") {
+            let Object::PackageSet(set) = &entry.object else {
+                continue;
+            };
+            let status: PackageSetStatus = entry.status();
+            let secret = set.spec.secret_ref.as_ref();
+            let secret = secret.map(|secret| secret.name.clone());
+            for package in &set.spec.packages {
+                let package = WantedPackage {
+                    reference: PackageReference {
+                        name: package.name.clone(),
+                        version: package.version.clone(),
+                        reference: package.reference.clone(),
+                    },
+                    secret: secret.clone(),
+                    pinned: status.pinned(package),
+                };
+                if !wanted.contains(&package) {
+                    wanted.push(package);
+                }
+            }
+        }
+        wanted
     }
 }
 

@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::join::stopping;
-use crate::catalog::Packages;
+use crate::catalog::{NoBlob, Packages};
 use crate::shared::Shared;
 
 const CHUNK: usize = 64 * 1024;
@@ -40,13 +40,15 @@ pub(super) async fn open(
             "module {digest} is not one that node {node} was told to stage"
         )));
     }
-    let (packages, offset) = (packages.clone(), request.offset);
+    let offset = request.offset;
+    let (mut file, size) = packages.fetch_blob(&digest).await.map_err(|why| {
+        let text = format!("module {digest}: {why}");
+        match why {
+            NoBlob::Later(_) => Status::unavailable(text),
+            NoBlob::Absent | NoBlob::Refused(_) => Status::not_found(text),
+        }
+    })?;
     let opened = spawn_blocking(move || {
-        let (mut file, size) = packages.open_blob(&digest).ok_or_else(|| {
-            Status::not_found(format!(
-                "module {digest} is in no package that could be opened; was its layout removed?"
-            ))
-        })?;
         if offset > size {
             return Err(Status::out_of_range(format!(
                 "module {digest} has {size} bytes, fewer than the offset {offset}"

@@ -28,8 +28,13 @@ pub(crate) fn status(
                 name: found.config.name.clone(),
                 version: found.config.version.clone(),
                 digest: found.digest,
+                reference: Some(entry.reference.clone()),
             }),
-            Some(Err(why)) => missing.push(visible(&why.0).to_string()),
+            Some(Err(why)) => {
+                missing.push(visible(&why.0).to_string());
+                // A tag that counts as it was first counts so when the package is there again.
+                packages.extend(old.first(entry).cloned());
+            }
             None => missing.push(format!("{} was not looked up", visible(&entry.reference))),
         }
     }

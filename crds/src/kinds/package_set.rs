@@ -13,7 +13,7 @@ use crate::Condition;
 pub(crate) const VERSION: &str = r"^(0|[1-9][0-9]{0,18})\.(0|[1-9][0-9]{0,18})\.(0|[1-9][0-9]{0,18})(-(0|[1-9][0-9]{0,18}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)(\.(0|[1-9][0-9]{0,18}|[0-9]*[A-Za-z-][0-9A-Za-z-]*))*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$";
 
 /// Where a package is found.
-pub(crate) const REFERENCE: &str = r"^(oci-layout:|oci://)[^\x00-\x1f\x7f]+(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})$";
+pub(crate) const REFERENCE: &str = r"^(oci-layout:|oci://|oci\+http://)[^\x00-\x1f\x7f]+(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})$";
 
 /// Which packages, in which order.
 #[derive(
@@ -58,7 +58,9 @@ pub struct PackageSetSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 16_384)))]
     pub keys: Vec<String>,
-    /// The secret that gives access to the registry. None by default.
+    /// The secret that gives access to the registries of the packages: `username` and `password`, or
+    /// `.dockerconfigjson`; and `ca.crt`, the authorities in the place of the machine's. None by
+    /// default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretReference>,
 }
@@ -74,8 +76,9 @@ pub struct PackageEntry {
     pub version: Version,
     /// Where the package is found: an OCI image layout on disk, by tag
     /// (`oci-layout:../packages:1.1.0`) or by digest (`oci-layout:../packages@sha256:…`), or a
-    /// registry (`oci://host/repository:1.1.0`). A folder is relative to the controller's folder
-    /// of packages.
+    /// registry (`oci://host/repository:1.1.0`). A registry on the controller's own machine may do
+    /// without TLS: `oci+http://127.0.0.1:5000/chat:1.1.0`. A folder is relative to the controller's
+    /// folder of packages.
     #[schemars(length(min = 1, max = 2048), regex(pattern = REFERENCE))]
     pub reference: String,
     /// When a tag is looked up: `Always`, the default, at every look at the declarations; `Once`
@@ -146,6 +149,23 @@ impl PackageSetStatus {
     }
 }
 
+impl PackageSetStatus {
+    /// The package as it was found first, where its tag counts as it was then.
+    pub fn first(&self, entry: &PackageEntry) -> Option<&ResolvedPackage> {
+        if entry.tag_policy != TagPolicy::Once {
+            return None;
+        }
+        self.packages.iter().find(|found| {
+            found.name == entry.name && found.reference.as_ref() == Some(&entry.reference)
+        })
+    }
+
+    /// The digest that counts for an entry, whatever its tag names now.
+    pub fn pinned(&self, entry: &PackageEntry) -> Option<Digest> {
+        self.first(entry).map(|found| found.digest)
+    }
+}
+
 /// A package as it was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -157,4 +177,8 @@ pub struct ResolvedPackage {
     pub version: Version,
     /// The digest of its OCI manifest.
     pub digest: Digest,
+    /// The reference under which it was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub reference: Option<String>,
 }

@@ -127,12 +127,9 @@ impl Registry {
             let why = "its token service is not on https, and credentials travel on nothing else";
             return Err(Fault::answer(WHAT, why));
         }
-        let mut query = url.query_pairs_mut();
-        if let Some(service) = service {
-            query.append_pair("service", service);
-        }
-        query.append_pair("scope", &scope.text());
-        drop(query);
+        let wanted = service.map(|service| ("service", service.to_owned()));
+        let query = wanted.into_iter().chain([("scope", scope.text())]);
+        url.query_pairs_mut().extend_pairs(query);
         let mut request = self.http().get(url);
         if let RegistryAuth::Basic(name, word) = &self.credentials {
             request = request.basic_auth(name, Some(word));

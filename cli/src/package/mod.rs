@@ -1,5 +1,7 @@
 //! `placet package`: the build environment.
 
+pub(crate) mod registry;
+
 use std::path::Path;
 
 use anyhow::{Context as _, bail};

@@ -196,7 +196,10 @@ fn catalog(world: &World, packages: &Packages, base: &Path) -> Catalog {
         })
     };
     let (known, unknown): (Vec<_>, Vec<_>) = references.iter().partition(is_known);
-    let known: BTreeSet<_> = known.iter().map(|wanted| &wanted.reference.reference).collect();
+    let known: BTreeSet<_> = known
+        .iter()
+        .map(|wanted| &wanted.reference.reference)
+        .collect();
     catalog.entries.retain(|text, _| known.contains(text));
     let found = packages.resolve_all(unknown, base);
     catalog.entries.extend(found.entries);

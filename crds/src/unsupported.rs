@@ -62,13 +62,9 @@ fn class(spec: &NodeClassSpec) -> Paths {
 }
 
 fn package_set(spec: &PackageSetSpec) -> Paths {
-    let mut paths = set(&[
-        ("keys", !spec.keys.is_empty()),
-    ]);
+    let mut paths = set(&[("keys", !spec.keys.is_empty())]);
     for (index, entry) in spec.packages.iter().enumerate() {
-        let fields = set(&[
-            ("before", !entry.before.is_empty()),
-        ]);
+        let fields = set(&[("before", !entry.before.is_empty())]);
         paths.extend(fields.into_iter().map(|field| {
             let entry = [Step::Key("packages".to_owned()), Step::Index(index)];
             entry.into_iter().chain(field).collect()

@@ -36,7 +36,11 @@ pub struct Package {
 pub fn open_package(reference: &Reference, base: &Path) -> Result<Package, PackageError> {
     let Reference::Layout { dir, selector } = reference else {
         let place = Path::new("");
-        return Err(PackageError::new(place, None, Problem::Elsewhere(reference.to_string())));
+        return Err(PackageError::new(
+            place,
+            None,
+            Problem::Elsewhere(reference.to_string()),
+        ));
     };
     let layout = Layout::open(&base.join(dir))?;
     let problem = |problem| PackageError::new(layout.dir(), Some(selector), problem);

@@ -26,7 +26,9 @@ fn reply(status: &str, headers: &[&str], body: &[u8]) -> Reply {
     let lines: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
     let length = body.len();
     Reply {
-        head: format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n{lines}\r\n"),
+        head: format!(
+            "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n{lines}\r\n"
+        ),
         rest: body.to_vec(),
         times: 1,
         pause: Duration::ZERO,
@@ -58,7 +60,11 @@ async fn serve(answer: impl Fn(&str, &str, usize) -> Reply + Send + Sync + 'stat
     let (answer, counted, bytes) = (Arc::new(answer), Arc::clone(&asked), Arc::clone(&sent));
     tokio::spawn(async move {
         while let Ok((mut line, _)) = listener.accept().await {
-            let (answer, counted, bytes) = (Arc::clone(&answer), Arc::clone(&counted), Arc::clone(&bytes));
+            let (answer, counted, bytes) = (
+                Arc::clone(&answer),
+                Arc::clone(&counted),
+                Arc::clone(&bytes),
+            );
             tokio::spawn(async move {
                 let request = request(&mut line).await;
                 let number = counted.fetch_add(1, Ordering::SeqCst);
@@ -123,11 +129,22 @@ impl Server {
 
     async fn blob(&self, digest: Digest, size: u64) -> Result<u64, Fault> {
         let registry = self.registry(&Access::anonymous());
-        let fetched = registry.fetch(&self.reference(), (digest, size), &self.layout, &()).await;
-        assert!(fetched.is_ok() || !self.layout.blob_path(&digest).exists(), "nothing wrong is kept");
+        let fetched = registry
+            .fetch(&self.reference(), (digest, size), &self.layout, &())
+            .await;
+        assert!(
+            fetched.is_ok() || !self.layout.blob_path(&digest).exists(),
+            "nothing wrong is kept"
+        );
         fetched.map_err(|error| match error.fault() {
-            Fault::TooLarge { what, most } => Fault::TooLarge { what: what.clone(), most: *most },
-            Fault::Slow { what, seconds } => Fault::Slow { what: what.clone(), seconds: *seconds },
+            Fault::TooLarge { what, most } => Fault::TooLarge {
+                what: what.clone(),
+                most: *most,
+            },
+            Fault::Slow { what, seconds } => Fault::Slow {
+                what: what.clone(),
+                seconds: *seconds,
+            },
             _ => Fault::NotFound(error.to_string()),
         })
     }
@@ -141,7 +158,10 @@ impl Server {
 async fn a_manifest_without_end_is_not_read_to_its_end() {
     let server = serve(|_, _, _| endless(Duration::ZERO)).await;
     let refused = server.metadata().await.unwrap_err();
-    assert!(matches!(refused.fault(), Fault::TooLarge { .. }), "{refused}");
+    assert!(
+        matches!(refused.fault(), Fault::TooLarge { .. }),
+        "{refused}"
+    );
     let sent = server.sent.load(Ordering::SeqCst);
     assert!(sent < 32 << 20, "{sent} bytes were taken");
 }
@@ -157,7 +177,11 @@ async fn a_body_that_comes_in_drops_is_given_up() {
     let refused = server.metadata().await.unwrap_err();
     assert!(matches!(refused.fault(), Fault::Slow { .. }), "{refused}");
     // The time for the largest manifest at the slowest speed allowed, and some.
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -177,7 +201,10 @@ async fn no_answer_at_all_is_given_up() {
 async fn a_blob_that_is_longer_than_announced_is_thrown_away() {
     let server = serve(|_, _, _| reply("200 OK", &[], b"more than five")).await;
     let refused = server.blob(Digest::of(b"short"), 5).await.unwrap_err();
-    assert!(matches!(refused, Fault::TooLarge { most: 5, .. }), "{refused}");
+    assert!(
+        matches!(refused, Fault::TooLarge { most: 5, .. }),
+        "{refused}"
+    );
     let left = std::fs::read_dir(server.layout.dir()).unwrap().flatten();
     let left: u64 = left
         .filter(|entry| entry.file_name().to_string_lossy().contains("part"))
@@ -191,10 +218,15 @@ async fn a_part_of_another_place_is_refused() {
     let bytes = b"0123456789";
     let server = serve(|_, request, _| {
         if request.to_lowercase().contains("range: bytes=") {
-            reply("206 Partial Content", &["content-range: bytes 1-9/10"], b"123456789")
+            reply(
+                "206 Partial Content",
+                &["content-range: bytes 1-9/10"],
+                b"123456789",
+            )
         } else {
             Reply {
-                head: "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 10\r\n\r\n".to_owned(),
+                head: "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 10\r\n\r\n"
+                    .to_owned(),
                 ..reply("200 OK", &[], b"01234")
             }
         }
@@ -240,7 +272,10 @@ async fn a_token_that_is_none_is_an_error_and_no_panic() {
     })
     .await;
     let refused = server.metadata().await.unwrap_err().to_string();
-    assert!(refused.contains("characters that none can have"), "{refused}");
+    assert!(
+        refused.contains("characters that none can have"),
+        "{refused}"
+    );
     assert!(!refused.contains("secret"), "{refused}");
 }
 

@@ -89,7 +89,10 @@ pub(crate) async fn tags(arguments: &Tags, common: &Common) -> anyhow::Result<An
 }
 
 fn say(blobs: usize, bytes: u64, present: usize) {
-    anstream::eprintln!("{blobs} blobs travelled ({}), {present} were there", HumanBytes(bytes));
+    anstream::eprintln!(
+        "{blobs} blobs travelled ({}), {present} were there",
+        HumanBytes(bytes)
+    );
 }
 
 /// How many different blobs a package's modules and lists of symbols are.
@@ -123,7 +126,10 @@ fn source(text: &str) -> anyhow::Result<Package> {
     };
     let dir = PathBuf::from(text);
     let selector = Selector::Tag(tag);
-    Ok(open_package(&Reference::Layout { dir, selector }, Path::new("."))?)
+    Ok(open_package(
+        &Reference::Layout { dir, selector },
+        Path::new("."),
+    )?)
 }
 
 fn remote(text: &str) -> anyhow::Result<RegistryReference> {
@@ -170,7 +176,10 @@ fn connect(reference: &RegistryReference, login: &Login) -> anyhow::Result<Regis
 fn from_docker(host: &str) -> anyhow::Result<Access> {
     let folder = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));
-    let Some(file) = folder.or_else(home).map(|folder| folder.join("config.json")) else {
+    let Some(file) = folder
+        .or_else(home)
+        .map(|folder| folder.join("config.json"))
+    else {
         return Ok(Access::anonymous());
     };
     let Ok(json) = fs::read(&file) else {

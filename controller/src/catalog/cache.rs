@@ -164,8 +164,8 @@ impl Cache {
         tags.insert(reference.to_owned(), digest);
         let text = placet_model::canonical_json(tags);
         let beside = self.folder.join(".tags");
-        let written = fs::write(&beside, text)
-            .and_then(|()| fs::rename(&beside, self.folder.join(TAGS)));
+        let written =
+            fs::write(&beside, text).and_then(|()| fs::rename(&beside, self.folder.join(TAGS)));
         if let Err(error) = written {
             tracing::warn!("failed to remember what tags mean: {error}");
         }

@@ -106,13 +106,18 @@ impl Registries {
             let why = || Unresolved("registries are not asked from here".to_owned());
             return looks.into_keys().map(|look| (look, Err(why()))).collect();
         };
-        let all = looks.into_iter().map(|(look, (reference, wanted))| async move {
-            let (found, may_change) = self.find(&reference, wanted).await;
-            (look, found, may_change)
-        });
+        let all = looks
+            .into_iter()
+            .map(|(look, (reference, wanted))| async move {
+                let (found, may_change) = self.find(&reference, wanted).await;
+                (look, found, may_change)
+            });
         let found = runtime.block_on(join_all(all));
         *is_open |= found.iter().any(|(.., may_change)| *may_change);
-        found.into_iter().map(|(look, found, _)| (look, found)).collect()
+        found
+            .into_iter()
+            .map(|(look, found, _)| (look, found))
+            .collect()
     }
 
     /// The package, and whether another look may say something else.
@@ -282,7 +287,10 @@ impl Registries {
         };
         let travelled = fetched?;
         self.cache.note(&digest, place.size);
-        tracing::info!("module {digest} came from {}: {travelled} bytes", place.reference);
+        tracing::info!(
+            "module {digest} came from {}: {travelled} bytes",
+            place.reference
+        );
         Ok(())
     }
 }

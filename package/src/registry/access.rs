@@ -28,7 +28,9 @@ pub enum AccessError {
     #[error("the Docker configuration is not JSON with `auths`, at line {0}")]
     Config(usize),
     /// An entry of it that has nothing to log in with.
-    #[error("the Docker configuration's entry for `{0}` has neither `auth` nor `username` and `password`; log in again with a program that stores them there")]
+    #[error(
+        "the Docker configuration's entry for `{0}` has neither `auth` nor `username` and `password`; log in again with a program that stores them there"
+    )]
     Entry(String),
 }
 
@@ -178,11 +180,16 @@ mod tests {
     fn a_secret_has_both_or_none_and_is_never_printed() {
         let values = |pairs: &[(&str, &str)]| {
             let pairs = pairs.iter();
-            pairs.map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect()
+            pairs
+                .map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec()))
+                .collect()
         };
         let both = values(&[("username", "ann\n"), ("password", "secret\n")]);
         let access = Access::from_secret(&both, "r.example").unwrap();
-        assert_eq!(access.credentials, RegistryAuth::Basic("ann".into(), "secret".into()));
+        assert_eq!(
+            access.credentials,
+            RegistryAuth::Basic("ann".into(), "secret".into())
+        );
         assert!(!format!("{access:?}").contains("secret"));
         let half = Access::from_secret(&values(&[("password", "x")]), "r.example");
         assert_eq!(half, Err(AccessError::Half("password", "username")));

@@ -84,8 +84,8 @@ impl Registry {
 
     fn prepare(reference: &RegistryReference, access: &Access, limits: Limits) -> Outcome<Self> {
         let origin = reference.origin();
-        let origin = Url::parse(&origin)
-            .map_err(|error| Fault::answer("its address", error.to_string()))?;
+        let origin =
+            Url::parse(&origin).map_err(|error| Fault::answer("its address", error.to_string()))?;
         let http = http(reference.is_plain, access, &limits)?;
         Ok(Self {
             http,
@@ -161,32 +161,23 @@ impl Registry {
         request: RequestBuilder,
         again: &impl Fn(&Client) -> RequestBuilder,
     ) -> Outcome<Response> {
-        let response = self.send(scope, what, request).await?;
+        let shown = self.shown(scope);
+        let response = self.answer_to(with(request, shown.as_ref()), what).await?;
         let is_challenge = response.status() == StatusCode::UNAUTHORIZED;
         // Who was redirected to has no say in which credentials are shown to whom.
         if !is_challenge || !self.is_own(response.url()) {
             return Ok(response);
         }
-        let before = self.shown(scope);
-        self.satisfy(&response, scope).await?;
-        if before.is_some() && before == self.shown(scope) {
+        // Another request may have found out meanwhile.
+        if self.shown(scope) == shown {
+            self.satisfy(&response, scope).await?;
+        }
+        let now = self.shown(scope);
+        if now == shown {
             return Ok(response);
         }
-        self.send(scope, what, again(&self.http)).await
-    }
-
-    /// Sends a request once, with what is shown in this scope.
-    pub(super) async fn send(
-        &self,
-        scope: &Scope,
-        what: &str,
-        request: RequestBuilder,
-    ) -> Outcome<Response> {
-        let request = match self.shown(scope) {
-            Some(shown) => request.header(AUTHORIZATION, shown),
-            None => request,
-        };
-        self.answer_to(request, what).await
+        self.answer_to(with(again(&self.http), now.as_ref()), what)
+            .await
     }
 
     /// The beginning of the answer to a request.
@@ -213,7 +204,10 @@ impl Registry {
             what: what.to_owned(),
             most,
         };
-        if response.content_length().is_some_and(|length| length > most) {
+        if response
+            .content_length()
+            .is_some_and(|length| length > most)
+        {
             return Err(too_large());
         }
         let mut bytes = Vec::new();
@@ -230,6 +224,13 @@ impl Registry {
         let read = tokio::time::timeout(time, read).await;
         read.map_err(|_| slow(what, time))??;
         Ok(bytes)
+    }
+}
+
+fn with(request: RequestBuilder, shown: Option<&HeaderValue>) -> RequestBuilder {
+    match shown {
+        Some(shown) => request.header(AUTHORIZATION, shown),
+        None => request,
     }
 }
 

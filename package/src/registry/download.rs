@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use nix::fcntl::{Flock, FlockArg};
 use placet_model::{Digest, Hasher};
@@ -36,6 +37,8 @@ struct Part {
 }
 
 const PART: &str = ".placet-part-";
+/// A blob that comes in pieces may take so many times as long as one that comes at once.
+const TIMES: u32 = 4;
 /// Bytes that are handed to the disk at once.
 const BUFFER: usize = 256 << 10;
 
@@ -115,9 +118,20 @@ impl Registry {
         progress: &dyn Progress,
     ) -> Outcome<u64> {
         let (what, mut travelled, mut attempts) = (what(&wanted), 0, 0);
+        let mut is_fresh = part.size == 0;
+        let (begun, mut best) = (Instant::now(), part.size);
+        let patience = self.limits.time_for(wanted.size) * TIMES;
         while part.size < wanted.size {
             let before = part.size;
             let response = self.ask_from(wanted, part.size, &what).await?;
+            if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+                // What came earlier may be the end of something else; what came now is not.
+                part.clear()?;
+                if std::mem::replace(&mut is_fresh, true) {
+                    return Err(Fault::answer(&what, "it has fewer bytes than announced"));
+                }
+                continue;
+            }
             let starts = starts_at(&response, part.size, &what)?;
             if starts == 0 {
                 part.clear()?;
@@ -134,10 +148,13 @@ impl Registry {
                     return Err(fault);
                 }
                 Err(fault @ Fault::Slow { .. }) => return Err(fault),
-                _ if part.size > before => attempts = 0,
+                _ if part.size > best => attempts = 0,
                 _ => attempts += 1,
             }
-            if attempts >= self.limits.attempts {
+            best = best.max(part.size);
+            let is_whole = part.size == wanted.size;
+            let is_hopeless = attempts >= self.limits.attempts || begun.elapsed() > patience;
+            if is_hopeless && !is_whole {
                 return Err(Fault::CutOff {
                     what,
                     wanted: wanted.size,
@@ -162,7 +179,11 @@ impl Registry {
                 }
             })
             .await?;
-        let fit = [StatusCode::OK, StatusCode::PARTIAL_CONTENT];
+        let fit = [
+            StatusCode::OK,
+            StatusCode::PARTIAL_CONTENT,
+            StatusCode::RANGE_NOT_SATISFIABLE,
+        ];
         answer::expect(answer, &fit, what).await
     }
 }
@@ -177,8 +198,12 @@ fn starts_at(response: &Response, offset: u64, what: &str) -> Outcome<u64> {
         return Ok(0);
     }
     let range = response.headers().get(CONTENT_RANGE);
-    let range = range.and_then(|range| range.to_str().ok()).unwrap_or_default();
-    let start = range.strip_prefix("bytes ").and_then(|rest| rest.split('-').next());
+    let range = range
+        .and_then(|range| range.to_str().ok())
+        .unwrap_or_default();
+    let start = range
+        .strip_prefix("bytes ")
+        .and_then(|rest| rest.split('-').next());
     match start.and_then(|start| start.parse::<u64>().ok()) {
         Some(start) if start == offset => Ok(offset),
         _ => Err(Fault::answer(what, "it begins in another place than asked")),
@@ -259,7 +284,8 @@ impl Part {
     ) -> Outcome<()> {
         let what = what(wanted);
         let file = self.file.try_clone().map_err(Fault::keep(&what))?;
-        let mut writer = tokio::io::BufWriter::with_capacity(BUFFER, tokio::fs::File::from_std(file));
+        let mut writer =
+            tokio::io::BufWriter::with_capacity(BUFFER, tokio::fs::File::from_std(file));
         let copied = loop {
             let chunk = match response.chunk().await {
                 Ok(Some(chunk)) => chunk,

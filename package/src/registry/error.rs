@@ -71,7 +71,9 @@ pub enum Fault {
         most: u64,
     },
     /// Bytes that are not those that were asked for.
-    #[error("{what} came with the digest {found}, not {wanted}: it was damaged or replaced; nothing was kept")]
+    #[error(
+        "{what} came with the digest {found}, not {wanted}: it was damaged or replaced; nothing was kept"
+    )]
     WrongDigest {
         /// What was asked for.
         what: String,
@@ -101,7 +103,9 @@ pub enum Fault {
         why: String,
     },
     /// Nothing to check certificates by.
-    #[error("no certificate authorities were found on this machine, so no registry can be trusted; install the package ca-certificates, set SSL_CERT_FILE, or name the registry's own with ca.crt")]
+    #[error(
+        "no certificate authorities were found on this machine, so no registry can be trusted; install the package ca-certificates, set SSL_CERT_FILE, or name the registry's own with ca.crt"
+    )]
     NoRoots,
     /// Certificates that cannot be read.
     #[error("the certificate authorities in {0} cannot be read; they are PEM")]

@@ -5,11 +5,11 @@ use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, HeaderMap, LINK};
 use serde::Deserialize;
 
+use super::RegistryReference;
 use super::answer;
 use super::client::Registry;
 use super::error::{Fault, Outcome, RegistryError};
 use super::token::Scope;
-use super::RegistryReference;
 use crate::manifest::{IMAGE_INDEX, IMAGE_MANIFEST, MANIFEST_MAX};
 use crate::reference::{Selector, check_tag};
 

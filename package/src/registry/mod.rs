@@ -29,8 +29,8 @@ pub use address::RegistryReference;
 pub(crate) use address::{PLAIN_SCHEME, SCHEME};
 pub use client::{Limits, Registry};
 pub use error::{Fault, RegistryError};
-pub(crate) use pull::sizes;
 pub use pull::Pulled;
+pub(crate) use pull::sizes;
 pub use push::Pushed;
 
 /// Told of bytes on their way, for whoever draws bars. `()` wants to know nothing.

@@ -68,7 +68,8 @@ impl Registry {
         layout: &Layout,
     ) -> Outcome<Package> {
         if let Selector::Digest(digest) = reference.selector
-            && let Ok(known) = blocking(layout, move |layout| package::metadata(layout, &digest)).await
+            && let Ok(known) =
+                blocking(layout, move |layout| package::metadata(layout, &digest)).await
         {
             return Ok(known);
         }

@@ -8,10 +8,10 @@ use super::error::{Outcome, RegistryError};
 use super::pull::blocking;
 use super::upload::Source;
 use super::{AT_ONCE, Progress, RegistryReference};
+use crate::files;
 use crate::layout::Layout;
 use crate::manifest::{IMAGE_MANIFEST, MANIFEST_MAX};
 use crate::package::{self, Package};
-use crate::files;
 
 /// A package that was pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -122,7 +122,9 @@ impl Registry {
         let manifest = canonical_json(&manifest);
         let digest = Digest::of(&manifest);
         let place = reference.with(Selector::Digest(digest));
-        let headers = self.send_manifest(&place, IMAGE_MANIFEST, &manifest).await?;
+        let headers = self
+            .send_manifest(&place, IMAGE_MANIFEST, &manifest)
+            .await?;
         if !headers.contains_key(SUBJECT) {
             let mut entry = descriptor(IMAGE_MANIFEST, digest, manifest.len() as u64);
             entry.artifact_type = Some(artifact_type.to_owned());

@@ -32,7 +32,9 @@ impl Registry {
     pub(super) async fn has_blob(&self, scope: &Scope, digest: &Digest) -> Outcome<bool> {
         let what = format!("blob {digest}");
         let url = self.url(&scope.repository, &format!("blobs/{digest}"))?;
-        let answer = self.ask(scope, &what, |http| http.head(url.clone())).await?;
+        let answer = self
+            .ask(scope, &what, |http| http.head(url.clone()))
+            .await?;
         if answer.status() == StatusCode::NOT_FOUND {
             return Ok(false);
         }

@@ -59,7 +59,10 @@ async fn a_fleet_gets_its_packages_from_a_registry() {
     assert_eq!(found["reference"], server.at("fleet/greet:1.0.0"));
     assert!(found["digest"].as_str().unwrap().starts_with("sha256:"));
     let log = fleet.log("controller");
-    assert!(!log.contains(crate::server::PASSWORD), "no secret is logged");
+    assert!(
+        !log.contains(crate::server::PASSWORD),
+        "no secret is logged"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,17 +76,34 @@ async fn a_registry_that_goes_away_while_modules_travel_is_waited_for() {
     fleet.verified(&commit).await;
 
     // The veto holds the roll-out while its packages are known and no module has travelled.
-    let core = fleet.node_names().into_iter().find(|name| name.starts_with("core"));
+    let core = fleet
+        .node_names()
+        .into_iter()
+        .find(|name| name.starts_with("core"));
     let session = fleet.open_session(&core.unwrap());
     let commit = fleet.commit_greet("1.1.0");
     let held = fleet.held(&commit).await;
     server.kill();
     let rollout = held.text("rollout").to_owned();
-    fleet.placet(&["rollout", "decide", &rollout, "--force", "--reason", "it is late"]);
+    fleet.placet(&[
+        "rollout",
+        "decide",
+        &rollout,
+        "--force",
+        "--reason",
+        "it is late",
+    ]);
     let waits = |event: &Event| {
-        event.name == "failed" && event.data.to_string().contains("failed to reach the registry")
+        event.name == "failed"
+            && event
+                .data
+                .to_string()
+                .contains("failed to reach the registry")
     };
-    fleet.feed.wait(held.sequence, "word of the registry", waits).await;
+    fleet
+        .feed
+        .wait(held.sequence, "word of the registry", waits)
+        .await;
 
     // Another controller knows no more, and the packages are known to it all the same.
     fleet.kill_controller();

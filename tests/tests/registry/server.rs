@@ -149,7 +149,9 @@ impl Server {
     /// `crane` or `oras`, let in.
     pub(crate) fn client(&self, name: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new(program(name).unwrap());
-        command.args(arguments).env("DOCKER_CONFIG", self.path("docker"));
+        command
+            .args(arguments)
+            .env("DOCKER_CONFIG", self.path("docker"));
         if self.is_private {
             fs::create_dir_all(self.path("docker")).unwrap();
             let auths = serde_json::json!({"auths": {self.host(): {"username": USER, "password": PASSWORD}}});
@@ -231,7 +233,10 @@ pub(crate) fn package(folder: &Path, name: &str, sizes: &[usize]) -> placet_mode
     for (index, size) in sizes.iter().enumerate() {
         // Other bytes in every module and at every place of it.
         let bytes: Vec<u8> = (0..*size)
-            .map(|at| u8::try_from((at.wrapping_mul(2_654_435_761) >> 7) % 251).unwrap() ^ index.to_le_bytes()[0])
+            .map(|at| {
+                u8::try_from((at.wrapping_mul(2_654_435_761) >> 7) % 251).unwrap()
+                    ^ index.to_le_bytes()[0]
+            })
             .chain(index.to_le_bytes())
             .collect();
         let digest = placet_model::Digest::of(&bytes);

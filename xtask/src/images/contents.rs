@@ -27,7 +27,10 @@ const AUTHORITIES_LEAST: usize = 10;
 pub(super) fn authorities(path: &Path) -> anyhow::Result<Vec<u8>> {
     let advice = "install the package ca-certificates, or name a PEM file with --ca-file; without authorities the programs in the image could reach no git host and no registry";
     let Ok(bytes) = std::fs::read(path) else {
-        bail!("there are no certificate authorities in {}: {advice}", path.display());
+        bail!(
+            "there are no certificate authorities in {}: {advice}",
+            path.display()
+        );
     };
     let Ok(blocks) = pem::parse_many(&bytes) else {
         bail!("{} is not PEM: {advice}", path.display());

@@ -33,7 +33,10 @@ impl Layout {
         let blobs = folder.join("blobs/sha256");
         fs::create_dir_all(&blobs)
             .with_context(|| format!("failed to make {}", blobs.display()))?;
-        fs::write(folder.join("oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}")?;
+        fs::write(
+            folder.join("oci-layout"),
+            "{\"imageLayoutVersion\":\"1.0.0\"}",
+        )?;
         Ok(Self(folder.to_owned()))
     }
 
@@ -95,7 +98,11 @@ impl Layout {
         referrer: &Blob,
     ) -> anyhow::Result<()> {
         let mut platforms = self.platforms(tag)?;
-        let of = |entry: &Value| entry["platform"]["architecture"].as_str().map(str::to_owned);
+        let of = |entry: &Value| {
+            entry["platform"]["architecture"]
+                .as_str()
+                .map(str::to_owned)
+        };
         let replaced: Vec<_> = platforms
             .iter()
             .filter(|entry| of(entry).as_deref() == Some(architecture))
@@ -113,7 +120,8 @@ impl Layout {
         named["annotations"] = json!({NAME: tag});
         let mut entries = vec![named];
         for entry in self.entries()? {
-            let is_old = entry["annotations"][NAME] == tag || entry["digest"] == json!(referrer.digest);
+            let is_old =
+                entry["annotations"][NAME] == tag || entry["digest"] == json!(referrer.digest);
             if !is_old && !self.refers_to(&entry, &replaced) {
                 entries.push(entry);
             }
@@ -144,7 +152,9 @@ impl Layout {
 
     fn platforms(&self, tag: &str) -> anyhow::Result<Vec<Value>> {
         let entries = self.entries()?;
-        let known = entries.iter().find(|entry| entry["annotations"][NAME] == tag);
+        let known = entries
+            .iter()
+            .find(|entry| entry["annotations"][NAME] == tag);
         let digest = known.and_then(|entry| entry["digest"].as_str()?.parse().ok());
         let Some(digest) = digest else {
             return Ok(Vec::new());

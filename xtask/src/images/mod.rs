@@ -181,7 +181,12 @@ fn write(
         Some(&manifest),
         &json!({"org.opencontainers.image.created": created}),
     )?;
-    layout.index(&tag(arguments), arguments.architecture.name(), &manifest, &referrer)?;
+    layout.index(
+        &tag(arguments),
+        arguments.architecture.name(),
+        &manifest,
+        &referrer,
+    )?;
     Ok(manifest.digest)
 }
 
@@ -230,7 +235,10 @@ fn build(arguments: &Images) -> anyhow::Result<PathBuf> {
     if let Some(linker) = &arguments.linker {
         let target = triple.replace('-', "_");
         let name = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase());
-        variables.extend([(name, linker.clone()), (format!("CC_{target}"), linker.clone())]);
+        variables.extend([
+            (name, linker.clone()),
+            (format!("CC_{target}"), linker.clone()),
+        ]);
     }
     let variables: Vec<_> = variables
         .iter()

@@ -34,7 +34,10 @@ fn check(bytes: &[u8], architecture: Architecture) -> anyhow::Result<()> {
         Architecture::Arm64 => "aarch64",
     };
     if elf.architecture.0 != machine {
-        bail!("it is for {}, and the image for {machine}", elf.architecture.0);
+        bail!(
+            "it is for {}, and the image for {machine}",
+            elf.architecture.0
+        );
     }
     if let Some(loader) = &elf.facts.interpreter {
         bail!(

@@ -37,7 +37,7 @@ const MOST: u64 = 16 << 30;
 /// Tags that are remembered.
 const TAGS_MOST: usize = 4_096;
 /// Nobody goes on with a download that was broken off so long ago.
-const PART_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+const PART_AGE: Duration = Duration::from_hours(24);
 const TAGS: &str = "tags.json";
 const PART: &str = ".placet-part-";
 

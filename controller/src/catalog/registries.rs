@@ -308,7 +308,6 @@ struct Named(String, placet_package::registry::AccessError);
 
 impl Miss {
     /// Something that a person has to do something about.
-    #[expect(clippy::needless_pass_by_value, reason = "it is called by `map_err`")]
     fn lasting(error: impl std::error::Error + 'static) -> Self {
         Self {
             why: unresolved(&error).0,

@@ -344,10 +344,9 @@ impl Part {
             (self, named)
         });
         match named.await {
-            Ok((_, Ok(()))) => Ok(()),
             Ok((part, Err(error))) => Err((part, Fault::keep("a blob")(error))),
-            // The runtime ends; what came is found again.
-            Err(_) => Ok(()),
+            // Where the runtime ends in between, nobody is there to be told.
+            Ok((_, Ok(()))) | Err(_) => Ok(()),
         }
     }
 

@@ -118,7 +118,7 @@ impl Registry {
                 self.fetch_blob(wanted, layout, progress)
             })
             .collect();
-        let fetched: Vec<u64> = stream::iter(fetches)
+        let travelled: Vec<u64> = stream::iter(fetches)
             .buffer_unordered(AT_ONCE)
             .try_collect()
             .await?;
@@ -134,8 +134,8 @@ impl Registry {
         .await?;
         Ok(Pulled {
             package,
-            bytes: fetched.iter().sum(),
-            blobs: fetched.iter().filter(|bytes| **bytes > 0).count(),
+            bytes: travelled.iter().sum(),
+            blobs: travelled.iter().filter(|bytes| **bytes > 0).count(),
         })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Each image is one static program, certificate authorities, a user, and nothing else. Time zones
 //! need no files: the program brings them (jiff's bundled database). The target is
-//! `*-linux-gnu` with `crt-static`, not musl, since SQLite, libgit2 and ring are C and the system's
+//! `*-linux-gnu` with `crt-static`, not musl, since `SQLite`, libgit2 and ring are C and the system's
 //! compiler is the only one that a fresh machine has; glibc's own resolver reads `/etc/hosts` and
 //! asks DNS without loading libraries.
 //!

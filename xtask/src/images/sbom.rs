@@ -1,4 +1,4 @@
-//! What a program was built from, in CycloneDX: every crate that is linked into it.
+//! What a program was built from, in `CycloneDX`: every crate that is linked into it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -23,7 +23,7 @@ pub(super) fn sbom(package: &str, triple: &str, time: i64) -> anyhow::Result<Val
         .with_context(|| format!("{package} is no member of the workspace"))?;
     let sums = checksums()?;
     let linked = linked(&metadata, &root.id);
-    let mut parts: Vec<&Package> = linked.iter().map(|(id, _)| packages[id]).collect();
+    let mut parts: Vec<&Package> = linked.keys().map(|id| packages[*id]).collect();
     parts.sort_by_key(|part| (part.name.to_string(), part.version.clone()));
     let components: Vec<Value> = parts
         .iter()

@@ -1,5 +1,11 @@
 //! Packages in a real registry: with other people's clients beside ours, with a line that breaks,
 //! with a storage that somebody tampered with, and with a registry that goes away.
+#![expect(
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod fleet;
 mod server;

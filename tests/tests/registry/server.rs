@@ -67,12 +67,13 @@ impl Server {
             fs::write(self.path("tls.key"), key.signing_key.serialize_pem()).unwrap();
             fs::write(self.path("htpasswd"), HASHED).unwrap();
             fs::write(self.path("password"), PASSWORD).unwrap();
-            config += &format!(
+            let private = format!(
                 "  tls: {{certificate: {}, key: {}}}\nauth:\n  htpasswd: {{realm: test, path: {}}}\n",
                 path("ca.crt"),
                 path("tls.key"),
                 path("htpasswd")
             );
+            config.push_str(&private);
         }
         fs::write(self.path("config.yml"), config).unwrap();
     }

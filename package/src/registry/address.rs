@@ -37,7 +37,11 @@ impl RegistryReference {
         if !path.contains([':', '@']) {
             return Err("it names no tag and no digest");
         }
-        let parsed = Parsed::try_from(rest);
+        let parsed = match is_six(host) {
+            // The parser knows names and addresses of four numbers only.
+            true => Parsed::try_from(format!("localhost/{path}")),
+            false => Parsed::try_from(rest.to_owned()),
+        };
         let parsed = parsed.map_err(|_| "it has a repository or tag that no registry accepts")?;
         let selector = match (parsed.digest(), parsed.tag()) {
             (Some(digest), _) => Selector::Digest(digest.parse().map_err(|_| DIGEST)?),
@@ -72,6 +76,19 @@ impl RegistryReference {
             host => format!("{scheme}://{host}"),
         }
     }
+}
+
+/// True for an address of the sixth version in brackets, with a port or without.
+fn is_six(host: &str) -> bool {
+    let Some((address, port)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) else {
+        return false;
+    };
+    let is_port = |text: &str| {
+        text.parse::<u16>()
+            .is_ok_and(|port| port.to_string() == text)
+    };
+    let is_end = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+    is_end && address.parse::<std::net::Ipv6Addr>().is_ok()
 }
 
 /// True for names and addresses that never leave this machine.

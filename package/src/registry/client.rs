@@ -185,7 +185,11 @@ impl Registry {
         let time = self.limits.answer;
         let answered = tokio::time::timeout(time, request.send()).await;
         let answered = answered.map_err(|_| slow(what, time))?;
-        answered.map_err(|error| Fault::Unreachable(error.without_url()))
+        answered.map_err(|error| match error.is_timeout() && !error.is_connect() {
+            // The client counts the same time, and may be first.
+            true => slow(what, time),
+            false => Fault::Unreachable(error.without_url()),
+        })
     }
 
     /// True for addresses of the registry itself: same scheme, host and port.
@@ -212,7 +216,8 @@ impl Registry {
         }
         let mut bytes = Vec::new();
         let read = async {
-            while let Some(chunk) = response.chunk().await.map_err(Fault::Unreachable)? {
+            let broken = |error: reqwest::Error| Fault::Unreachable(error.without_url());
+            while let Some(chunk) = response.chunk().await.map_err(broken)? {
                 if bytes.len() as u64 + chunk.len() as u64 > most {
                     return Err(too_large());
                 }

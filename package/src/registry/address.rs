@@ -37,10 +37,11 @@ impl RegistryReference {
         if !path.contains([':', '@']) {
             return Err("it names no tag and no digest");
         }
-        let parsed = match is_six(host) {
+        let parsed = if is_six(host) {
             // The parser knows names and addresses of four numbers only.
-            true => Parsed::try_from(format!("localhost/{path}")),
-            false => Parsed::try_from(rest.to_owned()),
+            Parsed::try_from(format!("localhost/{path}"))
+        } else {
+            Parsed::try_from(rest.to_owned())
         };
         let parsed = parsed.map_err(|_| "it has a repository or tag that no registry accepts")?;
         let selector = match (parsed.digest(), parsed.tag()) {

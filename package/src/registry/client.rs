@@ -185,10 +185,12 @@ impl Registry {
         let time = self.limits.answer;
         let answered = tokio::time::timeout(time, request.send()).await;
         let answered = answered.map_err(|_| slow(what, time))?;
-        answered.map_err(|error| match error.is_timeout() && !error.is_connect() {
+        answered.map_err(|error| {
             // The client counts the same time, and may be first.
-            true => slow(what, time),
-            false => Fault::Unreachable(error.without_url()),
+            if error.is_timeout() && !error.is_connect() {
+                return slow(what, time);
+            }
+            Fault::Unreachable(error.without_url())
         })
     }
 

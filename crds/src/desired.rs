@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use placet_model::{
     ClassDeclaration, Desired, NodeDeclaration, NodeFacts, NodeName, PackageReference,
-    PackageSetDeclaration, Selector, Strategy, Wants, visible,
+    PackageSetDeclaration, Selector, Strategy, Wants, Wave, Window, visible,
 };
 
 use crate::fault::{Finding, Step, list, nearest};
@@ -156,23 +156,54 @@ impl From<&Wanted> for Wants {
             types,
             functions,
             features,
+            characteristics,
         } = wanted.clone();
         Self {
             types,
             functions,
             features,
+            characteristics,
         }
     }
 }
 
 impl From<&RolloutStrategy> for Strategy {
     fn from(strategy: &RolloutStrategy) -> Self {
+        let usual = Self::default();
         Self {
             max_unavailable: strategy.max_unavailable,
+            max_unavailable_percent: strategy.max_unavailable_percent,
             vote_seconds: strategy.vote_seconds,
             promise_seconds: strategy.promise_seconds,
             on_unreachable: strategy.on_unreachable,
+            max_defer_seconds: (strategy.max_defer_seconds).unwrap_or(usual.max_defer_seconds),
+            canaries: strategy.canaries.unwrap_or(usual.canaries),
+            waves: strategy.waves.iter().map(wave).collect(),
+            windows: strategy.windows.iter().map(window).collect(),
+            halt_threshold: strategy.halt_threshold.unwrap_or(usual.halt_threshold),
+            verify_seconds: strategy.verify_seconds.unwrap_or(usual.verify_seconds),
+            confirm_above_percent: strategy.confirm_above_percent,
         }
+    }
+}
+
+fn wave(wave: &crate::Wave) -> Wave {
+    Wave {
+        name: wave.name.clone(),
+        selector: (&wave.selector).into(),
+        percent: wave.percent,
+    }
+}
+
+fn window(window: &crate::Window) -> Window {
+    // The schema lets nothing else through than `hh:mm`.
+    let (hour, minute) = window.opens.split_once(':').unwrap_or_default();
+    Window {
+        days: window.days.clone(),
+        hour: hour.parse().unwrap_or_default(),
+        minute: minute.parse().unwrap_or_default(),
+        minutes: window.minutes,
+        time_zone: window.time_zone.clone(),
     }
 }
 

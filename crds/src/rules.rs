@@ -8,6 +8,7 @@ use cel::common::ast::{EntryExpr, Expr, IdedEntryExpr, IdedExpr};
 use cel::objects::{Key, Map as CelMap};
 use cel::parser::{Expression, Parser};
 use cel::{Context, Value as Cel};
+use jiff::tz::TimeZoneDatabase;
 use placet_model::visible;
 use serde_json::Value;
 
@@ -292,23 +293,43 @@ fn counterpart<'a>(schema: &Value, old: &'a Value, item: &Value) -> Option<&'a V
     })
 }
 
-/// The rules that people wrote into a resource and that do not keep the limits.
+/// What people wrote into a resource and no schema can tell: rules that do not keep the limits, and
+/// time zones that there are not.
 pub(crate) fn unacceptable(kind: &str, value: &Value) -> Vec<Finding> {
     if kind != "NodeClass" {
         return Vec::new();
     }
+    let mut findings = unknown_zones(value);
     let rules = value["spec"]["vetoRules"].as_array();
     let rules = rules.into_iter().flatten().enumerate();
-    rules
-        .filter_map(|(index, rule)| {
-            let error = Rule::new(rule["rule"].as_str()?).err()?;
-            let path = [
-                Step::Key("spec".to_owned()),
-                Step::Key("vetoRules".to_owned()),
-                Step::Index(index),
-                Step::Key("rule".to_owned()),
-            ];
-            Some(Finding::new(&path, visible(&error.to_string()).to_string()))
+    findings.extend(rules.filter_map(|(index, rule)| {
+        let error = Rule::new(rule["rule"].as_str()?).err()?;
+        let path = place(&["spec", "vetoRules"], index, "rule");
+        Some(Finding::new(&path, visible(&error.to_string()).to_string()))
+    }));
+    findings
+}
+
+fn place(list: &[&str], index: usize, field: &str) -> Vec<Step> {
+    let keys = list.iter().map(|key| Step::Key((*key).to_owned()));
+    keys.chain([Step::Index(index), Step::Key(field.to_owned())])
+        .collect()
+}
+
+/// Windows whose time zone is not in the database that is built in.
+fn unknown_zones(value: &Value) -> Vec<Finding> {
+    let windows = value["spec"]["strategy"]["windows"].as_array();
+    let windows = windows.into_iter().flatten().enumerate();
+    windows
+        .filter_map(|(index, window)| {
+            let zone = window["timeZone"].as_str()?;
+            TimeZoneDatabase::bundled().get(zone).err()?;
+            let path = place(&["spec", "strategy", "windows"], index, "timeZone");
+            let message = format!(
+                "there is no time zone `{}`; name one as in the time zone database, as `Europe/Stockholm` or `UTC`",
+                visible(zone)
+            );
+            Some(Finding::new(&path, message))
         })
         .collect()
 }

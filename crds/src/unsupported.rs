@@ -44,18 +44,9 @@ fn source(spec: &GitSourceSpec) -> Paths {
 }
 
 fn class(spec: &NodeClassSpec) -> Paths {
-    let strategy = &spec.strategy;
     set(&[
         ("bootImages", !spec.boot_images.is_empty()),
         ("vetoRules", !spec.veto_rules.is_empty()),
-        (
-            "strategy.maxDeferSeconds",
-            strategy.max_defer_seconds.is_some(),
-        ),
-        ("strategy.canaries", strategy.canaries.is_some()),
-        ("strategy.waves", !strategy.waves.is_empty()),
-        ("strategy.windows", !strategy.windows.is_empty()),
-        ("strategy.haltThreshold", strategy.halt_threshold.is_some()),
         ("persistence.packages", !spec.persistence.packages),
         ("persistence.bootImage", !spec.persistence.boot_image),
     ])
@@ -81,12 +72,5 @@ fn node(spec: &FleetNodeSpec) -> Paths {
 }
 
 fn rollout(spec: &RolloutSpec) -> Paths {
-    let overrides = |it: &crate::DecisionRequest| !it.overrides.is_empty();
-    set(&[
-        ("dryRun", spec.dry_run),
-        (
-            "decision.overrides",
-            spec.decision.as_ref().is_some_and(overrides),
-        ),
-    ])
+    set(&[("dryRun", spec.dry_run)])
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use crate::{Architecture, NodeName, PackageName};
+use crate::{Architecture, NodeName, PackageName, Window};
 
 /// All declarations of one revision, references checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,8 +57,12 @@ pub struct Wants {
     pub types: BTreeSet<crate::ModuleType>,
     /// Functions to receive; empty means all. A module without a function is always received.
     pub functions: BTreeSet<String>,
-    /// Features wanted. A module that names features is received if one of them is wanted.
+    /// Features wanted. A module that names features is received if one of them is wanted; a
+    /// feature that no listed package offers is looked for among all packages (D3).
     pub features: BTreeSet<String>,
+    /// Characteristics that a package chosen for a feature may not contradict.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub characteristics: BTreeMap<String, String>,
 }
 
 /// How a change goes through a class.
@@ -67,21 +71,59 @@ pub struct Wants {
 pub struct Strategy {
     /// How many nodes change at once; none means all.
     pub max_unavailable: Option<u32>,
+    /// The same as a share of the class's nodes, in percent, rounded down but never to none.
+    pub max_unavailable_percent: Option<u32>,
     /// Seconds that a node may take to answer a proposal.
     pub vote_seconds: u32,
     /// Seconds for which a node's accept holds.
     pub promise_seconds: u32,
     /// What to do about a node that cannot be reached.
     pub on_unreachable: OnUnreachable,
+    /// Seconds for which voters may put off their answer in all, before that counts as a veto.
+    pub max_defer_seconds: u32,
+    /// How many nodes change first, alone; their failure always halts.
+    pub canaries: u32,
+    /// The waves that follow, in order; nodes that belong to none come last, together.
+    pub waves: Vec<Wave>,
+    /// When nodes may begin to change; empty means at any time.
+    pub windows: Vec<Window>,
+    /// How many nodes have to fail, without a person having decided about them, to halt the class.
+    pub halt_threshold: u32,
+    /// Seconds for which the nodes of a wave have to run well before the next wave begins.
+    pub verify_seconds: u32,
+    /// The share of the fleet, in percent, above which a change of the class waits for a person to
+    /// confirm it.
+    pub confirm_above_percent: Option<u32>,
+}
+
+/// Nodes of a class that change before those of later waves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wave {
+    /// Its name, for people.
+    pub name: String,
+    /// Which nodes belong to it, if no earlier wave has them.
+    pub selector: Selector,
+    /// In place of a selector: the share of the class's nodes in the roll-out, in percent, rounded
+    /// up, that it takes of those that no earlier wave has.
+    pub percent: Option<u32>,
 }
 
 impl Default for Strategy {
     fn default() -> Self {
         Self {
             max_unavailable: None,
+            max_unavailable_percent: None,
             vote_seconds: 30,
             promise_seconds: 3_600,
             on_unreachable: OnUnreachable::Wait,
+            max_defer_seconds: 86_400,
+            canaries: 0,
+            waves: Vec::new(),
+            windows: Vec::new(),
+            halt_threshold: 1,
+            verify_seconds: 0,
+            confirm_above_percent: None,
         }
     }
 }

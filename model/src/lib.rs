@@ -23,6 +23,7 @@ mod rollout;
 mod schema;
 mod text;
 mod vote;
+mod window;
 
 pub use canonical::{canonical_json, digest_of};
 pub use change::{
@@ -30,7 +31,7 @@ pub use change::{
 };
 pub use desired::{
     ClassDeclaration, Desired, NodeDeclaration, NodeFacts, OnUnreachable, PackageReference,
-    PackageSetDeclaration, Selector, Strategy, Wants,
+    PackageSetDeclaration, Selector, Strategy, Wants, Wave,
 };
 pub use digest::{Digest, DigestError, Hasher, Signature, SignatureError, SignatureKind};
 pub use dry_run::{DryRunAnswer, DryRunNode, DryRunReport};
@@ -48,3 +49,4 @@ pub use text::{Visible, Wrapped, visible, wrapped};
 pub use vote::{
     Answer, Decision, DecisionKind, NodeChange, Proposal, Verdict, VerdictKind, VoteRecord,
 };
+pub use window::{Weekday, Window};

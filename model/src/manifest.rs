@@ -3,7 +3,9 @@
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, LocalRequirement, Module, ModulePath, PackageName, digest_of};
+use crate::{
+    Digest, LocalRequirement, Module, ModulePath, PackageName, RemoteRequirement, digest_of,
+};
 
 /// Every module that a node is to run, in order, with path, digest and signature.
 ///
@@ -30,6 +32,10 @@ pub struct ChosenPackage {
     /// What it needs on the same node, for the check after the change (C-A8).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<LocalRequirement>,
+    /// What it needs on other nodes: while a change is on its way, packages of before and after
+    /// stand side by side in the fleet, and both have to find what they need (D7).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires_remote: Vec<RemoteRequirement>,
 }
 
 /// One module of a manifest and the package that it comes from.

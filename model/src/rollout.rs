@@ -83,6 +83,9 @@ pub struct NodeState {
     /// How its activation ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activation: Option<Activation>,
+    /// When its activation ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
     /// What went wrong while staging; cleared when it is told to stage again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage_error: Option<String>,
@@ -100,6 +103,7 @@ impl NodeState {
             staging: None,
             activating: None,
             activation: None,
+            ended: None,
             stage_error: None,
         }
     }

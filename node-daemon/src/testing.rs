@@ -96,6 +96,7 @@ pub(crate) fn manifest(entries: impl IntoIterator<Item = ManifestEntry>) -> Node
         version: "1.0.0".parse().unwrap(),
         digest: Digest::of(b"test"),
         requires: Vec::new(),
+        requires_remote: Vec::new(),
     };
     NodeManifest {
         packages: vec![package],

@@ -7,6 +7,8 @@ use placet_model::{
     Activation, DecisionKind, Digest, NodeName, NodeState, RolloutPhase, VerdictKind,
 };
 
+mod turns;
+
 use crate::plan::{Action, Plan, Target};
 use crate::{Observed, ObservedNode, Presence, RolloutState};
 
@@ -44,6 +46,8 @@ pub fn audit(target: &Target, plan: &Plan, observed: &Observed) -> Vec<Violation
     audit.one_veto_holds_all();
     audit.not_too_many_at_once();
     audit.holds_are_explained();
+    audit.nobody_begins_out_of_turn();
+    audit.requirements_hold_halfway();
     audit.violations
 }
 
@@ -279,6 +283,9 @@ impl<'a> Audit<'a> {
                 .steps
                 .iter()
                 .any(|step| step.node == *name && matches!(step.action, Action::Propose(_)));
+            if self.is_spared(name) {
+                continue;
+            }
             let lines: Vec<String> = match (&state.verdict, &state.activation) {
                 (_, Some(Activation::Failed(why))) => {
                     vec![format!(
@@ -313,7 +320,7 @@ impl<'a> Audit<'a> {
             });
             let class = classes
                 .entry(&node.class)
-                .or_insert((0, node.strategy.max_unavailable));
+                .or_insert((0, self.limit(name)));
             class.0 += u32::from(in_the_midst || activated.contains(name));
         }
         for (class, (count, most)) in classes {
@@ -339,7 +346,10 @@ impl<'a> Audit<'a> {
                 .map_or("", |rollout| rollout.name.as_str());
         match &self.plan.hold {
             None if is_held && !goes_on_alone => self.report(None, "is held, but has no hold"),
-            Some(hold) if hold.objections.is_empty() || hold.nodes.is_empty() => {
+            Some(hold)
+                if hold.objections.is_empty()
+                    || (hold.nodes.is_empty() && !hold.objections[0].starts_with("class ")) =>
+            {
                 self.report(None, "has a hold without an objection");
             }
             Some(_) if !is_held => self.report(None, "has a hold, but goes on"),

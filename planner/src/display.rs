@@ -16,6 +16,7 @@ impl fmt::Display for Plan {
             opens,
             supersedes,
             nodes,
+            declared,
             problems,
             notes,
             phase,
@@ -33,6 +34,9 @@ impl fmt::Display for Plan {
         )?;
         if let Some(older) = supersedes {
             writeln!(f, "supersedes {}", visible(older))?;
+        }
+        if !nodes.is_empty() {
+            writeln!(f, "touches {} of {declared} nodes", nodes.len())?;
         }
         section(f, "problems", problems)?;
         section(f, "notes", notes)?;
@@ -175,6 +179,19 @@ impl fmt::Display for WaitingOn {
                 )
             }
             Self::Suspended => f.write_str("is suspended"),
+            Self::Facts(why) => write!(f, "is left as it is: {}", visible(why)),
+            Self::Paused => f.write_str("waits: the roll-out is paused"),
+            Self::Window(Some(opens)) => write!(f, "waits for its window, which opens at {opens}"),
+            Self::Window(None) => f.write_str("waits for a window, of which none ever opens"),
+            Self::Wave { earlier, left } => write!(
+                f,
+                "waits for its wave: {left} of wave {} have not changed yet",
+                visible(earlier)
+            ),
+            Self::Verification(until) => {
+                write!(f, "waits: the wave before is watched until {until}")
+            }
+            Self::Requirement(unmet) => write!(f, "cannot change by itself: {unmet}"),
         }
     }
 }

@@ -114,6 +114,9 @@ pub struct RolloutState {
     pub hold: Option<Hold>,
     /// Decisions, in the order in which they were taken.
     pub decisions: Vec<Decision>,
+    /// True while a person wants no further node to begin to change.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// The nodes that took part so far.
     pub nodes: BTreeMap<NodeName, NodeState>,
 }

@@ -8,7 +8,7 @@ use placet_model::{
     ChangeSet, Digest, Hold, NodeManifest, NodeName, Proposal, RolloutPhase, Strategy,
 };
 
-use crate::{Note, Problem};
+use crate::{Note, Problem, Unmet};
 
 /// What every node should run, from declarations, catalog and facts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +19,9 @@ pub struct Target {
     pub nodes: BTreeMap<NodeName, TargetNode>,
     /// Declared nodes that have to announce their type or architecture first.
     pub awaited: BTreeSet<NodeName>,
+    /// Declared nodes that contradict what is declared of them: each is held by itself, as it is,
+    /// and the others go on (S1).
+    pub misfits: BTreeMap<NodeName, Problem>,
     /// What keeps the target from being reached; any of them blocks the roll-out.
     pub problems: Vec<Problem>,
     /// What people should know but nothing waits for.
@@ -36,8 +39,14 @@ pub struct TargetNode {
     pub manifest: Arc<NodeManifest>,
     /// Digest of the manifest.
     pub manifest_digest: Digest,
-    /// How a change goes through its class.
-    pub strategy: Strategy,
+    /// Its type, declared or announced.
+    pub node_type: Option<String>,
+    /// Its labels.
+    pub labels: Arc<BTreeMap<String, String>>,
+    /// How a change goes through its class; shared by all of them.
+    pub strategy: Arc<Strategy>,
+    /// Which waves of the strategy select it, by their place in the list.
+    pub waves: BTreeSet<usize>,
     /// True if nothing is to change on it for now.
     pub suspended: bool,
 }
@@ -66,6 +75,8 @@ pub struct Plan {
     pub supersedes: Option<String>,
     /// Every declared node that is known to differ from its target.
     pub nodes: BTreeMap<NodeName, NodePlan>,
+    /// How many nodes are declared in all.
+    pub declared: usize,
     /// [`Target::problems`].
     pub problems: Vec<Problem>,
     /// [`Target::notes`].
@@ -180,4 +191,22 @@ pub enum WaitingOn {
     Failed(String),
     /// It is suspended.
     Suspended,
+    /// It contradicts what is declared of it, in these words.
+    Facts(String),
+    /// A person paused the roll-out.
+    Paused,
+    /// Its class's next window; none where no window ever opens.
+    Window(Option<Timestamp>),
+    /// An earlier wave of its class.
+    Wave {
+        /// That wave, for people.
+        earlier: Arc<str>,
+        /// How many nodes of it have not changed or do not run well yet.
+        left: usize,
+    },
+    /// The wave before has changed, and is watched until then.
+    Verification(Timestamp),
+    /// Its change would leave a fleet in which this requirement does not hold, and the nodes that
+    /// would have to change together with it cannot (D7).
+    Requirement(Arc<Unmet>),
 }

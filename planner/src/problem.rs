@@ -6,6 +6,8 @@ use std::fmt;
 use placet_model::{ModulePath, NodeName, PackageName, ProcessName, visible};
 use semver::Version;
 
+use crate::Unmet;
+
 /// Something that keeps the target from being reached (D3, D4, D7).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Problem {
@@ -86,7 +88,8 @@ pub enum Problem {
         /// What would satisfy it, as far as the catalog knows; empty if nothing does.
         candidates: Vec<String>,
     },
-    /// A wanted feature is offered by no package of the nodes.
+    /// A wanted feature is offered by no package of the nodes, and no single package can be
+    /// chosen for it.
     Feature {
         /// The nodes.
         nodes: BTreeSet<NodeName>,
@@ -144,6 +147,19 @@ pub enum Note {
         /// The version of the base; none if the base itself left the list for the same reason.
         version: Option<Version>,
     },
+    /// A package was chosen for a feature that no listed package offers (D3).
+    ChosenForFeature {
+        /// The class or node that wants the feature.
+        declared_by: String,
+        /// The feature.
+        feature: String,
+        /// The package.
+        package: PackageName,
+        /// Its version.
+        version: Version,
+    },
+    /// A requirement on other nodes does not hold as the fleet is now (C-A8).
+    Unmet(Unmet),
     /// Sonames and interpreters that no package of the catalog provides: they are taken to belong
     /// to the base software of the nodes, and are not checked.
     BaseSoftware {
@@ -248,6 +264,17 @@ impl fmt::Display for Problem {
                 nodes,
                 feature,
                 candidates,
+            } if candidates.len() > 1 => write!(
+                f,
+                "{}: several packages offer feature {}: list one of {}, or say by `wants.characteristics` which is meant",
+                Names(nodes),
+                visible(feature),
+                candidates.join(", ")
+            ),
+            Self::Feature {
+                nodes,
+                feature,
+                candidates,
             } => write!(
                 f,
                 "{}: no package offers feature {}; {}",
@@ -313,6 +340,17 @@ impl fmt::Display for Note {
                 f,
                 "{declared_by}: {package} left the list with {base}, which it upgrades"
             ),
+            Self::ChosenForFeature {
+                declared_by,
+                feature,
+                package,
+                version,
+            } => write!(
+                f,
+                "{declared_by}: {package} {version} is chosen for feature {}",
+                visible(feature)
+            ),
+            Self::Unmet(unmet) => write!(f, "as the fleet is now, {unmet}"),
             Self::BaseSoftware { declared_by, names } => {
                 let names: Vec<_> = names.iter().map(String::as_str).collect();
                 write!(
@@ -326,7 +364,7 @@ impl fmt::Display for Note {
 }
 
 /// `nodes a, b and 7 more`.
-struct Names<'a>(&'a BTreeSet<NodeName>);
+pub(crate) struct Names<'a>(pub(crate) &'a BTreeSet<NodeName>);
 
 /// Enough to recognise a group of nodes by, few enough for a line.
 const NAMES_SHOWN: usize = 5;

@@ -7,24 +7,33 @@
 
 mod decisions;
 mod fleet;
+mod history;
 mod note;
 mod standing;
 mod steps;
+mod survey;
+mod turns;
 mod vote;
 mod wake;
+mod waves;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use placet_model::{Hold, NodeName, NodeState, RolloutPhase};
 
+pub use self::history::surplus;
 pub use self::note::noted;
+pub use self::window::window_opens;
 
 use self::fleet::Fleet;
 use self::standing::Standing;
 use self::steps::Outcome;
+use self::waves::Waves;
 use crate::plan::{Plan, Target, WaitingOn};
-use crate::{Observed, Presence, RolloutState, Tally};
+use crate::remote::Mixture;
+use crate::{Note, Observed, Presence, RolloutState, Tally};
 
 /// What happens now, what waits, and for what.
 ///
@@ -63,9 +72,10 @@ pub fn tally(target: &Target, observed: &Observed) -> Tally {
         rollout.filter(|it| it.revision == target.revision),
     );
     let mut tally = Tally::default();
-    for (name, standing) in fleet.standings() {
+    let (standings, _) = fleet.survey();
+    for (name, standing) in standings {
         match standing {
-            Standing::Agreed { .. } => {
+            Standing::Agreed { .. } | Standing::Lapsed(_) => {
                 tally.agreed.insert(name);
             }
             Standing::Pending(WaitingOn::Deferred(until)) => {
@@ -87,18 +97,20 @@ pub fn tally(target: &Target, observed: &Observed) -> Tally {
 struct Moment<'a> {
     fleet: &'a Fleet<'a>,
     standings: BTreeMap<NodeName, Standing>,
+    waves: Waves<'a>,
     phase: RolloutPhase,
     hold: Option<Hold>,
 }
 
 /// The plan of the target's own roll-out, which is opened if it is not there yet.
 fn go_on(fleet: &Fleet, older: Option<&RolloutState>) -> Plan {
-    let standings = fleet.standings();
-    let hold = hold(fleet, &standings);
+    let (standings, waves) = fleet.survey();
+    let hold = hold(fleet, &standings, &waves);
     let phase = phase(fleet, &standings, hold.is_some());
     let moment = Moment {
         fleet,
         standings,
+        waves,
         phase,
         hold,
     };
@@ -113,7 +125,8 @@ fn go_on(fleet: &Fleet, older: Option<&RolloutState>) -> Plan {
     plan.opens = opens;
     plan.supersedes = older.map(|older| older.name.clone());
     plan.phase = moment.phase;
-    plan.wake = wake::next(fleet, &moment.standings);
+    plan.wake = wake::next(fleet, &moment.standings, &moment.waves);
+    plan.notes.extend(moment.unmet());
     plan.hold = moment.hold;
     plan.steps = outcome.steps;
     plan.held = outcome.held;
@@ -121,6 +134,20 @@ fn go_on(fleet: &Fleet, older: Option<&RolloutState>) -> Plan {
 }
 
 impl Moment<'_> {
+    /// Remote requirements that do not hold where the roll-out has come to rest halfway (C-A8).
+    fn unmet(&self) -> Vec<Note> {
+        let rests = matches!(
+            self.phase,
+            RolloutPhase::Halted | RolloutPhase::Aborted | RolloutPhase::Done
+        );
+        if !rests || self.standings.is_empty() {
+            return Vec::new();
+        }
+        let mixture = Mixture::new(self.fleet.target, self.fleet.observed);
+        let unmet = mixture.unmet(&BTreeSet::new()).into_iter();
+        unmet.map(Note::Unmet).collect()
+    }
+
     /// True if something is known that a roll-out has to see to.
     fn needs_rollout(&self) -> bool {
         let is_known = |name: &NodeName| self.fleet.changes().contains_key(name);
@@ -146,7 +173,12 @@ fn phase(fleet: &Fleet, standings: &BTreeMap<NodeName, Standing>, is_held: bool)
         RolloutPhase::Proposing
     } else if steps::is_staging(fleet, standings) {
         RolloutPhase::Staging
-    } else if any(|it| matches!(it, Standing::Agreed { .. } | Standing::Changing { .. })) {
+    } else if any(|it| {
+        matches!(
+            it,
+            Standing::Agreed { .. } | Standing::Lapsed(_) | Standing::Changing { .. }
+        )
+    }) {
         RolloutPhase::Activating
     } else {
         RolloutPhase::Done
@@ -154,18 +186,26 @@ fn phase(fleet: &Fleet, standings: &BTreeMap<NodeName, Standing>, is_held: bool)
 }
 
 /// The hold that unanswered objections make: the open one while there is one, or the next.
-fn hold(fleet: &Fleet, standings: &BTreeMap<NodeName, Standing>) -> Option<Hold> {
+fn hold(
+    fleet: &Fleet,
+    standings: &BTreeMap<NodeName, Standing>,
+    waves: &Waves,
+) -> Option<Hold> {
     if fleet.decisions.aborted() || !fleet.target.problems.is_empty() {
         return None;
     }
-    let objecting: Vec<_> = standings
-        .iter()
-        .filter_map(|(name, standing)| match standing {
-            Standing::Objects { lines, .. } => Some((name, lines)),
-            _ => None,
-        })
-        .collect();
-    if objecting.is_empty() {
+    // Whether so many nodes were meant is asked by itself, before anybody's objection.
+    let mut objections = survey::unconfirmed(fleet, waves);
+    let mut nodes = BTreeSet::new();
+    if objections.is_empty() {
+        for (name, standing) in standings {
+            if let Standing::Objects { lines, .. } = standing {
+                nodes.insert(name.clone());
+                objections.extend_from_slice(lines);
+            }
+        }
+    }
+    if objections.is_empty() {
         return None;
     }
     let open = fleet.rollout.and_then(|rollout| rollout.hold.as_ref());
@@ -174,12 +214,8 @@ fn hold(fleet: &Fleet, standings: &BTreeMap<NodeName, Standing>) -> Option<Hold>
     Some(Hold {
         number: open.map_or(holds + 1, |hold| hold.number),
         since: open.map_or(fleet.observed.now, |hold| hold.since),
-        nodes: objecting.iter().map(|(name, _)| (*name).clone()).collect(),
-        objections: objecting
-            .into_iter()
-            .flat_map(|(_, lines)| lines)
-            .cloned()
-            .collect(),
+        nodes,
+        objections,
     })
 }
 
@@ -202,7 +238,8 @@ fn wait_for_older(fleet: &Fleet, older: &RolloutState, changing: &Arc<BTreeSet<N
     let mut outcome = Outcome::default();
     let reason = format!("superseded by revision {}", fleet.target.revision);
     outcome.release(older, fleet.observed, &reason);
-    for (name, standing) in fleet.standings() {
+    let (standings, _) = fleet.survey();
+    for (name, standing) in standings {
         let waiting = match standing {
             _ if changing.contains(&name) => WaitingOn::Activating,
             Standing::Arrived => continue,

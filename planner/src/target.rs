@@ -73,6 +73,7 @@ pub fn target(
         revision: desired.revision.clone(),
         nodes: target_nodes(desired, &placement.nodes, &computed),
         awaited: placement.awaited,
+        misfits: placement.misfits,
         problems: findings.problems.into_iter().collect(),
         notes: findings.notes.into_iter().collect(),
         digest: Some(digest(&desired.revision, &computed)),
@@ -98,6 +99,7 @@ struct Configuration {
     types: BTreeSet<ModuleType>,
     functions: BTreeSet<String>,
     features: BTreeSet<String>,
+    characteristics: BTreeMap<String, String>,
 }
 
 /// What a configuration comes to.
@@ -151,6 +153,7 @@ impl<'c> Scope<'_, 'c> {
                 .filter(|requirement| self.configuration.is_of(&requirement.node_types))
                 .cloned()
                 .collect(),
+            requires_remote: entry.config.requires_remote.clone(),
         }
     }
 
@@ -176,18 +179,23 @@ fn target_nodes(
     placed: &BTreeMap<NodeName, Placed>,
     computed: &BTreeMap<&Configuration, Computed>,
 ) -> BTreeMap<NodeName, TargetNode> {
+    let strategies: BTreeMap<_, _> = desired
+        .classes
+        .iter()
+        .map(|(name, class)| (name.as_str(), Arc::new(class.strategy.clone())))
+        .collect();
     let nodes = placed.iter().map(|(name, placed)| {
         let class = &placed.configuration.class;
         let result = &computed[&placed.configuration];
+        let strategy = strategies.get(class.as_str()).cloned().unwrap_or_default();
         let node = TargetNode {
             class: class.clone(),
             manifest: Arc::clone(&result.manifest),
             manifest_digest: result.digest,
-            strategy: desired
-                .classes
-                .get(class)
-                .map(|class| class.strategy.clone())
-                .unwrap_or_default(),
+            node_type: placed.configuration.node_type.clone(),
+            labels: Arc::clone(&placed.labels),
+            waves: place::waves(&strategy, placed),
+            strategy,
             suspended: desired.nodes.get(name).is_some_and(|node| node.suspended),
         };
         (name.clone(), node)

@@ -8,6 +8,8 @@ mod display;
 mod random;
 mod rollout;
 mod rollout_trouble;
+mod strategy;
 mod target;
 mod target_require;
+mod together;
 mod world;

@@ -69,6 +69,7 @@ impl World {
             from,
             to: plan.revision.clone(),
             dry_run: false,
+            paused: false,
             decision: None,
         };
         let object = Object::Rollout(Rollout::new(&name, spec));
@@ -83,6 +84,7 @@ impl World {
             holds: 0,
             hold: None,
             decisions: Vec::new(),
+            paused: false,
             nodes: std::collections::BTreeMap::new(),
         });
     }

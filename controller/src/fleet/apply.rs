@@ -85,7 +85,10 @@ impl World {
         if let Object::Rollout(rollout) = &object {
             return match (&rollout.spec.decision, old) {
                 (Some(request), Some(_)) => Ok(Done::Ruled(Ruling::of(&name, request, author))),
-                (None, Some(_)) => Ok(Done::Put(result(kind, &name, Applied::Unchanged))),
+                (None, Some(old)) => {
+                    let applied = self.pause(&name, rollout.spec.paused, old.owner.clone(), turn);
+                    Ok(Done::Put(result(kind, &name, applied)))
+                }
                 (_, None) => Err(vec![fault(
                     &object,
                     "there is no such roll-out; roll-outs are opened by the controller",
@@ -108,6 +111,21 @@ impl World {
             self.redeclare(Instant::now());
         }
         Ok(Done::Put(result(kind, &name, applied)))
+    }
+
+    /// Pauses or resumes a roll-out; there is nothing else in it that people may change.
+    fn pause(&mut self, name: &str, paused: bool, owner: Owner, turn: &mut Turn) -> Applied {
+        let Some((_, rollout)) = self.objects.rollout(name) else {
+            return Applied::Unchanged;
+        };
+        if rollout.spec.paused == paused {
+            return Applied::Unchanged;
+        }
+        let mut rollout = rollout.clone();
+        rollout.spec.paused = paused;
+        rollout.metadata.resource_version = None;
+        self.put(Object::Rollout(rollout), owner, turn);
+        Applied::Configured
     }
 
     /// What will be put right is not worth applying: whoever does so is told.

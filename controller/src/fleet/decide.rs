@@ -18,7 +18,7 @@ impl World {
     /// Records a decision on the hold that is open. Each hold is decided once.
     pub(crate) fn decide(&mut self, ruling: Ruling, turn: &mut Turn) -> Result<Decision, Refusal> {
         check_reason(&ruling.reason)?;
-        let (rollout, hold) = self.hold_of(&ruling)?;
+        let (_, hold) = self.hold_of(&ruling)?;
         check_nodes(&ruling.kind, &hold)?;
         check_overrides(&ruling.overrides, &hold)?;
         let decision = Decision {
@@ -29,11 +29,23 @@ impl World {
             time: turn.now,
             overrides: hold.objections,
         };
-        rollout.decisions.push(decision.clone());
-        let name = rollout.name.clone();
+        self.check_requirements(&decision, turn)?;
+        let name = ruling.rollout;
+        if let Some(rollout) = &mut self.rollout {
+            rollout.decisions.push(decision.clone());
+        }
         self.put_decision(&name, &decision, turn);
         turn.tell("decision", feed::decision(&name, &decision));
         Ok(decision)
+    }
+
+    /// What a decision leaves behind has to hold together (D7).
+    fn check_requirements(&self, decision: &Decision, turn: &Turn) -> Result<(), Refusal> {
+        let Some(target) = &self.target else {
+            return Ok(());
+        };
+        placet_planner::check_decision(target, &self.observed(turn.now), decision)
+            .map_err(|refusal| Refusal::untimely(refusal.to_string()))
     }
 
     /// The roll-out and the open hold that a ruling is about.
@@ -189,6 +201,10 @@ fn check_nodes(kind: &DecisionKind, hold: &Hold) -> Result<(), Refusal> {
     };
     match nodes.iter().find(|node| !hold.nodes.contains(node)) {
         None => Ok(()),
+        Some(_) if hold.nodes.is_empty() => Err(Refusal::malformed(format!(
+            "hold {} is about a class as a whole: force it without naming nodes, or skip it",
+            hold.number
+        ))),
         Some(other) => Err(Refusal::malformed(format!(
             "node {other} does not object in hold {}; those that do: {}",
             hold.number,

@@ -217,6 +217,7 @@ impl World {
             }
         }
         state.activation = Some(activation);
+        state.ended = Some(turn.now);
     }
 
     fn report(&mut self, name: &NodeName, report: Reported, turn: &mut Turn) {

@@ -67,6 +67,7 @@ impl World {
             holds: status.holds,
             hold: status.hold,
             decisions: status.decisions,
+            paused: rollout.spec.paused,
             nodes: parts.collect(),
             name,
         };

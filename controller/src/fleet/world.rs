@@ -148,12 +148,17 @@ impl World {
     /// What the planner looks at.
     pub(crate) fn observed(&self, now: Timestamp) -> Observed {
         let nodes = self.nodes.iter();
+        let mut rollout = self.rollout.clone();
+        if let Some(rollout) = &mut rollout {
+            let object = self.objects.rollout(&rollout.name);
+            rollout.paused = object.is_some_and(|(_, object)| object.spec.paused);
+        }
         Observed {
             now,
             nodes: nodes
                 .map(|(name, node)| (name.clone(), node.seen.clone()))
                 .collect(),
-            rollout: self.rollout.clone(),
+            rollout,
         }
     }
 

@@ -152,13 +152,14 @@ impl View<'_> {
 
     /// A problem of the target that is about this node alone.
     fn problem(&self) -> Option<(Reason, String)> {
+        let misfits = self.target.map(|target| &target.misfits);
+        if let Some(misfit) = misfits.and_then(|misfits| misfits.get(self.name)) {
+            return Some((Reason::FactsMismatch, misfit.to_string()));
+        }
         let problems = self.target.into_iter().flat_map(|target| &target.problems);
         let mut own = problems.filter_map(|problem| match problem {
             Problem::Class { node, .. } if node == self.name => {
                 Some((Reason::ClassUnclear, problem.to_string()))
-            }
-            Problem::Facts { node, .. } if node == self.name => {
-                Some((Reason::FactsMismatch, problem.to_string()))
             }
             _ => None,
         });
@@ -186,6 +187,13 @@ fn waiting_state(waiting: &WaitingOn) -> State {
         WaitingOn::Skipped => State::Stalled(Reason::OutOfDate, text),
         WaitingOn::Aborted => State::Stalled(Reason::Aborted, text),
         WaitingOn::Failed(_) => State::Stalled(Reason::ChangeFailed, text),
+        WaitingOn::Facts(_) => State::Stalled(Reason::FactsMismatch, text),
+        WaitingOn::Paused => State::Stalled(Reason::Suspended, text),
+        WaitingOn::Window(_) => State::Reconciling(Reason::Activating, text),
+        WaitingOn::Wave { .. } | WaitingOn::Verification(_) => {
+            State::Reconciling(Reason::Activating, text)
+        }
+        WaitingOn::Requirement(_) => State::Stalled(Reason::Blocked, text),
         WaitingOn::Suspended => State::Stalled(Reason::Suspended, text),
     }
 }

@@ -79,7 +79,8 @@ pub struct FleetNodeSpec {
     #[x_kube(validation = ("self.all(name, self.exists_one(other, other == name))", "a package set stands in the list only once"))]
     pub package_sets: Option<Vec<String>>,
     /// What is declared of the node's nature. It wins over what the node announces; where the two
-    /// contradict each other, the node is held.
+    /// contradict each other, the node is held as it is. So a node whose facts are declared cannot
+    /// take another role by announcing it; one whose facts are left out can, and is asked anew.
     #[serde(default)]
     pub facts: DeclaredFacts,
     /// Labels by which classes select the node. The labels of the resource's metadata count too;

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use placet_model::{Architecture, Digest, ModuleType, OnUnreachable};
+
+pub use placet_model::Weekday;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -121,11 +123,18 @@ pub struct Wanted {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 128), regex(pattern = WORD)))]
     pub functions: BTreeSet<String>,
-    /// Features wanted (`routing-protocol/bgp`). A package has to offer each of them; a module
-    /// that names features is received if one of them is wanted.
+    /// Features wanted (`routing-protocol/bgp`). A package has to offer each of them: where none
+    /// of the package sets does, the one package among all package sets that fits the node and
+    /// offers it is added before them; several that do are an error that lists them. A module that
+    /// names features is received if one of them is wanted.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 128), regex(pattern = WORD)))]
     pub features: BTreeSet<String>,
+    /// Characteristics of packages (`tier: core`). A package that says otherwise of itself is not
+    /// chosen for a feature; one that says nothing is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub characteristics: BTreeMap<String, String>,
 }
 
 /// Which nodes start from which boot image.
@@ -177,6 +186,12 @@ pub struct RolloutStrategy {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub max_unavailable: Option<u32>,
+    /// How many nodes change at once, as a share of the nodes of the class in percent, rounded
+    /// down but never to none; all of the class where left out. Beside `maxUnavailable` the smaller
+    /// of the two counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_unavailable_percent: Option<u32>,
     /// How long a node may take to answer a proposal, in seconds; 30 by default.
     #[schemars(range(min = 1, max = 86_400))]
     pub vote_seconds: u32,
@@ -192,35 +207,54 @@ pub struct RolloutStrategy {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86_400))]
     pub max_defer_seconds: Option<u32>,
-    /// How many nodes change first, alone. None where left out.
+    /// How many nodes change first, alone, by name. If one of them fails, the roll-out halts
+    /// whatever `haltThreshold` says. None where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub canaries: Option<u32>,
-    /// The waves that follow one another, each verified before the next; one wave with all nodes
-    /// by default.
+    /// The waves that follow one another, each verified before the next: all of its nodes have
+    /// changed, their processes are ready, and `verifySeconds` have passed. One wave with all nodes
+    /// by default. Nodes that requirements on other nodes bind to each other change together, even
+    /// where they are of several waves.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub waves: Vec<Wave>,
-    /// When nodes may change; at any time by default.
+    /// When nodes may begin to change; at any time by default. They are asked, and fetch, at any
+    /// time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub windows: Vec<Window>,
-    /// After how many failed nodes the roll-out halts; 1, the first failure, where left out.
+    /// After how many failed nodes the roll-out halts; 1, the first failure, where left out. Nodes
+    /// about which a person has decided do not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub halt_threshold: Option<u32>,
+    /// For how long the nodes of a wave have to run well before the next wave begins, in seconds;
+    /// 0 where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 604_800))]
+    pub verify_seconds: Option<u32>,
+    /// The share of all nodes of the fleet, in percent, above which a change of the class is held
+    /// until a person confirms by a decision that so many nodes are meant: `force` confirms it,
+    /// `skip` leaves the class as it is. Nothing is to be confirmed where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub confirm_above_percent: Option<u32>,
 }
 
 impl Default for RolloutStrategy {
     fn default() -> Self {
         let placet_model::Strategy {
             max_unavailable,
+            max_unavailable_percent,
             vote_seconds,
             promise_seconds,
             on_unreachable,
+            ..
         } = placet_model::Strategy::default();
         Self {
             max_unavailable,
+            max_unavailable_percent,
             vote_seconds,
             promise_seconds,
             on_unreachable,
@@ -229,13 +263,16 @@ impl Default for RolloutStrategy {
             waves: Vec::new(),
             windows: Vec::new(),
             halt_threshold: None,
+            verify_seconds: None,
+            confirm_above_percent: None,
         }
     }
 }
 
 /// One wave of a roll-out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.percent) || !has(self.selector) || !(has(self.selector.types) || has(self.selector.architectures) || has(self.selector.locations) || has(self.selector.labels))", "a wave names its nodes by selector or takes a percentage, not both"))]
 pub struct Wave {
     /// Its name, for people.
     #[schemars(length(min = 1, max = 64), regex(pattern = NAME))]
@@ -244,6 +281,11 @@ pub struct Wave {
     /// first; those that fit none come last.
     #[serde(default)]
     pub selector: NodeSelector,
+    /// In place of a selector: the share of the nodes of the class that take part, in percent,
+    /// rounded up. They are taken by name from those that no earlier wave has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub percent: Option<u32>,
 }
 
 /// A time in which nodes may change.
@@ -254,7 +296,8 @@ pub struct Window {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     #[schemars(length(max = 7))]
     pub days: BTreeSet<Weekday>,
-    /// When it opens, as `hh:mm`.
+    /// When it opens, as `hh:mm`. On the day on which the clock skips that time it opens as much
+    /// later as is skipped; on the day that has it twice, the first time.
     #[schemars(length(max = 5), regex(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
     pub opens: String,
     /// How long it stays open, in minutes.
@@ -268,21 +311,6 @@ pub struct Window {
 
 fn utc() -> String {
     "UTC".to_owned()
-}
-
-/// A day of the week.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[expect(missing_docs, reason = "the names of the days say it")]
-pub enum Weekday {
-    Monday,
-    Tuesday,
-    Wednesday,
-    Thursday,
-    Friday,
-    Saturday,
-    Sunday,
 }
 
 /// What a node stores.

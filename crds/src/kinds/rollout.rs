@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{LINE, NODES_MAX, REVISION};
 use crate::Condition;
 
-/// Which change it is. Everything but `decision` stays as it was written first.
+/// Which change it is. Everything but `decision` and `paused` stays as it was written first.
 #[derive(Debug, Clone, PartialEq, Eq, CustomResource, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "placet.dev",
@@ -56,7 +56,7 @@ use crate::Condition;
     )
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("self.planDigest == oldSelf.planDigest && self.to == oldSelf.to && self.dryRun == oldSelf.dryRun && has(self.from) == has(oldSelf.from) && (!has(self.from) || self.from == oldSelf.from)", "a roll-out cannot be changed, only decided: every field but decision stays as it is"))]
+#[x_kube(validation = ("self.planDigest == oldSelf.planDigest && self.to == oldSelf.to && self.dryRun == oldSelf.dryRun && has(self.from) == has(oldSelf.from) && (!has(self.from) || self.from == oldSelf.from)", "a roll-out cannot be changed, only decided: every field but decision and paused stays as it is"))]
 #[x_kube(validation = ("!has(oldSelf.decision) || (has(self.decision) && (self.decision.hold > oldSelf.decision.hold || self.decision == oldSelf.decision))", "this hold has been decided already; a decision can neither be changed nor taken back, only a later hold can be decided"))]
 pub struct RolloutSpec {
     /// The digest of the plan: it covers the revision, the digests of the packages and the
@@ -73,6 +73,10 @@ pub struct RolloutSpec {
     /// their verdicts. False by default.
     #[serde(default)]
     pub dry_run: bool,
+    /// While true, no further node begins to change; those that have begun go on to the end, and
+    /// nodes are asked and fetch as before. False, which is the default, resumes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// What a person says of the hold that is open. Each hold is decided once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<DecisionRequest>,

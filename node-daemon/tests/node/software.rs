@@ -24,6 +24,7 @@ impl Software {
             version: "1.0.0".parse().unwrap(),
             digest: Digest::of(b"test"),
             requires: Vec::new(),
+            requires_remote: Vec::new(),
         };
         let manifest = NodeManifest {
             packages: vec![package],

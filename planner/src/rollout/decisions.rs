@@ -24,6 +24,11 @@ pub(super) enum Answered {
     Force,
 }
 
+/// What an objection about a class as a whole begins with.
+pub(super) fn class_prefix(class: &str) -> String {
+    format!("class {class}: ")
+}
+
 impl<'a> Decisions<'a> {
     pub(super) fn new(decisions: &'a [Decision]) -> Self {
         let decisions = decisions.iter().map(|decision| Indexed {
@@ -49,6 +54,21 @@ impl<'a> Decisions<'a> {
         self.decisions
             .iter()
             .any(|indexed| indexed.decision.hold == hold)
+    }
+
+    /// The latest decision on whether so many nodes of a class were meant.
+    pub(super) fn on_class(&self, class: &str) -> Option<Answered> {
+        let prefix = class_prefix(class);
+        let is_about = |indexed: &&Indexed| {
+            let mut overrides = indexed.overrides.iter();
+            overrides.any(|line| line.starts_with(&prefix))
+        };
+        let latest = self.decisions.iter().rev().find(is_about)?;
+        match latest.decision.kind {
+            DecisionKind::Force { .. } => Some(Answered::Force),
+            DecisionKind::Skip => Some(Answered::Skip),
+            DecisionKind::Abort => None,
+        }
     }
 
     /// The latest decision on what `node` objects, in these words, to something that it was told at

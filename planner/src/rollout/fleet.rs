@@ -9,7 +9,7 @@ use placet_model::{Digest, NodeChange, NodeName, NodeState, RolloutPhase, digest
 use super::decisions::Decisions;
 use super::standing::Standing;
 use crate::change::{Opened, change_set};
-use crate::plan::{NodePlan, Plan, Target, TargetNode};
+use crate::plan::{NodePlan, Plan, Target, TargetNode, WaitingOn};
 use crate::{Observed, ObservedNode, Presence, RolloutState};
 
 pub(super) struct Fleet<'a> {
@@ -49,13 +49,20 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// Where each node stands, looked at by itself.
     pub(super) fn standings(&self) -> BTreeMap<NodeName, Standing> {
         let awaited = self.target.awaited.iter();
         let awaited = awaited.map(|name| (name.clone(), self.standing_of_awaited(name)));
+        let misfits = self.target.misfits.iter();
+        let misfits = misfits.map(|(name, why)| {
+            let waiting = WaitingOn::Facts(why.to_string());
+            (name.clone(), Standing::Out(waiting))
+        });
         let nodes = self.target.nodes.keys();
         nodes
             .map(|name| (name.clone(), self.standing_of(name)))
             .chain(awaited)
+            .chain(misfits)
             .collect()
     }
 
@@ -73,6 +80,20 @@ impl<'a> Fleet<'a> {
 
     pub(super) fn changes(&self) -> &BTreeMap<NodeName, NodePlan> {
         &self.changes
+    }
+
+    /// How many nodes are declared.
+    pub(super) fn declared(&self) -> usize {
+        let target = self.target;
+        target.nodes.len() + target.awaited.len() + target.misfits.len()
+    }
+
+    /// True once a node of the class was told to activate.
+    pub(super) fn has_begun_in(&self, class: &str) -> bool {
+        let nodes = self.rollout.iter().flat_map(|rollout| &rollout.nodes);
+        nodes
+            .filter(|(_, state)| state.activating.is_some())
+            .any(|(name, _)| (self.target.nodes.get(name)).is_some_and(|of| of.class == class))
     }
 
     /// True once a node of the roll-out was told to activate.
@@ -111,6 +132,7 @@ impl<'a> Fleet<'a> {
             opens: false,
             supersedes: None,
             nodes: self.changes.clone(),
+            declared: self.declared(),
             problems: self.target.problems.clone(),
             notes: self.target.notes.clone(),
             phase: RolloutPhase::Done,

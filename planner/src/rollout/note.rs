@@ -48,6 +48,7 @@ fn open(plan: &Plan) -> RolloutState {
         holds: 0,
         hold: None,
         decisions: Vec::new(),
+        paused: false,
         nodes: std::collections::BTreeMap::new(),
     }
 }
@@ -78,6 +79,7 @@ fn note(step: &Step, rollout: &mut RolloutState, now: Timestamp) {
             let state = state.or_insert_with(|| NodeState::asked(*change_digest, now));
             state.activating = Some(now);
             state.activation = None;
+            state.ended = None;
         }
     }
 }

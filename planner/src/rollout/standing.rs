@@ -37,6 +37,8 @@ pub(super) enum Standing {
         /// By force of a decision.
         forced: bool,
     },
+    /// It had agreed, is staged, and is asked again once it is its turn; until then it waits.
+    Lapsed(WaitingOn),
     /// It was told to activate, or its processes are coming up.
     Changing {
         /// The order may be lost and is to be given again.

@@ -9,6 +9,7 @@ use placet_model::{NodeManifest, NodeName, Proposal, RolloutPhase};
 use super::Moment;
 use super::fleet::{Fleet, Node, after};
 use super::standing::Standing;
+use super::turns::Turns;
 use crate::plan::{Action, Step, WaitingOn};
 use crate::{Observed, Presence, RolloutState};
 
@@ -25,6 +26,7 @@ pub(super) struct Outcome {
 
 /// Who waits for whom, shared by all that wait for the same.
 struct Others {
+    turns: Turns,
     unanswered: Arc<BTreeSet<NodeName>>,
     unstaged: Arc<BTreeSet<NodeName>>,
 }
@@ -69,10 +71,9 @@ impl Outcome {
             let reason = format!("given up by {}: {}", abort.author, abort.reason);
             self.release(rollout, fleet.observed, &reason);
         }
-        let others = Others::of(moment);
-        let mut changing = changing_by_class(moment);
+        let mut others = Others::of(moment);
         for (name, standing) in &moment.standings {
-            match moment.next(name, standing, &others, &mut changing) {
+            match moment.next(name, standing, &mut others) {
                 Some(Next::Do(action)) => self.steps.push(Step {
                     node: name.clone(),
                     action,
@@ -82,6 +83,15 @@ impl Outcome {
                 }
                 None => {}
             }
+        }
+    }
+}
+
+impl Others {
+    fn turn(&mut self, node: &Node, forced: bool) -> Next {
+        match self.turns.waiting.remove(node.name) {
+            Some(waiting) => Next::Wait(waiting),
+            None => activate(node, forced).map_or(Next::Wait(WaitingOn::Observation), Next::Do),
         }
     }
 }
@@ -107,32 +117,19 @@ impl Others {
                 .is_some_and(|node| node.is_connected() && node.is_staged())
         };
         Self {
+            turns: Turns::of(moment),
             unanswered: names(&|_, it| matches!(it, Standing::Ask { .. } | Standing::Pending(_))),
             unstaged: names(&|name, it| matches!(it, Standing::Agreed { .. }) && !is_staged(name)),
         }
     }
 }
 
-/// How many nodes of each class are not to be relied on now.
-fn changing_by_class<'a>(moment: &Moment<'a>) -> BTreeMap<&'a str, u32> {
-    let mut changing = BTreeMap::new();
-    for (name, standing) in &moment.standings {
-        if let (Standing::Changing { .. }, Some(node)) =
-            (standing, moment.fleet.target.nodes.get(name))
-        {
-            *changing.entry(node.class.as_str()).or_default() += 1;
-        }
-    }
-    changing
-}
-
-impl<'a> Moment<'a> {
+impl Moment<'_> {
     fn next(
         &self,
         name: &NodeName,
         standing: &Standing,
-        others: &Others,
-        changing: &mut BTreeMap<&'a str, u32>,
+        others: &mut Others,
     ) -> Option<Next> {
         let wait = |waiting| Some(Next::Wait(waiting));
         match (standing, self.phase) {
@@ -159,16 +156,18 @@ impl<'a> Moment<'a> {
                 _,
             ) => wait(WaitingOn::Failed(why.clone())),
             (Standing::Objects { .. }, _) => wait(self.decision()),
-            (Standing::Ask { expired: true }, RolloutPhase::Held | RolloutPhase::Halted) => {
-                wait(self.decision())
-            }
+            (
+                Standing::Ask { expired: true } | Standing::Lapsed(_),
+                RolloutPhase::Held | RolloutPhase::Halted,
+            ) => wait(self.decision()),
+            (Standing::Lapsed(waiting), _) => wait(waiting.clone()),
             (Standing::Ask { .. }, _) => {
                 let node = self.fleet.node(name)?;
                 Some(Next::Do(propose(self.fleet, &node)?))
             }
             (Standing::Agreed { forced }, phase) => {
                 let node = self.fleet.node(name)?;
-                Some(self.go_on_with(&node, *forced, phase, (others, changing)))
+                Some(self.go_on_with(&node, *forced, phase, others))
             }
         }
     }
@@ -183,7 +182,7 @@ impl<'a> Moment<'a> {
         node: &Node,
         forced: bool,
         phase: RolloutPhase,
-        (others, changing): (&Others, &mut BTreeMap<&'a str, u32>),
+        others: &mut Others,
     ) -> Next {
         match phase {
             RolloutPhase::Held | RolloutPhase::Halted => Next::Wait(self.decision()),
@@ -192,7 +191,7 @@ impl<'a> Moment<'a> {
             }
             _ if !node.is_connected() => Next::Wait(WaitingOn::Connection),
             _ if !node.is_staged() => self.stage(node),
-            RolloutPhase::Activating => self.activate_within_budget(node, forced, changing),
+            RolloutPhase::Activating => others.turn(node, forced),
             _ => Next::Wait(WaitingOn::OthersStaging(Arc::clone(&others.unstaged))),
         }
     }
@@ -212,33 +211,6 @@ impl<'a> Moment<'a> {
                 manifest: Arc::clone(&node.target.manifest),
             }),
             None => Next::Wait(WaitingOn::Staging),
-        }
-    }
-
-    /// Nodes take their turn in the order of their names, so many of a class at once.
-    fn activate_within_budget(
-        &self,
-        node: &Node,
-        forced: bool,
-        changing: &mut BTreeMap<&'a str, u32>,
-    ) -> Next {
-        let Some((_, target)) = self.fleet.target.nodes.get_key_value(node.name) else {
-            return Next::Wait(WaitingOn::Observation);
-        };
-        let unavailable = changing.entry(target.class.as_str()).or_default();
-        // A limit of none would be a roll-out that never moves.
-        let most = target
-            .strategy
-            .max_unavailable
-            .map_or(u32::MAX, |most| most.max(1));
-        match activate(node, forced).filter(|_| *unavailable < most) {
-            Some(action) => {
-                *unavailable += 1;
-                Next::Do(action)
-            }
-            None => Next::Wait(WaitingOn::Budget {
-                unavailable: *unavailable,
-            }),
         }
     }
 }

@@ -8,9 +8,6 @@ use super::fleet::{Fleet, Node, after};
 use super::standing::Standing;
 use crate::plan::WaitingOn;
 
-/// How long voters may put off their answer in all, before that counts as a veto.
-const MOST_DEFERRED: SignedDuration = SignedDuration::from_hours(24);
-
 /// A connected node about which nothing is decided.
 pub(super) fn standing(fleet: &Fleet, node: &Node) -> Standing {
     let state = node.current().filter(|state| {
@@ -50,7 +47,10 @@ pub(super) fn by_verdict(fleet: &Fleet, node: &Node) -> Option<Standing> {
     Some(match verdict.verdict {
         VerdictKind::Accept if verdict.expires <= fleet.now() => Standing::Ask { expired: true },
         VerdictKind::Accept => Standing::Agreed { forced: false },
-        VerdictKind::Defer => deferred(fleet, state, verdict),
+        VerdictKind::Defer => {
+            let most = SignedDuration::from_secs(node.target.strategy.max_defer_seconds.into());
+            deferred(fleet, state, verdict, most)
+        }
         VerdictKind::NoAnswer | VerdictKind::Error | VerdictKind::Veto => {
             objects(lines_of(verdict))
         }
@@ -59,9 +59,14 @@ pub(super) fn by_verdict(fleet: &Fleet, node: &Node) -> Option<Standing> {
 
 /// A defer waits until the time that it names; then the voters are asked again, until they have put
 /// it off for as long as they may.
-fn deferred(fleet: &Fleet, state: &NodeState, verdict: &Verdict) -> Standing {
+fn deferred(
+    fleet: &Fleet,
+    state: &NodeState,
+    verdict: &Verdict,
+    most: SignedDuration,
+) -> Standing {
     let first = state.deferred_since.unwrap_or(state.asked);
-    let limit = after(first, MOST_DEFERRED);
+    let limit = after(first, most);
     let named = verdict
         .records
         .iter()

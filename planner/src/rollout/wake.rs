@@ -8,15 +8,21 @@ use placet_model::NodeName;
 use super::fleet::{Fleet, Node, after};
 use super::standing::Standing;
 use super::steps::STAGE_AGAIN;
+use super::waves::Waves;
 use crate::plan::WaitingOn;
 
 /// The earliest of the deadlines that are still to come.
-pub(super) fn next(fleet: &Fleet, standings: &BTreeMap<NodeName, Standing>) -> Option<Timestamp> {
+pub(super) fn next(
+    fleet: &Fleet,
+    standings: &BTreeMap<NodeName, Standing>,
+    waves: &Waves,
+) -> Option<Timestamp> {
     standings
         .iter()
         .filter_map(|(name, standing)| Some((fleet.node(name)?, standing)))
         .flat_map(|(node, standing)| deadlines(&node, standing))
         .flatten()
+        .chain(waves.times())
         .filter(|deadline| *deadline > fleet.now())
         .min()
 }
@@ -43,8 +49,10 @@ fn deadlines(node: &Node, standing: &Standing) -> [Option<Timestamp>; 3] {
             ]
         }
         Standing::Pending(_) | Standing::Changing { .. } => [back, None, None],
-        Standing::Arrived | Standing::Out(_) | Standing::Ask { .. } | Standing::Objects { .. } => {
-            [None; 3]
-        }
+        Standing::Arrived
+        | Standing::Out(_)
+        | Standing::Ask { .. }
+        | Standing::Lapsed(_)
+        | Standing::Objects { .. } => [None; 3],
     }
 }

@@ -1,9 +1,11 @@
 //! Facts and class of each node (D2, S1).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use placet_model::{
     Architecture, ClassDeclaration, Desired, NodeDeclaration, NodeFacts, NodeName, Selector,
+    Strategy,
 };
 
 use super::{Configuration, Findings};
@@ -14,12 +16,30 @@ pub(super) struct Placement {
     pub(super) nodes: BTreeMap<NodeName, Placed>,
     /// Nodes that have to say more of themselves first.
     pub(super) awaited: BTreeSet<NodeName>,
+    /// Nodes that announce something else than is declared of them.
+    pub(super) misfits: BTreeMap<NodeName, Problem>,
 }
 
 /// A node whose configuration is known.
 pub(super) struct Placed {
     pub(super) configuration: Configuration,
-    pub(super) labels: BTreeMap<String, String>,
+    pub(super) labels: Arc<BTreeMap<String, String>>,
+    location: Option<String>,
+}
+
+/// Which waves of a strategy select a node.
+pub(super) fn waves(strategy: &Strategy, placed: &Placed) -> BTreeSet<usize> {
+    let facts = NodeFacts {
+        kind: placed.configuration.node_type.clone(),
+        architecture: Some(placed.configuration.architecture.clone()),
+        location: placed.location.clone(),
+        features: BTreeSet::new(),
+    };
+    let waves = strategy.waves.iter().enumerate();
+    waves
+        .filter(|(_, wave)| is_selected(&wave.selector, &facts, &placed.labels))
+        .map(|(index, _)| index)
+        .collect()
 }
 
 pub(super) fn place(
@@ -31,20 +51,28 @@ pub(super) fn place(
     let mut placement = Placement {
         nodes: BTreeMap::new(),
         awaited: BTreeSet::new(),
+        misfits: BTreeMap::new(),
     };
     for (name, node) in &desired.nodes {
         let announced = announced.get(name).unwrap_or(&silent);
-        let facts = settle(name, &node.facts, announced, findings);
+        let facts = match settle(name, &node.facts, announced) {
+            Ok(facts) => facts,
+            Err(misfit) => {
+                placement.misfits.insert(name.clone(), misfit);
+                continue;
+            }
+        };
         let class = class_of(desired, name, node, &facts);
         match (class, facts.architecture.clone()) {
             (Ok((class, declaration)), Some(architecture)) => {
                 let configuration = configure(class, declaration, node, facts.kind, architecture);
-                let labels = node.labels.clone();
+                let labels = Arc::new(node.labels.clone());
                 placement.nodes.insert(
                     name.clone(),
                     Placed {
                         configuration,
                         labels,
+                        location: facts.location,
                     },
                 );
             }
@@ -65,19 +93,19 @@ pub(super) fn place(
     placement
 }
 
-/// Declared facts win; what contradicts them is a problem.
+/// Declared facts win; the first that is contradicted holds the node.
 fn settle(
     node: &NodeName,
     declared: &NodeFacts,
     announced: &NodeFacts,
-    findings: &mut Findings,
-) -> NodeFacts {
+) -> Result<NodeFacts, Problem> {
+    let mut misfit = None;
     let mut compare = |fact: &str, declared: Option<String>, announced: Option<String>| {
         if let (Some(declared), Some(announced)) = (declared, announced)
             && declared != announced
         {
             let (node, fact) = (node.clone(), fact.to_owned());
-            findings.problems.insert(Problem::Facts {
+            misfit.get_or_insert(Problem::Facts {
                 node,
                 fact,
                 declared,
@@ -106,10 +134,13 @@ fn settle(
         list(&declared.features),
         list(&announced.features),
     );
+    if let Some(misfit) = misfit {
+        return Err(misfit);
+    }
     let either = |declared: &Option<String>, announced: &Option<String>| {
         declared.clone().or_else(|| announced.clone())
     };
-    NodeFacts {
+    Ok(NodeFacts {
         kind: either(&declared.kind, &announced.kind),
         architecture: declared
             .architecture
@@ -122,7 +153,7 @@ fn settle(
             &declared.features
         }
         .clone(),
-    }
+    })
 }
 
 /// The class that a node names, or the one whose selector matches it.
@@ -192,5 +223,10 @@ fn configure(
         types: &general.types | &own.types,
         functions: &general.functions | &own.functions,
         features: &general.features | &own.features,
+        // What the node says of itself goes before what its class says.
+        characteristics: (general.characteristics.iter())
+            .chain(&own.characteristics)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
     }
 }

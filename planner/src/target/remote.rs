@@ -1,7 +1,6 @@
 //! Requirements on other nodes (D7, B8).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use placet_model::{NodeName, Quantifier, RemoteRequirement};
 
@@ -105,33 +104,11 @@ fn problem(
     nodes: BTreeSet<NodeName>,
     shelf: &Shelf,
 ) -> Problem {
-    let wanted_of = match requirement.quantifier {
-        Quantifier::All => "every other node".to_owned(),
-        Quantifier::Any => "another node".to_owned(),
-        Quantifier::AtLeast(least) => format!("at least {least} other nodes"),
-    };
-    let mut needs = format!(
-        "{} {} on {wanted_of}",
-        requirement.package, requirement.version
-    );
-    let class = requirement.class.iter().map(|class| ("class", class));
-    let node_type = requirement
-        .node_type
-        .iter()
-        .map(|node_type| ("type", node_type));
-    let labels = requirement
-        .labels
-        .iter()
-        .map(|(key, value)| (key.as_str(), value));
-    for (index, (key, value)) in class.chain(node_type).chain(labels).enumerate() {
-        let word = if index == 0 { " with" } else { "," };
-        write!(needs, "{word} {key} {value}").expect("writing to a string does not fail");
-    }
     Problem::Requirement {
         nodes,
         package: package.config.name.clone(),
         module: None,
-        needs,
+        needs: crate::remote::needs(requirement),
         candidates: shelf.with_version(&requirement.package, &requirement.version),
     }
 }

@@ -47,6 +47,7 @@ fn a_plan_shows_modules_processes_and_reasons_node_by_node() {
     let shown = world.turn().to_string();
     expect![[r#"
         roll-out r-0123456789ab of main@sha1:2: Blocked, opened now
+        touches 3 of 3 nodes
         problems
           package gone (oci-layout:/packages:gone-1.0.0): it has not been resolved yet
         core-1, core-2

@@ -77,6 +77,16 @@ fn random_fleet(seed: &[u8], choice: &[u8], policy: OnUnreachable) -> F {
     let fleet = fleet.with_class("core", |class| {
         class.strategy.max_unavailable = Some(u32::from(seed[0] % 3 + 1));
         class.strategy.on_unreachable = policy;
+        class.strategy.canaries = u32::from(seed[3] % 3);
+        class.strategy.halt_threshold = u32::from(seed[4] % 2 + 1);
+        class.strategy.verify_seconds = u32::from(seed[5] % 2) * 100;
+        if seed[6].is_multiple_of(3) {
+            class.strategy.waves = vec![placet_model::Wave {
+                name: "half".to_owned(),
+                percent: Some(50),
+                ..placet_model::Wave::default()
+            }];
+        }
     });
     lists(fleet, choice)
 }
@@ -206,7 +216,7 @@ fn happen(world: &mut World, event: &Event, revision: usize) {
 }
 
 /// From now on everybody is there, answers, and a person forces whatever is held.
-fn drive_to_the_end(world: &mut World) {
+pub(super) fn drive_to_the_end(world: &mut World) {
     let names: Vec<_> = world.names().into_iter().collect();
     for name in &names {
         world.declare(|fleet| fleet.desired.nodes.get_mut(name).unwrap().suspended = false);

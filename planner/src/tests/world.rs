@@ -309,6 +309,7 @@ impl World {
             panic!("{node} was not told to activate");
         };
         let manifest = self.manifests.get(&to).cloned();
+        let now = self.observed.now;
         let seen = self.node(node);
         let running = seen.running.clone().unwrap().digest();
         let ended = if let Some(why) = failure {
@@ -330,6 +331,7 @@ impl World {
         for (name, state) in states {
             if name.as_str() == node && state.change_digest == change_digest {
                 state.activation = Some(ended.clone());
+                state.ended = Some(now);
             }
         }
         self

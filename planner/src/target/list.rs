@@ -33,6 +33,7 @@ impl<'c> List<'c> {
             }
         }
         list.drop_upgrades(scope, findings);
+        list.choose_for_features(scope, findings);
         list
     }
 
@@ -72,6 +73,28 @@ impl<'c> List<'c> {
             .copied()
     }
 
+    /// D3. Where no listed package offers a wanted feature, the only one that could is put before
+    /// the others; where there is none, or a choice, that is a problem for people.
+    fn choose_for_features(&mut self, scope: &Scope<'_, 'c>, findings: &mut Findings) {
+        for feature in &scope.configuration.features {
+            if self.packages.iter().any(|entry| offers(entry, feature)) {
+                continue;
+            }
+            let candidates = candidates(scope, feature);
+            let [chosen] = candidates[..] else { continue };
+            if self.get(&chosen.config.name).is_some() {
+                continue;
+            }
+            self.packages.insert(0, chosen);
+            findings.notes.insert(Note::ChosenForFeature {
+                declared_by: scope.declared_by(),
+                feature: feature.clone(),
+                package: chosen.config.name.clone(),
+                version: chosen.config.version.clone(),
+            });
+        }
+    }
+
     /// D5. One upgrade may be the base of another, so this goes on until nothing leaves.
     fn drop_upgrades(&mut self, scope: &Scope<'_, 'c>, findings: &mut Findings) {
         let mut dropped = Vec::<PackageName>::new();
@@ -109,6 +132,30 @@ impl<'c> List<'c> {
             Some((index, base.clone(), version))
         })
     }
+}
+
+fn offers(entry: &CatalogEntry, feature: &String) -> bool {
+    let config = &entry.config;
+    let mut modules = config.modules.iter();
+    config.features.contains(feature) || modules.any(|module| module.features.contains(feature))
+}
+
+/// Packages that could be chosen for a feature: they apply to the node, have something for its
+/// architecture, and do not contradict its wanted characteristics.
+pub(super) fn candidates<'c>(scope: &Scope<'_, 'c>, feature: &str) -> Vec<&'c CatalogEntry> {
+    let configuration = scope.configuration;
+    let fits = |entry: &&'c CatalogEntry| {
+        let config = &entry.config;
+        let mut modules = config.modules.iter();
+        let runs = modules.any(|it| it.architecture.runs_on(&configuration.architecture));
+        let mut wanted = configuration.characteristics.iter();
+        let agrees = wanted.all(|(key, value)| {
+            let own = config.characteristics.get(key);
+            own.is_none_or(|own| own == value)
+        });
+        configuration.is_of(&config.node_types) && (runs || config.modules.is_empty()) && agrees
+    };
+    scope.shelf.offering(feature).filter(fits).collect()
 }
 
 /// The package, if it is what the declaration says.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use placet_model::{ElfFacts, ManifestEntry, Module, ModulePath, NodeManifest, PackageName};
 
-use super::{Findings, Scope};
+use super::{Findings, Scope, list, shelf};
 use crate::libraries::{Libraries, path_of};
 use crate::{CatalogEntry, Note, Problem};
 
@@ -105,7 +105,10 @@ impl Check<'_, '_> {
                 findings.problems.insert(Problem::Feature {
                     nodes: self.scope.nodes.clone(),
                     feature: feature.clone(),
-                    candidates: self.scope.shelf.with_feature(feature),
+                    candidates: list::candidates(self.scope, feature)
+                        .into_iter()
+                        .map(shelf::label)
+                        .collect(),
                 });
             }
         }

@@ -106,10 +106,10 @@ impl<'c> Shelf<'c> {
             .map_or_else(Vec::new, |found| self.labels(found))
     }
 
-    pub(super) fn with_feature(&self, feature: &str) -> Vec<String> {
-        self.features
-            .get(feature)
-            .map_or_else(Vec::new, |found| self.labels(found))
+    /// Packages that offer a feature.
+    pub(super) fn offering(&self, feature: &str) -> impl Iterator<Item = &'c CatalogEntry> {
+        let found = self.features.get(feature).into_iter().flatten();
+        found.map(|index| self.entries[*index])
     }
 
     pub(super) fn with_version(&self, name: &PackageName, version: &VersionReq) -> Vec<String> {
@@ -131,6 +131,6 @@ impl<'c> Shelf<'c> {
     }
 }
 
-fn label(entry: &CatalogEntry) -> String {
+pub(super) fn label(entry: &CatalogEntry) -> String {
     format!("{} {}", entry.config.name, entry.config.version)
 }

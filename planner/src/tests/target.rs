@@ -142,7 +142,7 @@ fn d2_what_a_node_has_not_said_yet_is_awaited_and_is_no_problem() {
 }
 
 #[test]
-fn s1_declared_facts_win_and_a_mismatch_is_a_problem() {
+fn s1_declared_facts_win_and_a_mismatch_holds_the_node_alone() {
     let fleet = fleet([package("app 1.0.0", [process("app")])])
         .class("core", &["app 1.0.0"])
         .announces("core-1", |facts| {
@@ -155,23 +155,76 @@ fn s1_declared_facts_win_and_a_mismatch_is_a_problem() {
     );
 }
 
+/// A class that lists `app` and wants a feature beside.
+fn wanting(packages: impl IntoIterator<Item = super::build::P>) -> super::build::F {
+    fleet(packages)
+        .class("core", &["app 1.0.0"])
+        .with_class("core", |class| {
+            class.wants.features = ["cli".to_owned(), "routing/bgp".to_owned()].into();
+        })
+}
+
+fn app() -> super::build::P {
+    package("app 1.0.0", [process("app")]).feature("cli")
+}
+
 #[test]
-fn d2_a_wanted_feature_must_be_offered_by_a_chosen_package() {
-    let fleet = fleet([
-        package("app 1.0.0", [process("app")]).feature("cli"),
-        package("bgp 1.0.0", [process("bgpd")]).feature("routing/bgp"),
-    ])
-    .class("core", &["app 1.0.0"])
-    .with_class("core", |class| {
-        class.wants.features = ["cli".to_owned(), "routing/bgp".to_owned()].into();
+fn d3_the_only_package_that_offers_a_wanted_feature_is_chosen_and_said() {
+    let bgp = package("bgp 1.0.0", [process("bgpd")]).feature("routing/bgp");
+    check(
+        &wanting([app(), bgp]),
+        &expect![[r#"
+            core-1 (core): bgp 1.0.0, app 1.0.0
+              usr/bin/app <- app
+              usr/bin/bgpd <- bgp
+            note: NodeClass core: bgp 1.0.0 is chosen for feature routing/bgp
+        "#]],
+    );
+}
+
+#[test]
+fn d3_a_wanted_feature_that_several_packages_offer_is_a_problem_that_lists_them() {
+    let bgp = |name: &str| package(name, [process("bgpd")]).feature("routing/bgp");
+    let mut small = bgp("small 1.0.0");
+    let weight = |value: &str| ("weight".to_owned(), value.to_owned());
+    small.0.characteristics.extend([weight("light")]);
+    let mut full = bgp("full 2.0.0");
+    full.0.characteristics.extend([weight("heavy")]);
+    let fleet = wanting([app(), small, full]);
+    check(
+        &fleet,
+        &expect![[r#"
+            core-1 (core): app 1.0.0
+              usr/bin/app <- app
+            problem: node core-1: several packages offer feature routing/bgp: list one of full 2.0.0, small 1.0.0, or say by `wants.characteristics` which is meant
+        "#]],
+    );
+    let fleet = fleet.with_class("core", |class| {
+        class.wants.characteristics.extend([weight("light")]);
     });
     check(
         &fleet,
         &expect![[r#"
-        core-1 (core): app 1.0.0
-          usr/bin/app <- app
-        problem: node core-1: no package offers feature routing/bgp; it could come from bgp 1.0.0
-    "#]],
+            core-1 (core): small 1.0.0, app 1.0.0
+              usr/bin/app <- app
+              usr/bin/bgpd <- small
+            note: NodeClass core: small 1.0.0 is chosen for feature routing/bgp
+        "#]],
+    );
+}
+
+#[test]
+fn d3_a_wanted_feature_that_no_fitting_package_offers_is_a_problem() {
+    let bgp = package("bgp 1.0.0", [process("bgpd")])
+        .feature("routing/bgp")
+        .node_type("switch");
+    check(
+        &wanting([app(), bgp]),
+        &expect![[r#"
+            core-1 (core): app 1.0.0
+              usr/bin/app <- app
+            problem: node core-1: no package offers feature routing/bgp; nothing in the catalog provides it
+        "#]],
     );
 }
 

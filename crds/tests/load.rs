@@ -532,8 +532,6 @@ spec: {testMode: {}}
         .collect();
     expect_test::expect![[r#"
         f.yaml:5 spec.bootImages
-        f.yaml:7 spec.strategy.canaries
-        f.yaml:8 spec.strategy.haltThreshold
         f.yaml:9 spec.persistence.packages
         f.yaml:17 spec.packages[1].before
         f.yaml:22 spec.testMode"#]]

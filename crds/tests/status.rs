@@ -93,6 +93,7 @@ fn rollout() -> Rollout {
         from: None,
         to: format!("main@sha1:{}", "a".repeat(40)),
         dry_run: false,
+        paused: false,
         decision: None,
     };
     let decision = |kind| Decision {

@@ -318,9 +318,7 @@ impl<'a> Audit<'a> {
                         .seen(name)
                         .is_some_and(|seen| seen.presence == Presence::Connected)
             });
-            let class = classes
-                .entry(&node.class)
-                .or_insert((0, self.limit(name)));
+            let class = classes.entry(&node.class).or_insert((0, self.limit(name)));
             class.0 += u32::from(in_the_midst || activated.contains(name));
         }
         for (class, (count, most)) in classes {

@@ -185,7 +185,7 @@ impl fmt::Display for WaitingOn {
             Self::Window(None) => f.write_str("waits for a window, of which none ever opens"),
             Self::Wave { earlier, left } => write!(
                 f,
-                "waits for its wave: {left} of wave {} have not changed yet",
+                "waits for its wave: {left} left in wave {}",
                 visible(earlier)
             ),
             Self::Verification(until) => {

@@ -326,20 +326,14 @@ impl fmt::Display for Note {
                 declared_by,
                 package,
                 base,
-                version: Some(version),
-            } => write!(
-                f,
-                "{declared_by}: {package} left the list: it does not apply to {base} {version}"
-            ),
-            Self::UpgradeDropped {
-                declared_by,
-                package,
-                base,
-                version: None,
-            } => write!(
-                f,
-                "{declared_by}: {package} left the list with {base}, which it upgrades"
-            ),
+                version,
+            } => {
+                write!(f, "{declared_by}: {package} left the list")?;
+                match version {
+                    Some(version) => write!(f, ": it does not apply to {base} {version}"),
+                    None => write!(f, " with {base}, which it upgrades"),
+                }
+            }
             Self::ChosenForFeature {
                 declared_by,
                 feature,

@@ -6,6 +6,7 @@ use std::fmt;
 use placet_model::{Decision, DecisionKind, NodeName};
 
 use crate::plan::{Plan, WaitingOn};
+use crate::problem::Names;
 use crate::remote::Mixture;
 use crate::{Observed, Target, Unmet, plan};
 
@@ -40,17 +41,16 @@ impl fmt::Display for Refusal {
                 earlier.hold, earlier.author, earlier.kind
             ),
             Self::Requirements { kind, left, unmet } => {
-                let left: Vec<_> = left.iter().map(NodeName::as_str).collect();
                 write!(
                     f,
-                    "`{kind}` would leave {} as they are, and then requirements would not hold: ",
-                    left.join(", ")
+                    "`{kind}` would leave {} unchanged, and then requirements would not hold: ",
+                    Names(left)
                 )?;
                 for (index, unmet) in unmet.iter().enumerate() {
                     let separator = if index == 0 { "" } else { "; " };
                     write!(f, "{separator}{unmet}")?;
                 }
-                f.write_str("; force those nodes too, or abort")
+                f.write_str("; force what is left out too, or abort")
             }
         }
     }
@@ -96,7 +96,12 @@ pub fn check_decision(
     }
     let decided = plan(target, &after);
     let left: BTreeSet<NodeName> = left_out(&decided).cloned().collect();
-    let changed: BTreeSet<NodeName> = target.nodes.keys().filter(|it| !left.contains(*it)).cloned().collect();
+    let changed: BTreeSet<NodeName> = target
+        .nodes
+        .keys()
+        .filter(|it| !left.contains(*it))
+        .cloned()
+        .collect();
     let before = mixture.unmet(&BTreeSet::new());
     let unmet: Vec<Unmet> = mixture
         .unmet(&changed)

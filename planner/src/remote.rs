@@ -140,9 +140,7 @@ impl<'a> Mixture<'a> {
             .members
             .iter()
             .filter_map(|(name, member)| {
-                let target = changed
-                    .contains(*name)
-                    .then_some(&*member.target.manifest);
+                let target = changed.contains(*name).then_some(&*member.target.manifest);
                 Some((*name, target.or(member.running)?))
             })
             .collect();
@@ -156,23 +154,25 @@ impl<'a> Mixture<'a> {
                 }
             }
         }
-        let broken = asking.into_iter().filter_map(|(key, (package, requirement, nodes))| {
-            let count = self.looked_at(requirement, &runs);
-            let nodes: BTreeSet<_> = nodes
-                .into_iter()
-                .filter(|name| !count.holds_for(name, requirement.quantifier))
-                .cloned()
-                .collect();
-            let lacking = count.nodes.iter().filter(|(_, satisfies)| !**satisfies);
-            let unmet = Unmet {
-                package: package.name.clone(),
-                version: package.version.clone(),
-                needs: needs(requirement),
-                lacking: lacking.map(|(name, _)| (*name).clone()).collect(),
-                nodes,
-            };
-            (!unmet.nodes.is_empty()).then_some((key, Broken { unmet, requirement }))
-        });
+        let broken = asking
+            .into_iter()
+            .filter_map(|(key, (package, requirement, nodes))| {
+                let count = self.looked_at(requirement, &runs);
+                let nodes: BTreeSet<_> = nodes
+                    .into_iter()
+                    .filter(|name| !count.holds_for(name, requirement.quantifier))
+                    .cloned()
+                    .collect();
+                let lacking = count.nodes.iter().filter(|(_, satisfies)| !**satisfies);
+                let unmet = Unmet {
+                    package: package.name.clone(),
+                    version: package.version.clone(),
+                    needs: needs(requirement),
+                    lacking: lacking.map(|(name, _)| (*name).clone()).collect(),
+                    nodes,
+                };
+                (!unmet.nodes.is_empty()).then_some((key, Broken { unmet, requirement }))
+            });
         broken.collect()
     }
 
@@ -205,7 +205,7 @@ impl<'a> Mixture<'a> {
         wanted: &BTreeSet<NodeName>,
         moving: &BTreeSet<NodeName>,
         available: &BTreeSet<NodeName>,
-    ) -> Result<BTreeSet<NodeName>, Unmet> {
+    ) -> Result<BTreeSet<NodeName>, Box<Unmet>> {
         let before = self.broken(moving);
         let mut changed = moving | wanted;
         loop {
@@ -219,7 +219,7 @@ impl<'a> Mixture<'a> {
             };
             let more = self.helpers(&broken, &changed, available);
             if more.is_empty() {
-                return Err(broken.unmet);
+                return Err(Box::new(broken.unmet));
             }
             changed.extend(more);
         }
@@ -233,14 +233,14 @@ impl<'a> Mixture<'a> {
         changed: &BTreeSet<NodeName>,
         available: &BTreeSet<NodeName>,
     ) -> Vec<NodeName> {
-        let may_move =
-            |name: &&NodeName| !changed.contains(*name) && available.contains(*name);
+        let may_move = |name: &&NodeName| !changed.contains(*name) && available.contains(*name);
         let unmet = &broken.unmet;
         let leaving: Vec<_> = unmet.nodes.iter().filter(may_move).cloned().collect();
         if !leaving.is_empty() {
             return leaving;
         }
-        let satisfies = |name: &&NodeName| has(&self.members[*name].target.manifest, broken.requirement);
+        let satisfies =
+            |name: &&NodeName| has(&self.members[*name].target.manifest, broken.requirement);
         let helping = unmet.lacking.iter().filter(may_move).filter(satisfies);
         match broken.requirement.quantifier {
             Quantifier::All => helping.cloned().collect(),

@@ -186,11 +186,7 @@ fn phase(fleet: &Fleet, standings: &BTreeMap<NodeName, Standing>, is_held: bool)
 }
 
 /// The hold that unanswered objections make: the open one while there is one, or the next.
-fn hold(
-    fleet: &Fleet,
-    standings: &BTreeMap<NodeName, Standing>,
-    waves: &Waves,
-) -> Option<Hold> {
+fn hold(fleet: &Fleet, standings: &BTreeMap<NodeName, Standing>, waves: &Waves) -> Option<Hold> {
     if fleet.decisions.aborted() || !fleet.target.problems.is_empty() {
         return None;
     }

@@ -156,6 +156,7 @@ mod tests {
             holds: 0,
             hold: None,
             decisions: Vec::new(),
+            paused: false,
             nodes: BTreeMap::new(),
         });
         world

@@ -170,7 +170,7 @@ impl View<'_> {
 fn waiting_state(waiting: &WaitingOn) -> State {
     let text = format!("the node {waiting}");
     match waiting {
-        WaitingOn::Problems => State::Stalled(Reason::Blocked, text),
+        WaitingOn::Problems | WaitingOn::Requirement(_) => State::Stalled(Reason::Blocked, text),
         WaitingOn::FirstContact => State::Reconciling(Reason::NeverSeen, text),
         WaitingOn::Observation => State::Reconciling(Reason::Progressing, text),
         WaitingOn::Connection => State::Reconciling(Reason::Away, text),
@@ -181,19 +181,16 @@ fn waiting_state(waiting: &WaitingOn) -> State {
         WaitingOn::Staging | WaitingOn::OthersStaging(_) => {
             State::Reconciling(Reason::Staging, text)
         }
-        WaitingOn::Budget { .. } | WaitingOn::Activating | WaitingOn::OlderRollout(_) => {
-            State::Reconciling(Reason::Activating, text)
-        }
+        WaitingOn::Budget { .. }
+        | WaitingOn::Activating
+        | WaitingOn::OlderRollout(_)
+        | WaitingOn::Window(_)
+        | WaitingOn::Wave { .. }
+        | WaitingOn::Verification(_) => State::Reconciling(Reason::Activating, text),
         WaitingOn::Skipped => State::Stalled(Reason::OutOfDate, text),
         WaitingOn::Aborted => State::Stalled(Reason::Aborted, text),
         WaitingOn::Failed(_) => State::Stalled(Reason::ChangeFailed, text),
         WaitingOn::Facts(_) => State::Stalled(Reason::FactsMismatch, text),
-        WaitingOn::Paused => State::Stalled(Reason::Suspended, text),
-        WaitingOn::Window(_) => State::Reconciling(Reason::Activating, text),
-        WaitingOn::Wave { .. } | WaitingOn::Verification(_) => {
-            State::Reconciling(Reason::Activating, text)
-        }
-        WaitingOn::Requirement(_) => State::Stalled(Reason::Blocked, text),
-        WaitingOn::Suspended => State::Stalled(Reason::Suspended, text),
+        WaitingOn::Paused | WaitingOn::Suspended => State::Stalled(Reason::Suspended, text),
     }
 }

@@ -28,7 +28,11 @@ impl<'a> Audit<'a> {
             // Bound nodes change together however many they are.
             return None;
         }
-        let size = self.target.nodes.values().filter(|it| it.class == node.class);
+        let size = self
+            .target
+            .nodes
+            .values()
+            .filter(|it| it.class == node.class);
         let size = u32::try_from(size.count()).unwrap_or(u32::MAX);
         let percent = node.strategy.max_unavailable_percent;
         let share = percent.map(|percent| size * percent / 100);
@@ -47,7 +51,11 @@ impl<'a> Audit<'a> {
             let state = self.state(name);
             state.is_some_and(|state| matches!(state.activation, Some(Activation::Failed(_))))
         };
-        let of_class = self.target.nodes.iter().filter(|(_, it)| it.class == node.class);
+        let of_class = self
+            .target
+            .nodes
+            .iter()
+            .filter(|(_, it)| it.class == node.class);
         let failed = of_class.filter(|(name, _)| has_failed(name)).count();
         let most = usize::try_from(node.strategy.halt_threshold).unwrap_or(usize::MAX);
         // With fewer failures than that in all, there are fewer without a decision.
@@ -55,7 +63,8 @@ impl<'a> Audit<'a> {
     }
 
     fn has_decisions(&self) -> bool {
-        self.rollout().is_some_and(|rollout| !rollout.decisions.is_empty())
+        self.rollout()
+            .is_some_and(|rollout| !rollout.decisions.is_empty())
     }
 
     pub(super) fn nobody_begins_out_of_turn(&mut self) {
@@ -183,13 +192,17 @@ impl<'a> Audit<'a> {
                     *other != name
                         && needed.class.as_ref().is_none_or(|class| *class == of.class)
                         && (needed.node_type.is_none() || needed.node_type == of.node_type)
-                        && needed.labels.iter().all(|(key, value)| of.labels.get(key) == Some(value))
+                        && needed
+                            .labels
+                            .iter()
+                            .all(|(key, value)| of.labels.get(key) == Some(value))
                 });
                 let known: Vec<bool> = others
                     .filter_map(|(other, _)| runs(other))
                     .map(|manifest| {
                         manifest.packages.iter().any(|package| {
-                            package.name == needed.package && needed.version.matches(&package.version)
+                            package.name == needed.package
+                                && needed.version.matches(&package.version)
                         })
                     })
                     .collect();

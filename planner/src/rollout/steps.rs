@@ -125,12 +125,7 @@ impl Others {
 }
 
 impl Moment<'_> {
-    fn next(
-        &self,
-        name: &NodeName,
-        standing: &Standing,
-        others: &mut Others,
-    ) -> Option<Next> {
+    fn next(&self, name: &NodeName, standing: &Standing, others: &mut Others) -> Option<Next> {
         let wait = |waiting| Some(Next::Wait(waiting));
         match (standing, self.phase) {
             (Standing::Arrived, _) => None,
@@ -148,19 +143,18 @@ impl Moment<'_> {
             (Standing::Changing { .. }, _) => wait(WaitingOn::Activating),
             (_, RolloutPhase::Aborted) => wait(WaitingOn::Aborted),
             (_, RolloutPhase::Blocked) => wait(WaitingOn::Problems),
-            (Standing::Pending(waiting), _) => wait(waiting.clone()),
             (
                 Standing::Objects {
                     failed: Some(why), ..
                 },
                 _,
             ) => wait(WaitingOn::Failed(why.clone())),
-            (Standing::Objects { .. }, _) => wait(self.decision()),
-            (
+            (Standing::Objects { .. }, _)
+            | (
                 Standing::Ask { expired: true } | Standing::Lapsed(_),
                 RolloutPhase::Held | RolloutPhase::Halted,
             ) => wait(self.decision()),
-            (Standing::Lapsed(waiting), _) => wait(waiting.clone()),
+            (Standing::Pending(waiting) | Standing::Lapsed(waiting), _) => wait(waiting.clone()),
             (Standing::Ask { .. }, _) => {
                 let node = self.fleet.node(name)?;
                 Some(Next::Do(propose(self.fleet, &node)?))

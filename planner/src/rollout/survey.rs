@@ -69,7 +69,9 @@ impl Fleet<'_> {
                 }
             }
         }
-        let spared = failed.into_iter().filter(|(_, (failed, most))| failed < most);
+        let spared = failed
+            .into_iter()
+            .filter(|(_, (failed, most))| failed < most);
         spared.map(|(class, _)| class).collect()
     }
 }

@@ -101,7 +101,7 @@ impl Turns {
             } else {
                 let alone = BTreeSet::from([name.clone()]);
                 match mixture.group(&alone, &moving, available) {
-                    Err(unmet) => WaitingOn::Requirement(Arc::new(unmet)),
+                    Err(unmet) => WaitingOn::Requirement(Arc::from(unmet)),
                     Ok(group) => match budget.refuses(&group) {
                         None if groups < GROUPS_MOST => {
                             groups += 1;
@@ -170,7 +170,10 @@ impl<'a> Budget<'a> {
 
     fn by_class(&self, group: &BTreeSet<NodeName>) -> BTreeMap<&'a str, u32> {
         let mut count = BTreeMap::new();
-        for node in group.iter().filter_map(|name| self.fleet.target.nodes.get(name)) {
+        for node in group
+            .iter()
+            .filter_map(|name| self.fleet.target.nodes.get(name))
+        {
             *count.entry(node.class.as_str()).or_default() += 1;
         }
         count

@@ -59,12 +59,7 @@ pub(super) fn by_verdict(fleet: &Fleet, node: &Node) -> Option<Standing> {
 
 /// A defer waits until the time that it names; then the voters are asked again, until they have put
 /// it off for as long as they may.
-fn deferred(
-    fleet: &Fleet,
-    state: &NodeState,
-    verdict: &Verdict,
-    most: SignedDuration,
-) -> Standing {
+fn deferred(fleet: &Fleet, state: &NodeState, verdict: &Verdict, most: SignedDuration) -> Standing {
     let first = state.deferred_since.unwrap_or(state.asked);
     let limit = after(first, most);
     let named = verdict

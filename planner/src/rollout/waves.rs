@@ -66,7 +66,10 @@ impl<'a> Waves<'a> {
 
     /// What a node waits for before it may begin to change; none if it is its turn.
     pub(super) fn gate(&self, class: &str, name: &NodeName) -> Option<WaitingOn> {
-        self.classes.get(class)?.gate(name).or_else(|| self.closed(class))
+        self.classes
+            .get(class)?
+            .gate(name)
+            .or_else(|| self.closed(class))
     }
 
     /// What no node of a class may pass, whatever its wave.
@@ -90,10 +93,12 @@ impl<'a> Waves<'a> {
         classes.map(|(name, class)| (*name, class.strategy, class.of.len()))
     }
 
-
     /// Every time at which a turn may come.
     pub(super) fn times(&self) -> impl Iterator<Item = Timestamp> {
-        let unfinished = self.classes.values().filter(|class| class.current.is_some());
+        let unfinished = self
+            .classes
+            .values()
+            .filter(|class| class.current.is_some());
         unfinished
             .flat_map(|class| [class.opens, class.watched])
             .flatten()
@@ -130,7 +135,9 @@ impl<'a> ClassWaves<'a> {
         let waiting = members.iter().filter(|member| !member.is_through);
         let current = waiting.clone().map(|member| of[member.name]).min();
         let left = waiting.filter(|member| Some(of[member.name]) == current);
-        let before = members.iter().filter(|member| Some(of[member.name]) < current);
+        let before = members
+            .iter()
+            .filter(|member| Some(of[member.name]) < current);
         let soak = SignedDuration::from_secs(strategy.verify_seconds.into());
         let changed = before.filter_map(|member| member.changed).max();
         Self {
@@ -158,7 +165,10 @@ impl<'a> ClassWaves<'a> {
     }
 
     fn label(&self, wave: usize) -> Arc<str> {
-        match wave.checked_sub(1).map(|index| self.strategy.waves.get(index)) {
+        match wave
+            .checked_sub(1)
+            .map(|index| self.strategy.waves.get(index))
+        {
             None => "canary".into(),
             Some(Some(wave)) => wave.name.as_str().into(),
             Some(None) => "last".into(),
@@ -175,7 +185,9 @@ fn assign<'a>(strategy: &Strategy, members: &[Member<'a>]) -> BTreeMap<&'a NodeN
         .map(|member| (member.name, 0))
         .collect();
     for (index, wave) in strategy.waves.iter().enumerate() {
-        let left = members.iter().filter(|member| !of.contains_key(member.name));
+        let left = members
+            .iter()
+            .filter(|member| !of.contains_key(member.name));
         let taken: Vec<_> = match wave.percent {
             Some(percent) => left.take(share(members.len(), percent)).collect(),
             None => left.filter(|it| it.selected.contains(&index)).collect(),

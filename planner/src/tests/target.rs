@@ -149,10 +149,7 @@ fn s1_declared_facts_win_and_a_mismatch_holds_the_node_alone() {
             facts.architecture = Some(placet_model::Architecture("aarch64".to_owned()));
             facts.kind = Some("router".to_owned());
         });
-    check(
-        &fleet,
-        &expect![""],
-    );
+    check(&fleet, &expect![""]);
 }
 
 /// A class that lists `app` and wants a feature beside.

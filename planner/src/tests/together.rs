@@ -13,11 +13,17 @@ use crate::{Refusal, check_decision};
 /// version 1 needs version 1.
 fn bound(quantifier: Quantifier) -> F {
     let app = |version: &str| {
-        package(&format!("app {version}.0.0"), [file("etc/app").content(version)])
-            .requires_on_others(&format!("peer ^{version}"), quantifier, "edge")
+        package(
+            &format!("app {version}.0.0"),
+            [file("etc/app").content(version)],
+        )
+        .requires_on_others(&format!("peer ^{version}"), quantifier, "edge")
     };
     let peer = |version: &str| {
-        package(&format!("peer {version}.0.0"), [file("etc/peer").content(version)])
+        package(
+            &format!("peer {version}.0.0"),
+            [file("etc/peer").content(version)],
+        )
     };
     let mut fleet = fleet([app("1"), app("2"), peer("1"), peer("2")])
         .class("core", &["app 1.0.0"])
@@ -33,7 +39,9 @@ const ALL: [&str; 4] = ["core-1", "core-2", "edge-1", "edge-2"];
 fn asked(fleet: F) -> World {
     let mut world = World::settled(fleet);
     world.commit("2", |fleet| {
-        fleet.set("core", &["app 2.0.0"]).set("edge", &["peer 2.0.0"])
+        fleet
+            .set("core", &["app 2.0.0"])
+            .set("edge", &["peer 2.0.0"])
     });
     world.turn();
     world
@@ -47,7 +55,13 @@ fn canary(fleet: F) -> F {
 fn d7_nodes_that_a_requirement_binds_change_together_even_across_waves() {
     let mut world = asked(canary(bound(Quantifier::All)));
     world.accept(&ALL).turn();
-    world.stage(&ALL).check(&expect![[r#""#]]);
+    world.stage(&ALL).check(&expect![[r#"
+        Activating
+        core-1 > activate
+        core-2 > activate
+        edge-1 > activate
+        edge-2 > activate
+    "#]]);
 }
 
 #[test]
@@ -57,9 +71,21 @@ fn d7_no_more_nodes_are_pulled_along_than_it_takes() {
         class.strategy.max_unavailable = Some(1);
     }));
     world.accept(&ALL).turn();
-    world.stage(&ALL).check(&expect![[r#""#]]);
-    world.activate(&["core-1", "edge-1"]).check(&expect![[r#""#]]);
-    world.activate(&["core-2", "edge-2"]).check(&expect![[r#""#]]);
+    world.stage(&ALL).check(&expect![[r#"
+        Activating
+        core-1 > activate
+        edge-1 > activate
+        core-2 waits for its wave: 1 left in wave canary
+        edge-2 waits for its turn: 1 of its class are changing
+    "#]]);
+    world.activate(&["core-1", "edge-1"]).check(&expect![[r#"
+        Activating
+        core-2 > activate
+        edge-2 > activate
+    "#]]);
+    world.activate(&["core-2", "edge-2"]).check(&expect![[r#"
+        Done
+    "#]]);
 }
 
 #[test]
@@ -67,16 +93,31 @@ fn d7_a_node_that_needs_one_that_is_away_waits_and_says_for_what() {
     let mut world = asked(bound(Quantifier::All));
     world.accept(&ALL).turn();
     world.stage(&ALL);
-    world.away("edge-2").check(&expect![[r#""#]]);
-    world.back("edge-2").check(&expect![[r#""#]]);
+    world.away("edge-2").check(&expect![[r#"
+        Staging
+        core-1 has fetched, waits for edge-2
+        core-2 has fetched, waits for edge-2
+        edge-1 has fetched, waits for edge-2
+        edge-2 has no connection
+    "#]]);
+    world.back("edge-2").check(&expect![[r#"
+        Activating
+        core-1 > activate
+        core-2 > activate
+        edge-1 > activate
+        edge-2 > activate
+    "#]]);
 }
 
 #[test]
 fn d7_a_skip_that_would_leave_a_requirement_unmet_is_refused_with_it() {
     let mut world = asked(bound(Quantifier::All));
-    world.accept(&["core-1", "core-2", "edge-1"]).veto("edge-2", "3 sessions").turn();
+    world
+        .accept(&["core-1", "core-2", "edge-1"])
+        .veto("edge-2", "3 sessions")
+        .turn();
     let refusal = refusal(&world, DecisionKind::Skip).unwrap_err();
-    expect![[r#""#]].assert_eq(&refusal.to_string());
+    expect!["`skip` would leave node edge-2 unchanged, and then requirements would not hold: nodes core-1, core-2: package app 2.0.0 needs peer ^2 on every other node with class edge; not so on node edge-2; force what is left out too, or abort"].assert_eq(&refusal.to_string());
     let of_others = DecisionKind::Force {
         nodes: vec![text("edge-1")],
     };
@@ -92,14 +133,20 @@ fn d7_a_skip_that_would_leave_a_requirement_unmet_is_refused_with_it() {
 #[test]
 fn d7_a_skip_that_leaves_enough_is_taken() {
     let mut world = asked(bound(Quantifier::Any));
-    world.accept(&["core-1", "core-2", "edge-1"]).veto("edge-2", "3 sessions").turn();
+    world
+        .accept(&["core-1", "core-2", "edge-1"])
+        .veto("edge-2", "3 sessions")
+        .turn();
     assert_eq!(refusal_of(&world, DecisionKind::Skip), None);
 }
 
 #[test]
 fn v5_a_decision_answers_the_hold_that_is_open_and_once() {
     let mut world = asked(bound(Quantifier::Any));
-    world.accept(&["core-1", "core-2", "edge-1"]).veto("edge-2", "3 sessions").turn();
+    world
+        .accept(&["core-1", "core-2", "edge-1"])
+        .veto("edge-2", "3 sessions")
+        .turn();
     let mut decision = decision(&world, DecisionKind::Skip);
     decision.hold = 7;
     let target = world.target();
@@ -118,7 +165,7 @@ fn c_a8_what_does_not_hold_where_the_roll_out_rests_is_said() {
     world.activate(&["core-1", "core-2", "edge-1"]);
     let plan = world.finish("edge-2", Some("it died")).turn();
     let notes: Vec<_> = plan.notes.iter().map(ToString::to_string).collect();
-    expect![[r#""#]].assert_eq(&notes.join("\n"));
+    expect!["as the fleet is now, nodes core-1, core-2: package app 2.0.0 needs peer ^2 on every other node with class edge; not so on node edge-2"].assert_eq(&notes.join("\n"));
 }
 
 #[test]
@@ -132,7 +179,13 @@ fn d7_a_node_that_is_left_out_because_it_is_away_blocks_those_that_need_it() {
     world.accept(&ALL).turn();
     world.stage(&ALL);
     world.away("edge-2").tick(60);
-    world.check(&expect![[r#""#]]);
+    world.check(&expect![[r#"
+        Activating
+        core-1 cannot change by itself: nodes core-1, core-2: package app 2.0.0 needs peer ^2 on every other node with class edge; not so on node edge-2
+        core-2 cannot change by itself: nodes core-1, core-2: package app 2.0.0 needs peer ^2 on every other node with class edge; not so on node edge-2
+        edge-1 cannot change by itself: nodes core-1, core-2: package app 2.0.0 needs peer ^2 on every other node with class edge; not so on node edge-2
+        edge-2 has no connection
+    "#]]);
 }
 
 fn decision(world: &World, kind: DecisionKind) -> placet_model::Decision {

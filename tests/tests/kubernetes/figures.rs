@@ -90,10 +90,11 @@ fn requests(fleet: &mut OnKubernetes, agent: &str, since: usize) -> (Value, usiz
     (json!(verbs), audit.len())
 }
 
-/// What a git host would send after a push: the signature is over time and body.
-fn call(fleet: &KubeFleet, token: &str) {
+/// What a git host would send after a push: the signature is over time and body. The body names the
+/// commit, so that two calls in one second are not taken for one that is replayed.
+fn call(fleet: &KubeFleet, token: &str, commit: &str) {
     let now = jiff::Timestamp::now().as_second();
-    let body = "{}";
+    let body = format!(r#"{{"commit":"{commit}"}}"#);
     let url = format!("http://{}/hooks/fleet", fleet.receiver("a"));
     let script = format!(
         "s=$(printf %s '{now}.{body}' | openssl dgst -sha256 -hmac '{token}' -r | cut -d' ' -f1); \
@@ -138,7 +139,7 @@ fn from_push_to_verdicts_and_four_writes_for_each_node() {
         let commit = fleet.commit_greet(versions.0, versions.1);
         versions = (versions.1, versions.0);
         let began = Instant::now();
-        call(&fleet, token);
+        call(&fleet, token, &commit);
         let told = format!("main@sha1:{commit}");
         fleet.until("the tally", |fleet| {
             let log = fleet.log("a");

@@ -110,6 +110,10 @@ pub(crate) struct Up {
     /// [default: none].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) receiver_listen: Option<SocketAddr>,
+    /// Address on which metrics and health are told over HTTP (`/metrics`, `/healthz`, `/readyz`)
+    /// [default: none].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
     /// Name or address under which nodes reach the controller, for its certificate; may be given
     /// several times [default: the listen addresses and this machine's name].
     #[arg(long, value_name = "NAME")]

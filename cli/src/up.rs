@@ -51,6 +51,7 @@ fn options(arguments: Up) -> Options {
     Options {
         listen: arguments.listen,
         receiver_listen: arguments.receiver_listen,
+        metrics_listen: arguments.metrics_listen,
         names,
         packages: arguments.packages,
         certificate_lifetime: SignedDuration::from_secs(arguments.certificate_seconds.into()),

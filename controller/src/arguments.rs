@@ -46,6 +46,9 @@ pub struct Arguments {
     /// Where git hosts say, over HTTP, that something was pushed
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8082")]
     receiver_listen: SocketAddr,
+    /// Where metrics and health are told over HTTP: `/metrics`, `/healthz`, `/readyz`
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8081")]
+    metrics_listen: SocketAddr,
     /// A name or address under which nodes reach the controller; may be repeated
     #[arg(long = "name", value_name = "HOST")]
     names: Vec<String>,
@@ -107,6 +110,7 @@ impl Arguments {
             state: self.state.clone(),
             listen: self.listen.clone(),
             receiver_listen: self.receiver_listen,
+            metrics_listen: self.metrics_listen,
             names: self.names.clone(),
             packages: self.packages.clone(),
             certificate_lifetime: SignedDuration::from_secs(self.certificate_seconds.into()),

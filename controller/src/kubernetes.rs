@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use placet_protocol::{Authority, incoming, join_server, nodes_server, server};
 use tokio::net::TcpListener;
@@ -25,6 +26,7 @@ use crate::receiver::{self, Receiver, Sources};
 use crate::run::{self, Controller, Error, Ground};
 use crate::secrets::Secrets;
 use crate::sessions::Follower;
+use crate::telemetry::{self, Counted, Role, Telemetry};
 
 /// Between two attempts at what a replica needs before it can take part.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -46,6 +48,8 @@ pub struct KubernetesOptions {
     pub listen: Vec<SocketAddr>,
     /// Where git hosts say, over HTTP, that something was pushed.
     pub receiver_listen: SocketAddr,
+    /// Where metrics and health are told over HTTP.
+    pub metrics_listen: SocketAddr,
     /// Names and addresses under which nodes reach the controllers; they stand in the certificate.
     pub names: Vec<String>,
     /// Folder that relative package references start from; the state folder where none is given.
@@ -80,6 +84,7 @@ struct Replica {
     listeners: Vec<std::net::TcpListener>,
     addresses: Vec<SocketAddr>,
     webhook: Option<Webhook>,
+    telemetry: Telemetry,
 }
 
 /// The admission webhook, which answers whether this replica leads or not.
@@ -120,7 +125,14 @@ pub async fn run_kubernetes(
 
 impl Replica {
     async fn start(options: KubernetesOptions, stop: CancellationToken) -> Result<Self, Error> {
-        let client = client(options.kubeconfig.as_ref()).await?;
+        let telemetry = Telemetry::default();
+        let (listener, _) = run::listen_at(options.metrics_listen).await?;
+        let telling = telemetry::serve(listener, telemetry.clone(), stop.clone());
+        tokio::spawn(telling);
+        telemetry.is(Role::Starts(
+            "waits for the API server to give the authority that all replicas share",
+        ));
+        let client = client(options.kubeconfig.as_ref(), &telemetry).await?;
         let (listeners, addresses) = run::listen(&options.listen).await?;
         let listeners = listeners
             .into_iter()
@@ -135,7 +147,8 @@ impl Replica {
         let authority = shared_authority(&client, &options.namespace, &names, &stop).await?;
         let webhook = match &options.webhook {
             Some(webhook) => {
-                Some(Webhook::start(&client, &options.namespace, webhook, &stop).await?)
+                let namespace = &options.namespace;
+                Some(Webhook::start(&client, namespace, webhook, &telemetry, &stop).await?)
             }
             None => None,
         };
@@ -149,6 +162,7 @@ impl Replica {
                 address.map(|address| address.to_string()),
             ),
             webhook,
+            telemetry,
             client,
             authority,
             listeners,
@@ -198,6 +212,7 @@ impl Replica {
 
     /// Waits for a term; none if it is time to stop.
     async fn follow(&self, stop: &CancellationToken) -> Result<Option<Term>, Error> {
+        self.telemetry.is(Role::Follows(None));
         let mut serving = JoinSet::new();
         let end = stop.child_token();
         for listener in self.listeners()? {
@@ -221,6 +236,7 @@ impl Replica {
     /// Leads until the term is over or it is time to stop.
     async fn lead(&self, term: &Term, stop: &CancellationToken) -> Result<(), Error> {
         let namespace = &self.options.namespace;
+        self.telemetry.is(Role::Opens);
         let home = Kubernetes::open(&self.client, namespace, term.clone(), None).await?;
         let addresses = run::reachable(&self.addresses, &self.options.names);
         kubernetes::publish(&self.client, namespace, &self.authority, &addresses).await?;
@@ -235,6 +251,7 @@ impl Replica {
                 .clone()
                 .unwrap_or_else(|| self.options.state.clone()),
             certificate_lifetime: self.options.certificate_lifetime,
+            telemetry: self.telemetry.clone(),
         };
         let (controller, asker) =
             Controller::lead(ground, self.listeners()?, self.addresses.clone()).await?;
@@ -258,6 +275,10 @@ impl Replica {
 
     /// Takes note of who leads.
     fn hear_of(&self, lease: &Lease) {
+        let spec = lease.spec.as_ref();
+        let holder = spec.and_then(|spec| spec.holder_identity.clone());
+        let holder = holder.filter(|holder| !holder.is_empty());
+        self.telemetry.is(Role::Follows(holder));
         if let Some(webhook) = &self.webhook {
             let annotations = lease.metadata.annotations.as_ref();
             let address = annotations.and_then(|all| all.get(ADDRESS)?.parse().ok());
@@ -279,6 +300,7 @@ impl Webhook {
         client: &Client,
         namespace: &str,
         options: &WebhookOptions,
+        telemetry: &Telemetry,
         stop: &CancellationToken,
     ) -> Result<Self, Error> {
         let (mut listeners, addresses) = run::listen(&[options.listen]).await?;
@@ -295,6 +317,7 @@ impl Webhook {
             names,
             configuration: options.configuration.clone(),
             lifetimes: Lifetimes::of(options.authority_lifetime),
+            telemetry: telemetry.clone(),
         };
         let (admission, tasks) = Admission::start(listener, client, options, stop.clone())
             .map_err(|error| Error::Webhook(Box::new(error)))?;
@@ -306,7 +329,7 @@ impl Webhook {
     }
 }
 
-async fn client(kubeconfig: Option<&PathBuf>) -> Result<Client, Error> {
+async fn client(kubeconfig: Option<&PathBuf>, telemetry: &Telemetry) -> Result<Client, Error> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Access(source);
     let config = match kubeconfig {
         Some(path) => {
@@ -320,7 +343,9 @@ async fn client(kubeconfig: Option<&PathBuf>) -> Result<Client, Error> {
             .await
             .map_err(|error| failed(error.into()))?,
     };
-    Client::try_from(config).map_err(|error| failed(error.into()))
+    let client = ClientBuilder::try_from(config).map_err(|error| failed(error.into()))?;
+    let counted = Counted::by(telemetry.clone());
+    Ok(client.with_layer(&counted).build())
 }
 
 /// Waits until the API server gives the authority that all replicas share.

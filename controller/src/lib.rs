@@ -6,7 +6,7 @@
 //! * `fleet` is the loop: it owns what is known, and turns news into plans, orders and answers;
 //! * `sessions` serves nodes, `admin` the command line, `admission` API servers;
 //! * `dry_run` plans a change that nobody has made, and asks the live nodes about it;
-//! * `status` says in words and conditions where everything stands.
+//! * `status` says in words and conditions where everything stands, `telemetry` in numbers.
 //!
 //! [`run`] puts them together. What is to be done is decided by `placet_planner` alone; here it is
 //! written down first, and done then.
@@ -32,6 +32,7 @@ pub mod secrets;
 mod sessions;
 mod shared;
 mod status;
+mod telemetry;
 
 pub use counters::Counters;
 pub use options::{InitialSource, Options};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use placet_crds::{GitSourceSpec, load_all};
+use placet_crds::{GitSourceSpec, Reason, load_all};
 use placet_planner::Catalog;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
@@ -15,6 +15,7 @@ use crate::catalog::{LookedUp, Packages, WantedPackage};
 use crate::fleet::news::{Commit, Failure, Looked, News};
 use crate::git::{FetchError, Repositories};
 use crate::shared::{Wanted, WantedSource};
+use crate::telemetry::{Fetch, Telemetry};
 
 /// A repository is looked at this often where its source says nothing else.
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -60,6 +61,7 @@ pub(crate) struct Observers {
     pub(crate) repositories: Arc<Repositories>,
     pub(crate) packages: Packages,
     pub(crate) pokes: Pokes,
+    pub(crate) telemetry: Telemetry,
     /// What relative package references start from.
     pub(crate) base: PathBuf,
 }
@@ -73,6 +75,8 @@ impl Observers {
             let sources = self.wanted.borrow_and_update().sources.clone();
             followed.retain(|name, _| sources.contains_key(name));
             self.pokes.keep(|name| sources.contains_key(name));
+            self.telemetry
+                .keep_sources(|name| sources.contains_key(name));
             for (name, source) in sources {
                 if let Some(known) = followed.get(&name) {
                     known.send_if_modified(|old| {
@@ -102,8 +106,11 @@ impl Observers {
             last.forget_if_other(&now);
             let pause = interval(&now);
             let repositories = Arc::clone(&self.repositories);
+            let (telemetry, source) = (self.telemetry.clone(), name.clone());
             let looked = spawn_blocking(move || {
+                let began = Instant::now();
                 let found = last.look(&repositories, &now);
+                telemetry.fetched(&source, last.result(found.is_some()), began.elapsed());
                 (last, now.generation, found)
             });
             let Ok((after, generation, found)) = looked.await else {
@@ -216,6 +223,16 @@ impl Last {
                 of,
                 ..Self::default()
             };
+        }
+    }
+
+    /// What the look that was just made came to.
+    fn result(&self, is_news: bool) -> Fetch {
+        match &self.failure {
+            Some(failure) if failure.reason == Reason::FetchFailed => Fetch::Failed,
+            Some(_) => Fetch::Refused,
+            None if is_news => Fetch::Changed,
+            None => Fetch::Unchanged,
         }
     }
 

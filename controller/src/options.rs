@@ -15,6 +15,8 @@ pub struct Options {
     pub listen: Vec<SocketAddr>,
     /// Where git hosts say, over HTTP, that something was pushed; nowhere where left out.
     pub receiver_listen: Option<SocketAddr>,
+    /// Where metrics and health are told over HTTP; nowhere where left out.
+    pub metrics_listen: Option<SocketAddr>,
     /// Names and addresses under which nodes reach the controller, beside those that it listens on;
     /// they stand in its certificate.
     pub names: Vec<String>,
@@ -45,6 +47,7 @@ impl Options {
             state,
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             receiver_listen: None,
+            metrics_listen: None,
             names: Vec::new(),
             packages: None,
             certificate_lifetime: SignedDuration::from_hours(24),

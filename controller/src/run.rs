@@ -31,6 +31,7 @@ use crate::receiver::{self, Receiver, Sources};
 use crate::secrets::Secrets;
 use crate::sessions::{JoinService, NodesService};
 use crate::shared::{Shared, Wanted};
+use crate::telemetry::{self, Role, Telemetry};
 use crate::{Counters, InitialSource, Options};
 
 /// News that waits to be worked off; whoever brings more waits.
@@ -114,6 +115,7 @@ pub struct Controller {
     stopping: CancellationToken,
     addresses: Vec<SocketAddr>,
     receiver: Option<SocketAddr>,
+    metrics: Option<SocketAddr>,
     shared: Arc<Shared>,
 }
 
@@ -128,6 +130,7 @@ pub(crate) struct Ground {
     /// What relative package references start from.
     pub(crate) base: PathBuf,
     pub(crate) certificate_lifetime: SignedDuration,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// The loop and those around it, before any of them runs.
@@ -153,6 +156,10 @@ impl Controller {
             Some(address) => Some(listen_at(address).await?),
             None => None,
         };
+        let metrics = match options.metrics_listen {
+            Some(address) => Some(listen_at(address).await?),
+            None => None,
+        };
         let ground = open(&options, &addresses).await?;
         announce(&options.state, &addresses).await?;
         let reachable = reachable(&addresses, &options.names);
@@ -166,6 +173,15 @@ impl Controller {
             stopping: controller.stopping.clone(),
         };
         controller.serve_admin(&options.state, admin)?;
+        if let Some((listener, address)) = metrics {
+            controller.metrics = Some(address);
+            let stop = controller.stopping.clone();
+            let serving = telemetry::serve(listener, ground.telemetry, stop);
+            controller.tasks.spawn(async move {
+                serving.await;
+                Ok(())
+            });
+        }
         if let Some((listener, address)) = receiver {
             let Observers { wanted, pokes, .. } = parts.observers;
             let sources = Sources::here(wanted, pokes, ground.secrets);
@@ -187,8 +203,9 @@ impl Controller {
         let (news, heard) = mpsc::channel(NEWS_WAITING);
         let (wanted, watched) = watch::channel(Wanted::default());
         let parts = Parts {
-            shared: Arc::default(),
+            shared: Arc::new(Shared::new(ground.telemetry.clone())),
             observers: Observers {
+                telemetry: ground.telemetry.clone(),
                 wanted: watched,
                 news: news.clone(),
                 repositories: Arc::new(
@@ -205,11 +222,14 @@ impl Controller {
             stopping: CancellationToken::new(),
             addresses,
             receiver: None,
+            metrics: None,
             shared: Arc::clone(&parts.shared),
         };
+        ground.telemetry.is(Role::Opens);
         controller.serve_nodes(listeners, &ground, &parts)?;
         let shared = Arc::clone(&parts.shared);
         let fleet = recover(ground.home.clone(), shared, wanted).await?;
+        ground.telemetry.is(Role::Leads);
         controller.observe(parts.observers.clone(), ground.secrets.clone());
         controller.hear_others(&ground.home, parts.news.clone());
         let end = controller.stopping.clone();
@@ -329,6 +349,11 @@ impl Controller {
         self.receiver
     }
 
+    /// Where it tells metrics and health.
+    pub fn metrics(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
     /// What it counts.
     pub fn counters(&self) -> Counters {
         Counters(Arc::clone(&self.shared))
@@ -423,6 +448,7 @@ async fn open(options: &Options, addresses: &[SocketAddr]) -> Result<Ground, Err
             base: base.unwrap_or_else(|| state.clone()),
             state,
             certificate_lifetime,
+            telemetry: Telemetry::default(),
         })
     });
     opened.await.map_err(Error::Ended)?

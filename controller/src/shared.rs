@@ -9,15 +9,25 @@ use placet_model::{Digest, NodeName};
 use crate::catalog::WantedPackage;
 use crate::fleet::world::{Ordered, World};
 use crate::host::Telling;
+use crate::telemetry::Telemetry;
 
 /// What the loop publishes for those who serve nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     permits: RwLock<BTreeMap<NodeName, Ordered>>,
     fetched: Mutex<BTreeMap<NodeName, u64>>,
+    pub(crate) telemetry: Telemetry,
 }
 
 impl Shared {
+    /// Nothing is published yet; `telemetry` is told what happens.
+    pub(crate) fn new(telemetry: Telemetry) -> Self {
+        Self {
+            telemetry,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn set_permits(&self, permits: BTreeMap<NodeName, Ordered>) {
         *self.permits.write().unwrap_or_else(PoisonError::into_inner) = permits;
     }

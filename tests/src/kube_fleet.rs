@@ -1,6 +1,8 @@
 //! A fleet on Kubernetes: controllers, a repository, and nodes, on a real API server.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -39,6 +41,8 @@ struct Replica {
     address: String,
     /// Where it hears git hosts.
     receiver: String,
+    /// Where it tells metrics and health.
+    metrics: String,
     arguments: Vec<String>,
 }
 
@@ -85,6 +89,7 @@ impl KubeFleet {
             child: None,
             address: format!("127.0.0.1:{}", free_port()),
             receiver: format!("127.0.0.1:{}", free_port()),
+            metrics: format!("127.0.0.1:{}", free_port()),
             arguments: arguments.to_vec(),
         };
         self.controllers.insert(name.to_owned(), replica);
@@ -104,6 +109,7 @@ impl KubeFleet {
         command
             .args(["--identity", name, "--listen", &replica.address])
             .args(["--receiver-listen", &replica.receiver])
+            .args(["--metrics-listen", &replica.metrics])
             .args(["--namespace", NAMESPACE, "--name", "127.0.0.1"])
             .arg("--kubeconfig")
             .arg(&self.access)
@@ -120,6 +126,12 @@ impl KubeFleet {
     /// Where a controller hears git hosts.
     pub fn receiver(&self, name: &str) -> &str {
         &self.controllers[name].receiver
+    }
+
+    /// What a controller answers on this path of its metrics port: the status, and the text.
+    pub fn look(&self, name: &str, path: &str) -> (u16, String) {
+        let answered = http_get(&self.controllers[name].metrics, path);
+        answered.expect("the controller answers")
     }
 
     /// Process id of a controller.
@@ -430,6 +442,17 @@ impl Drop for KubeFleet {
         }
         self.try_kubectl(&["-n", NAMESPACE, "delete", "lease", "--all", "--wait=false"]);
     }
+}
+
+/// What a server answers on a path: the status, and the text.
+fn http_get(address: &str, path: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, text) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok((status.unwrap_or_default(), text.to_owned()))
 }
 
 fn free_port() -> u16 {

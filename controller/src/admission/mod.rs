@@ -43,6 +43,7 @@ use self::identity::Identity;
 use self::keeper::Keeper;
 use self::review::{About, Request, Response, Subject, allowed, refused};
 use self::validate::Checked;
+use crate::telemetry::Telemetry;
 
 /// How the webhook is set up.
 #[derive(Debug, Clone)]
@@ -54,6 +55,7 @@ pub(crate) struct AdmissionOptions {
     /// The name of both webhook configurations, whose `caBundle` is kept right.
     pub(crate) configuration: String,
     pub(crate) lifetimes: Lifetimes,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// Answers admission reviews. Clones share what they know.
@@ -67,6 +69,7 @@ struct Inner {
     leads: watch::Sender<bool>,
     /// The user that the controller itself is to the API server.
     own: OnceLock<String>,
+    telemetry: Telemetry,
 }
 
 /// What this replica is to the others.
@@ -103,12 +106,13 @@ impl Call {
 
 impl Admission {
     /// A webhook of a replica that does not lead.
-    pub(crate) fn new(names: Vec<String>, lifetimes: Lifetimes) -> Self {
+    pub(crate) fn new(names: Vec<String>, lifetimes: Lifetimes, telemetry: Telemetry) -> Self {
         Self(Arc::new(Inner {
             role: RwLock::new(Role::Follower(None)),
             identity: Identity::new(names, lifetimes),
             leads: watch::Sender::new(false),
             own: OnceLock::new(),
+            telemetry,
         }))
     }
 
@@ -120,7 +124,7 @@ impl Admission {
         options: AdmissionOptions,
         stop: CancellationToken,
     ) -> Result<(Self, JoinSet<()>), CertificateError> {
-        let admission = Self::new(options.names, options.lifetimes);
+        let admission = Self::new(options.names, options.lifetimes, options.telemetry);
         let tls = TlsAcceptor::from(admission.0.identity.server_config()?);
         let keeper = Keeper::new(
             client,

@@ -26,6 +26,7 @@ use tower::ServiceExt as _;
 use super::forward::FORWARDED;
 use super::review::{Request, Response};
 use super::{Admission, Call};
+use crate::telemetry::Review;
 
 /// An API server refuses objects of more than 3 MiB itself; a review holds two.
 const REVIEW_MOST: usize = 3 << 20;
@@ -186,25 +187,43 @@ fn router(admission: Admission) -> Router {
 }
 
 async fn validate(State(admission): State<Admission>, request: HttpRequest) -> HttpResponse {
+    let began = Instant::now();
     let call = Call {
-        until: Instant::now() + timeout(request.uri()),
+        until: began + timeout(request.uri()),
         is_forwarded: request.headers().contains_key(FORWARDED),
     };
-    match read(request).await {
-        Ok((review, bytes)) => answer(admission.validate(&review, bytes, call).await),
-        Err(refusal) => *refusal,
-    }
+    let answered = match read(request).await {
+        Ok((review, bytes)) => Ok(admission.validate(&review, bytes, call).await),
+        Err(refusal) => Err(refusal),
+    };
+    counted(&admission, "validate", began, answered)
 }
 
 async fn mutate(State(admission): State<Admission>, request: HttpRequest) -> HttpResponse {
-    match read(request).await {
-        Ok((review, _)) => answer(admission.mutate(&review)),
-        Err(refusal) => *refusal,
-    }
+    let began = Instant::now();
+    let answered = read(request).await;
+    let answered = answered.map(|(review, _)| admission.mutate(&review));
+    counted(&admission, "mutate", began, answered)
 }
 
-fn answer(response: Response) -> HttpResponse {
-    axum::Json(response.into_review()).into_response()
+/// The answer as it is sent; it counts, with the time that it took.
+fn counted(
+    admission: &Admission,
+    webhook: &'static str,
+    began: Instant,
+    answered: Result<Response, Box<HttpResponse>>,
+) -> HttpResponse {
+    let result = match &answered {
+        Ok(response) if response.allowed => "allowed",
+        Ok(_) => "refused",
+        Err(_) => "malformed",
+    };
+    let review = Review { webhook, result };
+    admission.0.telemetry.reviewed(review, began.elapsed());
+    match answered {
+        Ok(response) => axum::Json(response.into_review()).into_response(),
+        Err(refusal) => *refusal,
+    }
 }
 
 /// The request of a review, or why it is none.

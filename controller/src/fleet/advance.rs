@@ -12,6 +12,7 @@ use super::turn::{Order, Turn};
 use super::world::{Ordered, Told, World};
 use crate::home::Owner;
 use crate::status;
+use crate::telemetry::Happened;
 
 /// The first plan may open a roll-out, the second is made for that one.
 const PLANS_MOST: usize = 3;
@@ -111,6 +112,10 @@ impl World {
         older.phase = RolloutPhase::Superseded;
         older.hold = None;
         turn.tell("superseded", feed::superseded(&older, &plan.revision));
+        turn.count(Happened::Ended {
+            phase: older.phase,
+            heard: None,
+        });
         self.rollout = Some(older);
         self.write_rollout(turn);
         self.spread_states();
@@ -223,6 +228,11 @@ impl World {
                 "tally",
                 feed::tally(&rollout.name, accepts, objections, milliseconds),
             );
+            let asked = rollout.nodes.values().map(|state| state.asked).min();
+            turn.count(Happened::Tallied {
+                asked: asked.and_then(|asked| turn.now.duration_since(asked).try_into().ok()),
+                heard: self.heard.map(|heard| heard.elapsed()),
+            });
             self.told.tallied = true;
         }
     }
@@ -235,9 +245,18 @@ impl World {
                 != Some((hold.number, &hold.objections))
         {
             turn.tell("held", feed::held(&after.name, hold, self.milliseconds()));
+            if old_hold.map(|old| old.number) != Some(hold.number) {
+                turn.count(Happened::Held);
+            }
         }
         if before.map(|before| before.phase) == Some(after.phase) {
             return;
+        }
+        if after.phase.is_over() {
+            turn.count(Happened::Ended {
+                phase: after.phase,
+                heard: self.heard.map(|heard| heard.elapsed()),
+            });
         }
         let ended = || feed::ended(&after.name, &after.revision);
         match after.phase {

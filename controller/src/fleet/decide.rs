@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use super::turn::Turn;
 use super::world::World;
 use crate::home::{Applied, Owner, Write};
+use crate::telemetry::{self, Happened};
 
 /// As long as the field of the resource allows.
 const REASON_MOST: usize = 1_024;
@@ -36,6 +37,7 @@ impl World {
         }
         self.put_decision(&name, &decision, turn);
         turn.tell("decision", feed::decision(&name, &decision));
+        turn.count(Happened::Decided(telemetry::decision(&decision.kind)));
         Ok(decision)
     }
 

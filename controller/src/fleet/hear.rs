@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use placet_crds::NodeRollout;
-use placet_model::{Activation, Digest, NodeName, NodeState, Verdict, visible};
+use placet_model::{Activation, Answer, Digest, NodeName, NodeState, Verdict, visible};
 use placet_planner::{Presence, RolloutState, Running, verdict_of};
 
 use super::feed;
 use super::news::{Announcement, Reported, Said};
 use super::turn::Turn;
 use super::world::{Node, World};
+use crate::telemetry::Happened;
 
 impl World {
     /// A node bought its certificate: it is known from now on, whether declared or not.
@@ -122,6 +123,7 @@ impl World {
                 let travelled = (modules, bytes);
                 if self.staged(name, (&rollout, change_digest), error, turn) {
                     let (modules, bytes) = travelled;
+                    turn.count(Happened::Staged { bytes });
                     turn.tell("fetched", feed::fetched(&rollout, name, modules, bytes));
                 }
             }
@@ -153,6 +155,10 @@ impl World {
             return;
         }
         turn.tell("verdict", feed::verdict(&verdict));
+        turn.count(Happened::Verdict {
+            kind: verdict.verdict,
+            vetoes: vetoes(&verdict),
+        });
         state.verdict = Some(verdict.clone());
         node.last_verdict = Some(verdict);
     }
@@ -172,6 +178,7 @@ impl World {
             let error = visible(&error).to_string();
             if node.stage_error.as_ref() != Some(&error) {
                 turn.tell("failed", feed::failed(rollout, name, &error));
+                turn.count(Happened::NotStaged);
             }
             node.stage_error = Some(error.clone());
             state.stage_error = Some(error);
@@ -207,6 +214,10 @@ impl World {
         if state.activation.as_ref() == Some(&activation) {
             return;
         }
+        turn.count(match &activation {
+            Activation::Done(_) => Happened::Activated,
+            Activation::Failed(_) => Happened::Regressed,
+        });
         if let Activation::Failed(reason) = &activation {
             turn.tell("failed", feed::failed(rollout, name, reason));
             if let Some(ordered) = &node.ordered {
@@ -316,6 +327,12 @@ impl Node {
         }
         self
     }
+}
+
+/// Objections of processes.
+fn vetoes(verdict: &Verdict) -> usize {
+    let records = verdict.records.iter();
+    records.filter(|it| it.answer == Answer::Veto).count()
 }
 
 /// The state that a verdict counts for, or why it does not count.

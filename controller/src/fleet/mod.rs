@@ -45,6 +45,7 @@ use self::turn::Turn;
 use self::world::World;
 use crate::home::{Home, HomeError, Owner};
 use crate::shared::{Shared, Wanted};
+use crate::telemetry::Standing;
 
 /// News that is worked off in one turn at most: enough for a whole fleet's verdicts, few enough
 /// that a turn stays short.
@@ -127,6 +128,8 @@ impl Fleet {
 
     /// One turn.
     fn turn(&mut self, news: Vec<News>) -> Result<(), HomeError> {
+        let telemetry = self.shared.telemetry.clone();
+        let _turning = telemetry.turn_begins();
         let mut turn = Turn::new(self.next_time());
         let mut looks = Vec::new();
         for one in news {
@@ -141,6 +144,8 @@ impl Fleet {
         self.wake = plan.into_iter().chain(self.world.next_due()).min();
         let committed = self.home.commit(&turn.writes)?;
         turn::log_events(&turn.writes);
+        telemetry.wrote(&turn.writes);
+        telemetry.count(&turn.happened);
         self.world.written(committed);
         self.shared.set_permits(self.world.permits());
         self.want();
@@ -151,6 +156,7 @@ impl Fleet {
             self.give(&order);
         }
         self.settle_dry_runs(turn.now);
+        telemetry.stands(Standing::of(&self.world, self.sessions.len()));
         for reply in std::mem::take(&mut turn.replies) {
             reply();
         }

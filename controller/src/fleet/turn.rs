@@ -8,6 +8,7 @@ use placet_planner::Step;
 use serde_json::Value;
 
 use crate::home::Write;
+use crate::telemetry::Happened;
 
 /// What one turn of the fleet's loop brings about, in the order in which it takes effect: first
 /// everything is written, then sessions end, orders are given and people are answered.
@@ -19,6 +20,8 @@ pub(crate) struct Turn {
     /// Sessions to end, with the reason.
     pub(crate) cut: Vec<(NodeName, &'static str)>,
     pub(crate) replies: Vec<Box<dyn FnOnce() + Send>>,
+    /// What is counted.
+    pub(crate) happened: Vec<Happened>,
 }
 
 /// An order to a node.
@@ -37,6 +40,7 @@ impl Turn {
             orders: Vec::new(),
             cut: Vec::new(),
             replies: Vec::new(),
+            happened: Vec::new(),
         }
     }
 
@@ -48,6 +52,11 @@ impl Turn {
             rollout,
             data,
         });
+    }
+
+    /// Has something counted.
+    pub(crate) fn count(&mut self, happened: Happened) {
+        self.happened.push(happened);
     }
 
     /// Answers somebody once everything is written.

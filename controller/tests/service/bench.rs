@@ -39,6 +39,7 @@ pub(crate) struct Bench {
 struct Running {
     counters: Counters,
     receiver: SocketAddr,
+    metrics: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), placet_controller::Error>>,
 }
@@ -78,6 +79,7 @@ impl Bench {
         Options {
             packages: Some(self.path("packages")),
             receiver_listen: Some(([127, 0, 0, 1], 0).into()),
+            metrics_listen: Some(([127, 0, 0, 1], 0).into()),
             ..Options::new(self.path("state"))
         }
     }
@@ -88,6 +90,7 @@ impl Bench {
         self.running = Some(Running {
             counters: controller.counters(),
             receiver: controller.receiver().unwrap(),
+            metrics: controller.metrics().unwrap(),
             stop,
             task: tokio::spawn(controller.until(async move { drop(stopped.await) })),
         });
@@ -108,6 +111,11 @@ impl Bench {
     /// Where git hosts find the controller.
     pub(crate) fn receiver(&self) -> SocketAddr {
         self.running.as_ref().unwrap().receiver
+    }
+
+    /// Where the controller tells metrics and health.
+    pub(crate) fn metrics(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().metrics
     }
 
     /// Where nodes find the controller.

@@ -4,4 +4,5 @@ mod admission;
 mod common;
 mod faults;
 mod figures;
+mod health;
 mod story;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::authorities::{Authorities, Lifetimes};
 use super::{Admission, serve};
+use crate::telemetry::Telemetry;
 
 pub(super) fn lifetimes() -> Lifetimes {
     Lifetimes::of(SignedDuration::from_hours(24))
@@ -51,7 +52,11 @@ impl Webhook {
     pub(super) async fn with(authorities: Authorities) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let admission = Admission::new(vec!["127.0.0.1".to_owned()], lifetimes());
+        let admission = Admission::new(
+            vec!["127.0.0.1".to_owned()],
+            lifetimes(),
+            Telemetry::default(),
+        );
         admission.0.identity.set(authorities);
         let tls = TlsAcceptor::from(admission.0.identity.server_config().unwrap());
         let stop = CancellationToken::new();

@@ -75,6 +75,8 @@ const LICENCES: &[&str] = &[
     "BSD-3-Clause",
     "BSL-1.0",
     "CC0-1.0",
+    // Of data, not of code: the certificate authorities of the images.
+    "CDLA-Permissive-2.0",
     "ISC",
     "MIT",
     "MIT-0",

@@ -20,12 +20,25 @@ placet:x:65532:
 ";
 const RESOLVER: &str = "hosts: files dns
 ";
+/// The crate that the authorities come from, unless told otherwise.
+pub(super) const PINNED_IN: &str = "webpki-root-certs";
 /// Fewer is no set of authorities that the world trusts, but a file that was cut off.
 const AUTHORITIES_LEAST: usize = 10;
 
-/// The certificate authorities; refused unless they are a whole set.
+/// The certificate authorities that Mozilla trusts, as Cargo.lock pins them: the same on every
+/// machine, whatever is installed there.
+pub(super) fn bundled_authorities() -> Vec<u8> {
+    let certificates = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+    let blocks: Vec<_> = certificates
+        .map(|certificate| pem::Pem::new("CERTIFICATE", certificate.as_ref()))
+        .collect();
+    let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    pem::encode_many_config(&blocks, lines).into_bytes()
+}
+
+/// The certificate authorities of a file; refused unless they are a whole set.
 pub(super) fn authorities(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let advice = "install the package ca-certificates, or name a PEM file with --ca-file; without authorities the programs in the image could reach no git host and no registry";
+    let advice = "name another PEM file with --ca-file, or leave it out for those that Mozilla trusts; without authorities the programs in the image could reach no git host and no registry";
     let Ok(bytes) = std::fs::read(path) else {
         bail!(
             "there are no certificate authorities in {}: {advice}",
@@ -90,9 +103,17 @@ mod tests {
         };
         assert!(refused(None).contains("there are no certificate authorities"));
         assert!(refused(Some(String::new())).contains("has 0 certificate authorities"));
-        assert!(refused(Some(one.repeat(3))).contains("install the package ca-certificates"));
+        assert!(refused(Some(one.repeat(3))).contains("name another PEM file"));
         fs::write(&path, one.repeat(20)).unwrap();
         assert_eq!(authorities(&path).unwrap().len(), one.len() * 20);
+    }
+
+    #[test]
+    fn the_bundled_authorities_are_a_whole_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.crt");
+        fs::write(&path, bundled_authorities()).unwrap();
+        assert_eq!(authorities(&path).unwrap(), bundled_authorities());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! OCI image layouts of images.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,8 @@ pub(super) struct Blob {
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 const NAME: &str = "org.opencontainers.image.ref.name";
+/// The image that an entry beside it is about.
+const REFERS_TO: &str = "dev.placet.refers-to";
 
 impl Blob {
     fn descriptor(&self) -> Value {
@@ -88,8 +91,10 @@ impl Layout {
         self.document(MANIFEST_TYPE, &manifest)
     }
 
-    /// Lets the tag name an index of platforms, and lists what refers to the image. Platforms that
-    /// were written before under the same tag stay.
+    /// Lets the tag name an index of platforms, with what refers to each beside it, and throws away
+    /// what no tag leads to any more. Platforms that were written before under the same tag stay.
+    ///
+    /// The layout then has one entry for each tag, which is what clients can push as a whole.
     pub(super) fn index(
         &self,
         tag: &str,
@@ -98,48 +103,75 @@ impl Layout {
         referrer: &Blob,
     ) -> anyhow::Result<()> {
         let mut platforms = self.platforms(tag)?;
-        let of = |entry: &Value| {
-            entry["platform"]["architecture"]
-                .as_str()
-                .map(str::to_owned)
-        };
-        let replaced: Vec<_> = platforms
-            .iter()
-            .filter(|entry| of(entry).as_deref() == Some(architecture))
-            .map(|entry| entry["digest"].clone())
-            .collect();
-        platforms.retain(|entry| of(entry).as_deref() != Some(architecture));
+        let is_replaced = |entry: &Value| entry["platform"]["architecture"] == architecture;
+        let replaced = platforms.iter().filter(|entry| is_replaced(entry));
+        let replaced: Vec<_> = replaced.map(|entry| entry["digest"].clone()).collect();
+        platforms.retain(|entry| {
+            !is_replaced(entry) && !replaced.contains(&entry["annotations"][REFERS_TO])
+        });
         let mut entry = image.descriptor();
         entry["platform"] = json!({"os": "linux", "architecture": architecture});
         platforms.push(entry);
-        platforms.sort_by_key(of);
+        // Engines look for their own platform, and pass this one by.
+        let mut entry = referrer.descriptor();
+        entry["artifactType"] = json!(super::SBOM_TYPE);
+        entry["platform"] = json!({"os": "unknown", "architecture": "unknown"});
+        entry["annotations"] = json!({REFERS_TO: image.digest});
+        platforms.push(entry);
+        platforms.sort_by_key(|entry| {
+            let text = |value: &Value| value.to_string();
+            (
+                text(&entry["platform"]["architecture"]),
+                text(&entry["digest"]),
+            )
+        });
         let index = json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": platforms});
         let index = self.document(INDEX_TYPE, &index)?;
 
         let mut named = index.descriptor();
         named["annotations"] = json!({NAME: tag});
-        let mut entries = vec![named];
-        for entry in self.entries()? {
-            let is_old =
-                entry["annotations"][NAME] == tag || entry["digest"] == json!(referrer.digest);
-            if !is_old && !self.refers_to(&entry, &replaced) {
-                entries.push(entry);
-            }
-        }
-        let mut entry = referrer.descriptor();
-        entry["artifactType"] = json!(super::SBOM_TYPE);
-        entries.push(entry);
+        let mut entries = self.entries()?;
+        entries.retain(|entry| entry["annotations"][NAME] != tag);
+        entries.push(named);
+        entries.sort_by_key(|entry| entry["annotations"][NAME].to_string());
         let whole = json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries});
         fs::write(self.0.join("index.json"), canonical_json(&whole))?;
-        Ok(())
+        self.sweep(&entries)
     }
 
-    /// True for what refers to an image that is there no more.
-    fn refers_to(&self, entry: &Value, images: &[Value]) -> bool {
-        let digest = entry["digest"].as_str().and_then(|text| text.parse().ok());
-        let manifest = digest.and_then(|digest: Digest| self.read(&digest).ok());
-        let manifest = manifest.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-        manifest.is_some_and(|manifest| images.contains(&manifest["subject"]["digest"]))
+    /// Removes blobs that no entry leads to.
+    fn sweep(&self, entries: &[Value]) -> anyhow::Result<()> {
+        let mut kept = BTreeSet::new();
+        let mut next = entries.to_vec();
+        while let Some(entry) = next.pop() {
+            let Some(digest) = entry["digest"].as_str().and_then(|text| text.parse().ok()) else {
+                continue;
+            };
+            if !kept.insert(digest)
+                || ![MANIFEST_TYPE, INDEX_TYPE]
+                    .map(Value::from)
+                    .contains(&entry["mediaType"])
+            {
+                continue;
+            }
+            let document: Value = serde_json::from_slice(&self.read(&digest)?)?;
+            for part in [&document["manifests"], &document["layers"]] {
+                next.extend(part.as_array().cloned().unwrap_or_default());
+            }
+            next.push(document["config"].clone());
+        }
+        let kept: BTreeSet<_> = kept
+            .iter()
+            .map(|digest: &Digest| self.path(digest))
+            .collect();
+        for blob in fs::read_dir(self.0.join("blobs/sha256"))? {
+            let path = blob?.path();
+            if !kept.contains(&path) {
+                fs::remove_file(&path)
+                    .with_context(|| format!("failed to remove {}", path.display()))?;
+            }
+        }
+        Ok(())
     }
 
     fn entries(&self) -> anyhow::Result<Vec<Value>> {

@@ -1,14 +1,16 @@
 //! Container images without a container engine: `cargo xtask images`.
 //!
-//! Each image is one static program, certificate authorities, a user, and nothing else. Time zones
-//! need no files: the program brings them (jiff's bundled database). The target is
-//! `*-linux-gnu` with `crt-static`, not musl, since `SQLite`, libgit2 and ring are C and the system's
-//! compiler is the only one that a fresh machine has; glibc's own resolver reads `/etc/hosts` and
-//! asks DNS without loading libraries.
+//! Each image is one static program, certificate authorities, a user, and nothing else. The
+//! authorities are those that Mozilla trusts, from a crate that Cargo.lock pins. Time zones need no
+//! files: the program brings them (jiff's bundled database). The target is `*-linux-gnu` with
+//! `crt-static`, not musl, since `SQLite`, libgit2 and ring are C and the system's compiler is the
+//! only one that a fresh machine has; glibc's own resolver reads `/etc/hosts` and asks DNS without
+//! loading libraries.
 //!
 //! The same inputs give the same digest: files in order, no times but `SOURCE_DATE_EPOCH` (or the
-//! commit's), owners by number.
+//! commit's), owners by number, no paths of the machine that built.
 
+mod build;
 mod contents;
 mod layout;
 mod program;
@@ -19,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use placet_model::Digest;
 use serde_json::{Value, json};
@@ -31,8 +33,9 @@ use self::layout::Layout;
 Examples:
   cargo xtask images
   cargo xtask images --out /tmp/images --tag 1.2.0
-  cargo xtask images --architecture arm64 --linker aarch64-linux-gnu-gcc   Adds a platform
-  crane push /tmp/images/placet-controller registry.example.org/placet-controller:1.2.0")]
+  cargo xtask images --target aarch64-unknown-linux-gnu --linker aarch64-linux-gnu-gcc   Adds a platform
+  crane push target/images/placet-controller registry.example.org/placet-controller:1.2.0
+  oras cp -r --from-oci-layout target/images/placetd:1.2.0 registry.example.org/placetd:1.2.0")]
 pub(crate) struct Images {
     /// Folder for one OCI layout per image; a platform that is there already is kept.
     #[arg(long, default_value = "target/images", value_name = "DIR")]
@@ -41,35 +44,37 @@ pub(crate) struct Images {
     #[arg(long)]
     tag: Option<String>,
     /// What to build for.
-    #[arg(long, value_enum, default_value_t)]
-    architecture: Architecture,
-    /// The linker for another architecture than this machine's.
+    #[arg(long, value_enum, default_value_t, value_name = "TRIPLE")]
+    target: Target,
+    /// The linker for another target than this machine's.
     #[arg(long, value_name = "PROGRAM")]
     linker: Option<String>,
-    /// Certificate authorities, PEM.
-    #[arg(
-        long,
-        default_value = "/etc/ssl/certs/ca-certificates.crt",
-        value_name = "PATH"
-    )]
-    ca_file: PathBuf,
+    /// How to build: `release`, or `dev` for a first look.
+    #[arg(long, default_value = "release")]
+    profile: String,
+    /// Certificate authorities, PEM [default: those that Mozilla trusts].
+    #[arg(long, value_name = "PATH")]
+    ca_file: Option<PathBuf>,
     /// Take the programs from this folder instead of building them.
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
 }
 
-/// What images are built for, as OCI names it.
+/// What images are built for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Architecture {
+pub(crate) enum Target {
     /// x86-64.
     #[default]
+    #[value(name = "x86_64-unknown-linux-gnu")]
     Amd64,
     /// `AArch64`.
+    #[value(name = "aarch64-unknown-linux-gnu")]
     Arm64,
 }
 
-impl Architecture {
-    fn name(self) -> &'static str {
+impl Target {
+    /// The architecture, as OCI names it.
+    fn architecture(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
             Self::Arm64 => "arm64",
@@ -118,26 +123,29 @@ const SBOM_TYPE: &str = "application/vnd.cyclonedx+json";
 
 /// `cargo xtask images`.
 pub(crate) fn run(arguments: &Images) -> anyhow::Result<()> {
-    let authorities = contents::authorities(&arguments.ca_file)?;
+    let target = arguments.target;
+    let (authorities, pinned) = match &arguments.ca_file {
+        Some(path) => (contents::authorities(path)?, None),
+        None => (contents::bundled_authorities(), Some(contents::PINNED_IN)),
+    };
     let programs = match &arguments.programs {
         Some(folder) => folder.clone(),
-        None => build(arguments)?,
+        None => build::programs(arguments)?,
     };
-    let time = source_time()?;
+    let source = Source::read()?;
     for image in IMAGES {
         let started = std::time::Instant::now();
-        let program = programs.join(image.program);
-        let bytes = program::read(&program, arguments.architecture)?;
-        let sbom = sbom::sbom(image.package, arguments.architecture.triple(), time)?;
+        let program = program::read(&programs.join(image.program), target)?;
+        let sbom = sbom::sbom(image.package, pinned, target.triple(), source.time)?;
         let folder = arguments.out.join(image.name);
         let layout = Layout::create(&folder)?;
-        let layer = contents::layer(image.program, &bytes, &authorities, time)?;
-        let digest = write(image, arguments, &layout, &layer, &sbom, time)?;
+        let layer = contents::layer(image.program, &program, &authorities, source.time)?;
+        let digest = write(image, arguments, &layout, &layer, &sbom, &source)?;
         println!(
             "{}:{} {digest} {} ({} MB, compressed {} MB, {} ms)",
             folder.display(),
             tag(arguments),
-            arguments.architecture.name(),
+            target.architecture(),
             layer.len() / 1_000_000,
             compressed_size(&layout, &digest)? / 1_000_000,
             started.elapsed().as_millis()
@@ -158,20 +166,24 @@ fn write(
     layout: &Layout,
     layer: &[u8],
     sbom: &Value,
-    time: i64,
+    source: &Source,
 ) -> anyhow::Result<Digest> {
     let diff = Digest::of(layer);
     let layer = layout.blob(LAYER_TYPE, &tar::compress(layer)?)?;
-    let created = jiff::Timestamp::from_second(time)?.to_string();
-    let config = config(image, arguments.architecture, &diff, &created);
-    let config = layout.document(CONFIG_TYPE, &config)?;
-    let annotations = json!({
+    let architecture = arguments.target.architecture();
+    let created = jiff::Timestamp::from_second(source.time)?.to_string();
+    let mut labels = json!({
         "org.opencontainers.image.title": image.title,
         "org.opencontainers.image.version": tag(arguments),
         "org.opencontainers.image.created": created,
         "org.opencontainers.image.licenses": "Apache-2.0",
     });
-    let manifest = layout.manifest(&config, &[layer], None, None, &annotations)?;
+    if let Some(revision) = &source.revision {
+        labels["org.opencontainers.image.revision"] = json!(revision);
+    }
+    let config = config(image, architecture, &diff, &labels);
+    let config = layout.document(CONFIG_TYPE, &config)?;
+    let manifest = layout.manifest(&config, &[layer], None, None, &labels)?;
     let sbom = layout.document(SBOM_TYPE, sbom)?;
     let empty = layout.document("application/vnd.oci.empty.v1+json", &json!({}))?;
     let referrer = layout.manifest(
@@ -181,16 +193,12 @@ fn write(
         Some(&manifest),
         &json!({"org.opencontainers.image.created": created}),
     )?;
-    layout.index(
-        &tag(arguments),
-        arguments.architecture.name(),
-        &manifest,
-        &referrer,
-    )?;
+    layout.index(&tag(arguments), architecture, &manifest, &referrer)?;
     Ok(manifest.digest)
 }
 
-fn config(image: &Image, architecture: Architecture, diff: &Digest, created: &str) -> Value {
+fn config(image: &Image, architecture: &str, diff: &Digest, labels: &Value) -> Value {
+    let created = &labels["org.opencontainers.image.created"];
     let ports: serde_json::Map<_, _> = image
         .ports
         .iter()
@@ -198,7 +206,7 @@ fn config(image: &Image, architecture: Architecture, diff: &Digest, created: &st
         .collect();
     json!({
         "created": created,
-        "architecture": architecture.name(),
+        "architecture": architecture,
         "os": "linux",
         "config": {
             "User": contents::USER,
@@ -209,6 +217,7 @@ fn config(image: &Image, architecture: Architecture, diff: &Digest, created: &st
             ],
             "WorkingDir": "/",
             "ExposedPorts": ports,
+            "Labels": labels,
         },
         "rootfs": {"type": "layers", "diff_ids": [diff]},
         "history": [{"created": created, "created_by": "cargo xtask images"}],
@@ -220,51 +229,39 @@ fn compressed_size(layout: &Layout, manifest: &Digest) -> anyhow::Result<u64> {
     Ok(manifest["layers"][0]["size"].as_u64().unwrap_or_default())
 }
 
-/// Builds the programs; the folder that they are in.
-fn build(arguments: &Images) -> anyhow::Result<PathBuf> {
-    let triple = arguments.architecture.triple();
-    let mut flags = env::var("RUSTFLAGS").unwrap_or_default();
-    if !flags.contains("+crt-static") {
-        flags = format!("{flags} -C target-feature=+crt-static");
-    }
-    let mut build = vec!["build", "--locked", "--release", "--target", triple];
-    for image in IMAGES {
-        build.extend(["-p", image.package, "--bin", image.program]);
-    }
-    let mut variables = vec![("RUSTFLAGS".to_owned(), flags.trim().to_owned())];
-    if let Some(linker) = &arguments.linker {
-        let target = triple.replace('-', "_");
-        let name = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase());
-        variables.extend([
-            (name, linker.clone()),
-            (format!("CC_{target}"), linker.clone()),
-        ]);
-    }
-    let variables: Vec<_> = variables
-        .iter()
-        .map(|(key, value)| (key.as_str(), value.as_str()))
-        .collect();
-    crate::cargo(&build, &variables)?;
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    Ok(target.join(triple).join("release"))
+/// What the images are made from.
+struct Source {
+    /// The time that everything in the images has, in seconds.
+    time: i64,
+    /// The commit.
+    revision: Option<String>,
 }
 
-/// The time that everything in the images has.
-fn source_time() -> anyhow::Result<i64> {
-    if let Ok(text) = env::var("SOURCE_DATE_EPOCH") {
-        let time = text.parse();
-        return time.with_context(|| format!("SOURCE_DATE_EPOCH is `{text}`, no count of seconds"));
+impl Source {
+    fn read() -> anyhow::Result<Self> {
+        let revision = git("%H")?;
+        let time = match env::var("SOURCE_DATE_EPOCH") {
+            Ok(text) => text
+                .parse()
+                .with_context(|| format!("SOURCE_DATE_EPOCH is `{text}`, no count of seconds"))?,
+            Err(_) => git("%ct")?
+                .context(
+                    "this is no git checkout: set SOURCE_DATE_EPOCH to the time of the sources",
+                )?
+                .parse()?,
+        };
+        Ok(Self { time, revision })
     }
-    let git = Command::new("git")
-        .args(["log", "-1", "--format=%ct"])
-        .output();
-    match git {
-        Ok(output) if output.status.success() => {
-            let text = String::from_utf8(output.stdout)?;
-            Ok(text.trim().parse()?)
-        }
-        _ => bail!("this is no git checkout: set SOURCE_DATE_EPOCH to the time of the sources"),
-    }
+}
+
+/// Something of the commit that is checked out, if this is a checkout.
+fn git(format: &str) -> anyhow::Result<Option<String>> {
+    let format = format!("--format={format}");
+    let Ok(output) = Command::new("git").args(["log", "-1", &format]).output() else {
+        return Ok(None);
+    };
+    let text = String::from_utf8(output.stdout)?.trim().to_owned();
+    Ok(output.status.success().then_some(text))
 }
 
 /// Bytes of a file, with a reason that names it.

@@ -5,13 +5,13 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use super::Architecture;
+use super::Target;
 
 /// The bytes of a program, which must need nothing but a kernel.
-pub(super) fn read(path: &Path, architecture: Architecture) -> anyhow::Result<Vec<u8>> {
+pub(super) fn read(path: &Path, target: Target) -> anyhow::Result<Vec<u8>> {
     let stripped = tempfile::NamedTempFile::new()?;
-    let strip = match architecture {
-        Architecture::Arm64 if cfg!(target_arch = "x86_64") => "aarch64-linux-gnu-strip",
+    let strip = match target {
+        Target::Arm64 if cfg!(target_arch = "x86_64") => "aarch64-linux-gnu-strip",
         _ => "strip",
     };
     let status = Command::new(strip)
@@ -23,15 +23,15 @@ pub(super) fn read(path: &Path, architecture: Architecture) -> anyhow::Result<Ve
         bail!("`{strip}` failed on {}", path.display());
     }
     let bytes = super::read(stripped.path())?;
-    check(&bytes, architecture).with_context(|| format!("{} does not fit", path.display()))?;
+    check(&bytes, target).with_context(|| format!("{} does not fit", path.display()))?;
     Ok(bytes)
 }
 
-fn check(bytes: &[u8], architecture: Architecture) -> anyhow::Result<()> {
+fn check(bytes: &[u8], target: Target) -> anyhow::Result<()> {
     let elf = placet_package::read_elf(bytes)?.context("it is no ELF file")?;
-    let machine = match architecture {
-        Architecture::Amd64 => "x86_64",
-        Architecture::Arm64 => "aarch64",
+    let machine = match target {
+        Target::Amd64 => "x86_64",
+        Target::Arm64 => "aarch64",
     };
     if elf.architecture.0 != machine {
         bail!(

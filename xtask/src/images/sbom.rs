@@ -7,8 +7,14 @@ use anyhow::Context as _;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId};
 use serde_json::{Value, json};
 
-/// The bill of materials of a package of the workspace.
-pub(super) fn sbom(package: &str, triple: &str, time: i64) -> anyhow::Result<Value> {
+/// The bill of materials of a package of the workspace, with the crate `data` that files beside the
+/// program come from.
+pub(super) fn sbom(
+    package: &str,
+    data: Option<&str>,
+    triple: &str,
+    time: i64,
+) -> anyhow::Result<Value> {
     let metadata = MetadataCommand::new()
         .other_options(["--locked", "--filter-platform", triple].map(str::to_owned))
         .exec()
@@ -25,10 +31,15 @@ pub(super) fn sbom(package: &str, triple: &str, time: i64) -> anyhow::Result<Val
     let linked = linked(&metadata, &root.id);
     let mut parts: Vec<&Package> = linked.keys().map(|id| packages[*id]).collect();
     parts.sort_by_key(|part| (part.name.to_string(), part.version.clone()));
+    let beside = packages
+        .values()
+        .filter(|part| Some(part.name.as_str()) == data);
+    let beside = beside.map(|part| component(part, "data", &sums));
     let components: Vec<Value> = parts
         .iter()
         .filter(|part| part.id != root.id)
         .map(|part| component(part, "library", &sums))
+        .chain(beside)
         .collect();
     let dependencies: BTreeMap<String, BTreeSet<String>> = linked
         .iter()

@@ -1,4 +1,5 @@
-//! The embedded home, on real files and with a real process that is killed.
+//! The embedded home, on real files and with a real process that is killed: what it promises beyond
+//! what every home does (`tests/tests/home`).
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

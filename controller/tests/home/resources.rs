@@ -3,115 +3,17 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use placet_controller::home::embedded::EVENTS_MAX;
-use placet_controller::home::{Applied, Embedded as Home, HomeError, Owner, Write};
+use placet_controller::home::{Embedded as Home, HomeError, Write};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::broadcast::error::TryRecvError;
 
-use crate::{ann, git, object, package_set, source, version_of};
+use crate::{ann, git, package_set, source, version_of};
 
 fn home() -> (TempDir, Home) {
     let state = tempfile::tempdir().unwrap();
     let home = Home::open(state.path()).unwrap();
     (state, home)
-}
-
-#[test]
-fn a_resource_comes_back_as_it_was_after_reopening() {
-    let (state, home) = home();
-    let class = object(
-        "kind: NodeClass\nmetadata: {name: core, labels: {tier: a}, annotations: {note: x}}\nspec: {selector: {types: [card]}}\n",
-    );
-    assert_eq!(home.apply(&class, &git("fleet")).unwrap(), Applied::Created);
-    home.set_status("NodeClass", "core", None, &json!({"nodes": {"total": 3}}))
-        .unwrap();
-    let before = home.get("NodeClass", "core").unwrap().unwrap();
-    drop(home);
-    let home = Home::open(state.path()).unwrap();
-    let after = home.get("NodeClass", "core").unwrap().unwrap();
-    assert_eq!(after, before);
-    assert_eq!(after.owner, git("fleet"));
-    assert_eq!(after.object().unwrap().spec(), class.spec());
-    let json = after.to_json();
-    assert_eq!(json["metadata"]["labels"]["tier"], "a");
-    assert_eq!(json["metadata"]["annotations"]["note"], "x");
-    assert_eq!(json["status"]["nodes"]["total"], 3);
-    placet_crds::validate("NodeClass", &json, None).unwrap();
-}
-
-#[test]
-fn generation_changes_with_the_spec_alone() {
-    let (_state, home) = home();
-    let get = || home.get("PackageSet", "apps").unwrap().unwrap();
-    home.apply(&package_set("apps", "1.0.0"), &ann()).unwrap();
-    let first = get();
-    home.set_status("PackageSet", "apps", None, &json!({"summary": "x"}))
-        .unwrap();
-    let second = get();
-    let mut labelled = package_set("apps", "1.0.0");
-    labelled.metadata_mut().labels = Some([("a".to_owned(), "b".to_owned())].into());
-    assert_eq!(home.apply(&labelled, &ann()).unwrap(), Applied::Configured);
-    let third = get();
-    home.apply(&package_set("apps", "1.1.0"), &ann()).unwrap();
-    let fourth = get();
-    let generations = [&first, &second, &third, &fourth].map(|it| it.generation);
-    assert_eq!(generations, [1, 1, 1, 2]);
-    let versions = [&first, &second, &third, &fourth].map(|it| it.resource_version);
-    assert!(
-        versions.is_sorted_by(|one, other| one < other),
-        "{versions:?}"
-    );
-    assert_eq!(
-        fourth.status,
-        json!({"summary": "x"}),
-        "applying leaves the status alone"
-    );
-    assert_eq!(fourth.uid, first.uid);
-}
-
-#[test]
-fn what_is_there_as_it_is_is_not_written() {
-    let (_state, home) = home();
-    let mut watch = home.watch();
-    home.apply(&package_set("apps", "1.0.0"), &ann()).unwrap();
-    let version = home
-        .set_status("PackageSet", "apps", None, &json!({"a": 1}))
-        .unwrap();
-    watch.try_recv().unwrap();
-    watch.try_recv().unwrap();
-    let again = home.apply(&package_set("apps", "1.0.0"), &ann()).unwrap();
-    assert_eq!(again, Applied::Unchanged);
-    let same = home
-        .set_status("PackageSet", "apps", None, &json!({"a": 1}))
-        .unwrap();
-    assert_eq!(same, version);
-    assert_eq!(watch.try_recv(), Err(TryRecvError::Empty));
-}
-
-#[test]
-fn a_status_is_written_against_the_version_that_was_read() {
-    let (_state, home) = home();
-    home.apply(&package_set("apps", "1.0.0"), &ann()).unwrap();
-    let read = home
-        .get("PackageSet", "apps")
-        .unwrap()
-        .unwrap()
-        .resource_version;
-    let written = home
-        .set_status("PackageSet", "apps", Some(read), &json!(1))
-        .unwrap();
-    let error = home
-        .set_status("PackageSet", "apps", Some(read), &json!(2))
-        .unwrap_err();
-    assert!(matches!(error, HomeError::Conflict { found, .. } if found == written));
-    assert_eq!(
-        home.get("PackageSet", "apps").unwrap().unwrap().status,
-        json!(1)
-    );
-    let error = home
-        .set_status("PackageSet", "gone", None, &json!(1))
-        .unwrap_err();
-    assert_eq!(error.to_string(), "there is no PackageSet `gone`");
 }
 
 #[test]
@@ -131,35 +33,6 @@ fn a_person_applies_against_the_version_that_was_read_and_a_repository_does_not(
     assert_eq!(version_of(&home, "apps"), "1.0.0");
     home.apply(&stale, &git("fleet")).unwrap();
     assert_eq!(version_of(&home, "apps"), "1.1.0");
-}
-
-fn rollout(decision: &str) -> placet_crds::Object {
-    let digest = "ab".repeat(32);
-    let commit = "cd".repeat(20);
-    object(&format!(
-        "kind: Rollout\nmetadata: {{name: r1}}\nspec:\n  planDigest: sha256:{digest}\n  to: main@sha1:{commit}\n{decision}"
-    ))
-}
-
-#[test]
-fn of_two_decisions_of_one_hold_the_second_is_refused() {
-    let (_state, home) = home();
-    let decide = |action| {
-        rollout(&format!(
-            "  decision: {{hold: 1, action: {action}, reason: because}}\n"
-        ))
-    };
-    home.apply(&rollout(""), &Owner::Controller).unwrap();
-    home.apply(&decide("skip"), &ann()).unwrap();
-    let error = home.apply(&decide("abort"), &ann()).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("this hold has been decided already"),
-        "{error}"
-    );
-    let stored = home.get("Rollout", "r1").unwrap().unwrap();
-    assert_eq!(stored.spec["decision"]["action"], "skip");
 }
 
 #[test]
@@ -226,21 +99,6 @@ fn what_a_deleted_source_declared_stays_and_another_may_take_it_over() {
     assert_eq!(
         home.get("PackageSet", "apps").unwrap().unwrap().owner,
         git("two")
-    );
-}
-
-#[test]
-fn watchers_hear_of_every_change_in_order() {
-    let (_state, home) = home();
-    let mut watch = home.watch();
-    home.apply(&package_set("a", "1.0.0"), &ann()).unwrap();
-    home.set_status("PackageSet", "a", None, &json!(1)).unwrap();
-    home.delete("PackageSet", "a").unwrap();
-    let heard: Vec<_> = (0..3).map(|_| watch.try_recv().unwrap()).collect();
-    assert!(heard.is_sorted_by_key(|it| it.resource_version));
-    assert_eq!(
-        heard.iter().map(|it| it.deleted).collect::<Vec<_>>(),
-        [false, false, true]
     );
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
-use placet_crds::{API_VERSION, Object};
+use placet_crds::{API_VERSION, Fault, Object};
 use serde_json::{Value, json};
 
 use super::client::{Answer, classify};
@@ -142,13 +142,17 @@ impl Kubernetes {
         }
         let expected = object.metadata().resource_version.as_deref();
         let after = match self.patch(object, owner, expected).await {
-            Err(HomeError::Api { source, .. }) if matches!(classify(&source), Answer::Conflict) => {
-                return Err(conflict(
-                    kind,
-                    name,
-                    expected.and_then(|it| it.parse().ok()),
-                    before.map(|it| it.resource_version),
-                ));
+            Err(HomeError::Api { what, source }) => {
+                return Err(match classify(&source) {
+                    Answer::Conflict => {
+                        let expected = expected.and_then(|it| it.parse().ok());
+                        conflict(kind, name, expected, before.map(|it| it.resource_version))
+                    }
+                    Answer::Refused(why) => HomeError::Refused {
+                        faults: vec![fault(object, why)],
+                    },
+                    Answer::NotFound | Answer::Transient => HomeError::Api { what, source },
+                });
             }
             after => after?,
         };
@@ -316,6 +320,17 @@ fn conflict(kind: &str, name: &str, expected: Option<u64>, found: Option<u64>) -
     }
 }
 
+/// The API server names the field in its own words.
+fn fault(object: &Object, message: String) -> Fault {
+    Fault {
+        file: format!("{}/{}", object.kind(), object.name()),
+        line: None,
+        column: None,
+        field: String::new(),
+        message,
+    }
+}
+
 fn manager(owner: &Owner) -> &'static str {
     match owner {
         Owner::Person { .. } => PERSON,
@@ -336,7 +351,11 @@ fn body(object: &Object, owner: &Owner, expected: Option<&str>) -> Value {
         }
         Owner::Person { .. } => {}
     }
-    let mut metadata = json!({ "name": object.name(), "labels": labels });
+    let mut metadata = json!({ "name": object.name() });
+    // To the API server a map that is empty differs from none: it would write every time.
+    if !labels.is_empty() {
+        metadata["labels"] = json!(labels);
+    }
     if let Some(annotations) = declared.annotations.as_ref().filter(|all| !all.is_empty()) {
         metadata["annotations"] = json!(annotations);
     }

@@ -65,7 +65,7 @@ struct Inner {
     term: Term,
     /// The newest version heard of, by kind and name.
     known: Mutex<BTreeMap<&'static str, BTreeMap<String, u64>>>,
-    /// What was there when the watches began, until somebody lists it.
+    /// What was there when the watches began, until somebody lists it or it has changed.
     first: Mutex<BTreeMap<&'static str, Vec<Stored>>>,
     seen: Mutex<Option<mpsc::Receiver<Vec<Seen>>>>,
     changed: broadcast::Sender<Changed>,
@@ -207,22 +207,18 @@ impl Inner {
     fn note(&self, kind: &'static str, name: &str, version: u64) -> bool {
         let mut known = lock(&self.known);
         let of_kind = known.entry(kind).or_default();
-        match of_kind.get_mut(name) {
-            Some(old) if *old >= version => false,
-            Some(old) => {
-                *old = version;
-                true
-            }
-            None => {
-                of_kind.insert(name.to_owned(), version);
-                true
-            }
+        let is_news = of_kind.get(name).is_none_or(|old| *old < version);
+        if is_news {
+            of_kind.insert(name.to_owned(), version);
+            lock(&self.first).remove(kind);
         }
+        is_news
     }
 
-    fn forget(&self, kind: &'static str, name: &str) -> bool {
-        let mut known = lock(&self.known);
-        known.entry(kind).or_default().remove(name).is_some()
+    /// Forgets what is gone; returns the last version that was heard of.
+    fn forget(&self, kind: &'static str, name: &str) -> Option<u64> {
+        lock(&self.first).remove(kind);
+        lock(&self.known).get_mut(kind)?.remove(name)
     }
 
     fn known(&self, kind: &'static str, name: &str) -> Option<u64> {

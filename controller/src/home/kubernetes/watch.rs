@@ -171,10 +171,8 @@ impl Watch {
     }
 
     fn gone(&self, name: String, home: &Inner) -> Option<Seen> {
-        if !home.forget(self.kind, &name) {
-            return None;
-        }
-        home.announce(self.kind, &name, 0, true);
+        let version = home.forget(self.kind, &name)?;
+        home.announce(self.kind, &name, version, true);
         Some(Seen::Gone {
             kind: self.kind,
             name,

@@ -226,6 +226,9 @@ impl Controller {
             shared: Arc::clone(&parts.shared),
         };
         ground.telemetry.is(Role::Opens);
+        if let Some(until) = ground.authority.not_after() {
+            ground.telemetry.certificate("nodes", until);
+        }
         controller.serve_nodes(listeners, &ground, &parts)?;
         let shared = Arc::clone(&parts.shared);
         let fleet = recover(ground.home.clone(), shared, wanted).await?;

@@ -163,6 +163,11 @@ impl Authority {
         pem::encode(&pem::Pem::new("CERTIFICATE", self.0.certificate.to_vec()))
     }
 
+    /// How long its certificate is valid.
+    pub fn not_after(&self) -> Option<Timestamp> {
+        facts(&self.0.certificate).map(|facts| facts.not_after)
+    }
+
     /// What nodes know this authority by.
     pub fn pin(&self) -> Pin {
         self.0.pin

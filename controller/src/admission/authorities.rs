@@ -134,6 +134,11 @@ impl Authorities {
         format!("{}\n", all.join("\n"))
     }
 
+    /// How long the one in use is valid.
+    pub(crate) fn until(&self) -> Timestamp {
+        self.current.until
+    }
+
     /// The authorities as they should be at `now`.
     pub(crate) fn advanced(
         &self,

@@ -153,6 +153,8 @@ impl Keeper {
             return Ok(PAUSE);
         };
         identity.set(kept.clone());
+        let telemetry = &self.admission.0.telemetry;
+        telemetry.certificate("webhook", kept.until());
         if *self.leads.borrow() {
             self.publish(heard, &kept.bundle()).await?;
         }

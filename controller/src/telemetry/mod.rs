@@ -19,6 +19,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 
 pub(crate) use self::api::Counted;
@@ -105,6 +106,11 @@ impl Telemetry {
         for gone in self.0.standings.keep(is_kept) {
             self.0.metrics.forget_source(&gone);
         }
+    }
+
+    /// A certificate of this controller is valid until then.
+    pub(crate) fn certificate(&self, name: &'static str, until: Timestamp) {
+        self.0.standings.certificate(name, until);
     }
 
     /// Counts an answered admission review.

@@ -54,6 +54,8 @@ pub(super) struct Standings {
     now: Mutex<Option<Standing>>,
     /// When each repository was looked at without fail, or for the first time.
     looked: Mutex<BTreeMap<String, Instant>>,
+    /// How long certificates are valid.
+    certificates: Mutex<BTreeMap<&'static str, Timestamp>>,
 }
 
 impl Standing {
@@ -121,6 +123,10 @@ impl Standings {
         locked(&self.looked).clear();
     }
 
+    pub(super) fn certificate(&self, name: &'static str, until: Timestamp) {
+        locked(&self.certificates).insert(name, until);
+    }
+
     /// A repository was looked at; where that never succeeded, the first look counts.
     pub(super) fn looked_at(&self, source: &str, is_good: bool) {
         let mut looked = locked(&self.looked);
@@ -169,6 +175,14 @@ impl Collector for Standings {
             "Time since a repository was last looked at without fail, or for the first time.";
         let of = ("git_last_fetch_age", help, Some(Unit::Seconds));
         gauges(&mut encoder, of, ages)?;
+        let certificates = locked(&self.certificates).clone();
+        let left = certificates.iter().map(|(name, until)| {
+            let left = until.duration_since(Timestamp::now());
+            ([("certificate", *name)], left.as_secs_f64())
+        });
+        let help = "Time for which a certificate is still valid.";
+        let of = ("certificate_remaining", help, Some(Unit::Seconds));
+        gauges(&mut encoder, of, left)?;
         let since = |hold: Timestamp| Timestamp::now().duration_since(hold).as_secs_f64();
         let age = standing.hold.map_or(0.0, since).max(0.0);
         let of = ("oldest_hold_age", OLDEST, Some(Unit::Seconds));

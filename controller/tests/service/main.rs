@@ -18,3 +18,4 @@ mod openmetrics;
 mod sources;
 mod story;
 mod swift;
+mod told;

@@ -28,7 +28,7 @@ async fn get(bench: &Bench, path: &str) -> (u16, String, String) {
     (status, head.to_lowercase(), body.to_owned())
 }
 
-async fn scrape(bench: &Bench) -> Scrape {
+pub(crate) async fn scrape(bench: &Bench) -> Scrape {
     let (status, head, body) = get(bench, "/metrics").await;
     assert_eq!(status, 200);
     assert!(

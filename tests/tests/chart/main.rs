@@ -3,6 +3,7 @@
 #![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod lifecycle;
+mod monitoring;
 mod rights;
 
 use std::path::{Path, PathBuf};
@@ -58,7 +59,8 @@ fn it_passes_lint_and_refuses_values_that_make_no_sense() {
         "p",
         chart,
         "--set",
-        "hosts.enabled=true,names={a.example}",
+        "hosts.enabled=true,names={a.example},monitoring.serviceMonitor.enabled=true,\
+         monitoring.rules.enabled=true,monitoring.dashboard.enabled=true",
     ]);
     for kind in [
         "Deployment",
@@ -66,6 +68,8 @@ fn it_passes_lint_and_refuses_values_that_make_no_sense() {
         "PodDisruptionBudget",
         "NetworkPolicy",
         "ClusterRole",
+        "ServiceMonitor",
+        "PrometheusRule",
         "CustomResourceDefinition",
     ] {
         assert!(all.contains(&format!("kind: {kind}\n")), "{kind}");
@@ -79,6 +83,14 @@ fn it_passes_lint_and_refuses_values_that_make_no_sense() {
         ("crds.keep=maybe", "/crds/keep"),
         ("receiver.service.port=0", "/receiver/service/port"),
         ("nodes.service.type=Any", "/nodes/service/type"),
+        (
+            "monitoring.serviceMonitor.interval=often",
+            "/monitoring/serviceMonitor/interval",
+        ),
+        (
+            "monitoring.rules.holdMinutes=0",
+            "/monitoring/rules/holdMinutes",
+        ),
     ] {
         let output = helm.run(&["template", "p", chart, "--set", value]);
         let error = String::from_utf8_lossy(&output.stderr);

@@ -13,6 +13,9 @@ use kube::{Api, Client};
 use placet_model::visible;
 use tokio::task::spawn_blocking;
 
+use crate::admission::SECRET as WEBHOOK;
+use crate::home::kubernetes::{AUTHORITY, TOKEN_PREFIX};
+
 /// As much as an API server would keep in one Secret.
 const MOST: u64 = 1 << 20;
 
@@ -31,6 +34,9 @@ pub enum SecretError {
     /// They are named by something that is no name.
     #[error("`{0}` is not the name of a secret")]
     Name(String),
+    /// They are the controller's own, and nobody else is to see what they hold.
+    #[error("secret `{0}` holds keys of the controller, no credentials; name another one")]
+    Own(String),
     /// There are none of this name.
     #[error("there is no secret `{name}` in {place}")]
     Absent {
@@ -76,6 +82,9 @@ impl Secrets {
     pub async fn read(&self, name: &str) -> Result<BTreeMap<String, Vec<u8>>, SecretError> {
         if !is_name(name) {
             return Err(SecretError::Name(visible(name).to_string()));
+        }
+        if is_own(name) {
+            return Err(SecretError::Own(name.to_owned()));
         }
         match self {
             Self::Folder(folder) => {
@@ -152,6 +161,11 @@ fn is_name(name: &str) -> bool {
     (1..=253).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(is_fit)
 }
 
+/// Whoever may declare a repository may not have the controller send its own keys there.
+fn is_own(name: &str) -> bool {
+    [AUTHORITY, WEBHOOK].contains(&name) || name.starts_with(TOKEN_PREFIX)
+}
+
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -198,5 +212,14 @@ mod tests {
         }
         let refused = secrets.read("none").await.unwrap_err();
         assert!(matches!(refused, SecretError::Absent { .. }), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn the_controllers_own_keys_are_no_credentials() {
+        let (_state, secrets) = folder(0o700);
+        for name in ["placet-authority", "placet-webhook", "placet-join-7f3a"] {
+            let refused = secrets.read(name).await.unwrap_err();
+            assert!(matches!(refused, SecretError::Own(_)), "{name}: {refused}");
+        }
     }
 }

@@ -29,7 +29,7 @@ use super::authorities::Authorities;
 
 /// The name of the Secret: the authorities with their keys (`authorities.json`), and the
 /// certificates to trust (`ca.crt`).
-const SECRET: &str = "placet-webhook";
+pub(crate) const SECRET: &str = "placet-webhook";
 
 const KEPT: &str = "authorities.json";
 

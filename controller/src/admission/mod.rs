@@ -41,6 +41,7 @@ pub(crate) use self::ask::Asker;
 pub(crate) use self::authorities::{CertificateError, Lifetimes};
 use self::identity::Identity;
 use self::keeper::Keeper;
+pub(crate) use self::keeper::SECRET;
 use self::review::{About, Request, Response, Subject, allowed, refused};
 use self::validate::Checked;
 use crate::telemetry::Telemetry;

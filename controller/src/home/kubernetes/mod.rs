@@ -32,6 +32,7 @@ use tokio::task::JoinSet;
 pub use review::{AUDIENCE, SERVICE_ACCOUNT};
 
 pub use authority::{AUTHORITY, authority, publish};
+pub(crate) use tokens::TOKEN_PREFIX;
 
 use self::history::History;
 use super::{Applied, Changed, HomeError, Owner, Seen, Stored, StoredEvent, WATCH_BUFFER};

@@ -14,6 +14,9 @@ use super::Kubernetes;
 use super::client::{Answer, classify};
 use crate::home::{HomeError, NewToken, TakeTokenError};
 
+/// What the names of the Secrets begin with that are join tokens.
+pub(crate) const TOKEN_PREFIX: &str = "placet-join-";
+
 /// Marks the Secrets that are join tokens.
 const TOKEN_LABEL: &str = "placet.dev/join-token";
 
@@ -113,7 +116,7 @@ fn is_id(id: &str) -> bool {
 }
 
 fn name_of(id: &str) -> String {
-    format!("placet-join-{id}")
+    format!("{TOKEN_PREFIX}{id}")
 }
 
 fn secret_of(token: &NewToken) -> Secret {

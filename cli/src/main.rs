@@ -5,6 +5,7 @@
 //! binary is enough to try everything.
 
 mod arguments;
+mod check;
 mod client;
 mod demo;
 mod dry_run;
@@ -43,6 +44,9 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
+    if common.output == output::Format::Markdown && !matches!(command, Command::Check(_)) {
+        anyhow::bail!("`-o markdown` is for `placet check`; use table, json or yaml");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -50,6 +54,7 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
         match command {
             Command::Demo(arguments) => demo::run(&arguments, common).await,
             Command::Up(arguments) => up::run(arguments, common).await,
+            Command::Check(arguments) => check::run(&arguments, common),
             Command::Apply(arguments) => resources::apply(&arguments, common).await,
             Command::Get(arguments) => resources::get(&arguments, common).await,
             Command::Describe(arguments) => resources::describe(&arguments, common).await,

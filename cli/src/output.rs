@@ -24,11 +24,14 @@ pub(crate) const DIM: Style = Style::new().dimmed();
 pub(crate) enum Format {
     /// For people.
     #[default]
+    #[value(alias = "text")]
     Table,
     /// JSON.
     Json,
     /// YAML.
     Yaml,
+    /// Markdown, for a comment on a pull request; `placet check` alone has it.
+    Markdown,
 }
 
 /// How a command ended that could be carried out.
@@ -38,6 +41,8 @@ pub(crate) enum Answer {
     Done,
     /// The answer is no.
     No,
+    /// There is no answer.
+    Unknown,
 }
 
 impl From<Answer> for ExitCode {
@@ -45,6 +50,7 @@ impl From<Answer> for ExitCode {
         match answer {
             Answer::Done => Self::SUCCESS,
             Answer::No => Self::from(1),
+            Answer::Unknown => Self::from(2),
         }
     }
 }
@@ -53,7 +59,7 @@ impl From<Answer> for ExitCode {
 pub(crate) fn print(value: &Value, format: Format) -> anyhow::Result<()> {
     let text = match format {
         Format::Yaml => serde_yaml::to_string(value).context("failed to write YAML")?,
-        Format::Table | Format::Json => serde_json::to_string_pretty(value)?,
+        Format::Table | Format::Json | Format::Markdown => serde_json::to_string_pretty(value)?,
     };
     anstream::println!("{}", text.trim_end());
     Ok(())

@@ -10,7 +10,7 @@ use placet_model::{
 use crate::fault::{Finding, Step, list, nearest};
 use crate::{
     DeclaredFacts, Fault, FleetNode, NodeClass, NodeSelector, Object, PackageSet, RolloutStrategy,
-    Wanted,
+    VetoRule, Wanted,
 };
 
 /// What `objects` declare, at `revision`, for the planner. Sources and roll-outs declare nothing
@@ -105,6 +105,20 @@ fn class(class: &NodeClass) -> ClassDeclaration {
         package_sets: spec.package_sets.clone(),
         wants: (&spec.wants).into(),
         strategy: (&spec.strategy).into(),
+        veto_rules: spec.veto_rules.iter().map(veto_rule).collect(),
+    }
+}
+
+fn veto_rule(rule: &VetoRule) -> placet_model::VetoRule {
+    let VetoRule {
+        name,
+        rule,
+        message,
+    } = rule.clone();
+    placet_model::VetoRule {
+        name,
+        rule,
+        message,
     }
 }
 

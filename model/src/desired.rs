@@ -33,6 +33,21 @@ pub struct ClassDeclaration {
     pub wants: Wants,
     /// How a change goes through it.
     pub strategy: Strategy,
+    /// Rules that object on behalf of software that cannot vote.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub veto_rules: Vec<VetoRule>,
+}
+
+/// A rule that votes for software that cannot (V3).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VetoRule {
+    /// The name by which it stands in a verdict.
+    pub name: String,
+    /// A CEL expression over `node` and `change`; it objects where this is true.
+    pub rule: String,
+    /// What people are told then.
+    pub message: String,
 }
 
 /// Which nodes are meant. Empty parts do not restrict; a wholly empty selector matches no node.

@@ -31,7 +31,7 @@ pub use change::{
 };
 pub use desired::{
     ClassDeclaration, Desired, NodeDeclaration, NodeFacts, OnUnreachable, PackageReference,
-    PackageSetDeclaration, Selector, Strategy, Wants, Wave,
+    PackageSetDeclaration, Selector, Strategy, VetoRule, Wants, Wave,
 };
 pub use digest::{Digest, DigestError, Hasher, Signature, SignatureError, SignatureKind};
 pub use dry_run::{DryRunAnswer, DryRunNode, DryRunReport};

@@ -24,6 +24,7 @@ mod problem;
 mod refusal;
 mod remote;
 mod rollout;
+mod rules;
 mod tally;
 mod target;
 
@@ -37,6 +38,7 @@ pub use problem::{Note, Problem};
 pub use refusal::{Refusal, check_decision};
 pub use remote::Unmet;
 pub use rollout::{noted, plan, surplus, tally, window_opens};
+pub use rules::{ChangeView, NodeView, Objection, Rules};
 pub use tally::{Tally, verdict_of};
 pub use target::target;
 

@@ -9,10 +9,12 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 /// Which members a member may use; the code map of `ARCHITECTURE.md`. `tests` may use all.
 const EDGES: &[(&str, &[&str])] = &[
     ("placet-model", &[]),
-    ("placet-crds", &["placet-model"]),
+    ("placet-rules", &[]),
+    ("placet-crds", &["placet-model", "placet-rules"]),
     ("placet-package", &["placet-model"]),
     ("placet-packager", &["placet-model", "placet-package"]),
-    ("placet-planner", &["placet-model"]),
+    ("placet-planner", &["placet-model", "placet-rules"]),
+    ("placet-simulator", &["placet-model", "placet-planner"]),
     ("placet-protocol", &["placet-model"]),
     ("placet-sdk", &[]),
     (
@@ -45,6 +47,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "placet-package",
             "placet-packager",
             "placet-protocol",
+            "placet-simulator",
         ],
     ),
     (

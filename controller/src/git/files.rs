@@ -10,7 +10,7 @@ use super::selection::Selection;
 use super::{FetchError, Fetched, Limits};
 
 /// Folders deeper than this are nobody's declarations.
-const DEPTH_MAX: usize = 64;
+pub(super) const DEPTH_MAX: usize = 64;
 
 /// Entries of folders that are looked at. One small folder that holds itself many times over, as
 /// git allows by hash, can stand for more than any machine can walk through.
@@ -318,13 +318,13 @@ fn entry_name(entry: &TreeEntry<'_>, folder: &str) -> Result<String, FetchError>
     Ok(name.to_owned())
 }
 
-fn is_declaration(path: &str) -> bool {
+pub(super) fn is_declaration(path: &str) -> bool {
     [".yaml", ".yml"].iter().any(|end| path.ends_with(end))
 }
 
 /// Kustomize's own file: what it declares is made of other files, which by themselves say something
 /// else.
-fn is_overlay(path: &str) -> bool {
+pub(super) fn is_overlay(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
     matches!(
         name,
@@ -332,7 +332,7 @@ fn is_overlay(path: &str) -> bool {
     )
 }
 
-fn refused(path: &str, why: impl Into<String>) -> FetchError {
+pub(super) fn refused(path: &str, why: impl Into<String>) -> FetchError {
     FetchError::File {
         path: visible(path).to_string(),
         why: why.into(),

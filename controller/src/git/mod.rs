@@ -16,6 +16,7 @@ mod error;
 mod files;
 mod followed;
 mod mirror;
+mod place;
 mod remote;
 mod selection;
 mod signature;
@@ -41,6 +42,7 @@ use selection::Selection;
 use signature::AllowedSigners;
 
 pub use error::FetchError;
+pub use place::{Declared, LocalRepository, Place};
 pub use signature::Signer;
 
 /// A secret is read anew after this long, and after whatever failed: looking at a repository every

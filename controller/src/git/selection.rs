@@ -23,6 +23,14 @@ impl Selection {
         })
     }
 
+    /// Leaves nothing out.
+    pub(super) fn all() -> Self {
+        Self {
+            include: None,
+            ignore: GlobSet::empty(),
+        }
+    }
+
     /// True for a file or folder that is not even looked at. `path` is relative to the folder of
     /// declarations.
     pub(super) fn ignores(&self, path: &str) -> bool {

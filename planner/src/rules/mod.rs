@@ -1,0 +1,119 @@
+//! Rules that vote for software that cannot (V3): expressions over a node and its change.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use placet_model::{ChangeSet, NodeFacts, NodeName, VetoRule};
+use placet_rules::{Rule, RuleError, Variable};
+use serde::Serialize;
+
+/// The rules of one class, ready to be evaluated.
+#[derive(Debug, Clone, Default)]
+pub struct Rules(Vec<Ready>);
+
+#[derive(Debug, Clone)]
+struct Ready {
+    declared: VetoRule,
+    rule: Result<Rule, RuleError>,
+}
+
+/// A rule that does not agree.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Objection {
+    /// The rule.
+    pub rule: String,
+    /// What it tells people.
+    pub message: String,
+}
+
+/// A node as rules see it: `node`. What is not known of it is empty, so that a rule need not ask
+/// first whether it is there.
+#[derive(Debug, Clone)]
+pub struct NodeView(Variable);
+
+/// A change as rules see it: `change`, with `modules` and `processes` as in a proposal.
+#[derive(Debug, Clone)]
+pub struct ChangeView(Variable);
+
+impl NodeView {
+    /// The node with its facts as they count: those declared, then those announced.
+    pub fn new(
+        name: &NodeName,
+        class: &str,
+        facts: &NodeFacts,
+        labels: &BTreeMap<String, String>,
+    ) -> Self {
+        #[derive(Serialize)]
+        struct View<'a> {
+            name: &'a NodeName,
+            class: &'a str,
+            r#type: &'a str,
+            architecture: &'a str,
+            location: &'a str,
+            features: &'a BTreeSet<String>,
+            labels: &'a BTreeMap<String, String>,
+        }
+        let NodeFacts {
+            kind,
+            architecture,
+            location,
+            features,
+        } = facts;
+        let view = View {
+            name,
+            class,
+            r#type: kind.as_deref().unwrap_or_default(),
+            architecture: architecture.as_ref().map_or("", |it| &it.0),
+            location: location.as_deref().unwrap_or_default(),
+            features,
+            labels,
+        };
+        Self(Variable::new("node", &view))
+    }
+}
+
+impl ChangeView {
+    /// The change set as it stands in a proposal.
+    pub fn new(change: &ChangeSet) -> Self {
+        Self(Variable::new("change", change))
+    }
+}
+
+impl Rules {
+    /// Makes declared rules ready. What was declared keeps the limits, which is checked where it is
+    /// loaded; a rule that does not, all the same, objects to every change and says why.
+    pub fn new(declared: &[VetoRule]) -> Self {
+        let ready = |declared: &VetoRule| Ready {
+            declared: declared.clone(),
+            rule: Rule::new(&declared.rule),
+        };
+        Self(declared.iter().map(ready).collect())
+    }
+
+    /// True if nobody declared any.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The rules that do not agree to what happens to a node, in the order of declaration. One that
+    /// cannot be evaluated is among them: what it was to protect may be at stake.
+    pub fn objections(&self, node: &NodeView, change: &ChangeView) -> Vec<Objection> {
+        let objection = |ready: &Ready| {
+            let objects = ready.rule.as_ref().map_err(Clone::clone);
+            let objects = objects.and_then(|rule| rule.holds(&[&node.0, &change.0]));
+            let message = match objects {
+                Ok(false) => return None,
+                Ok(true) => ready.declared.message.clone(),
+                Err(error) => format!("{error}; it objects until that is put right"),
+            };
+            Some(Objection {
+                rule: ready.declared.name.clone(),
+                message,
+            })
+        };
+        self.0.iter().filter_map(objection).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! Two revisions of a fleet, compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use placet_model::{Desired, Digest, NodeManifest, NodeName};
+use placet_planner::{Catalog, ChangeView, NodeView, Problem, Rules, TargetNode, change};
+
+use crate::effect::{
+    Counts, Effect, GroupChange, Obstacle, Outcome, Processes, Travel, UnknownNode, Veto,
+};
+use crate::facts::{Known, known};
+use crate::travel::travel;
+
+/// One revision: what is declared, and the packages that it names.
+#[derive(Debug, Clone, Default)]
+pub struct Side {
+    /// What people know it by.
+    pub revision: String,
+    /// The declarations.
+    pub desired: Desired,
+    /// The packages.
+    pub catalog: Catalog,
+}
+
+/// Why nothing can be said: packages that could not be had. A manifest without them would look as
+/// if their modules were to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknowable {
+    /// Each of them with its revision, as sentences.
+    pub reasons: Vec<String>,
+}
+
+/// What going from one revision to the other would do to each node.
+///
+/// # Errors
+///
+/// If a package of either revision could not be had.
+pub fn compare(from: &Side, to: &Side) -> Result<Effect, Unknowable> {
+    let (old, new) = (known(from), known(to));
+    require_packages(&[(from, &old), (to, &new)])?;
+    let changes = Comparison {
+        to,
+        old: &old,
+        new: &new,
+    }
+    .changes();
+    let mut effect = Effect {
+        from: from.revision.clone(),
+        to: to.revision.clone(),
+        outcome: Outcome::Clean,
+        nodes: counts(&changes, to, &new.unknown),
+        processes: Processes::default(),
+        travel: Travel::default(),
+        problems: obstacles(&old, &new),
+        notes: notes(&new),
+        left: left(&from.desired, &to.desired),
+        unknown: unknown(from, old.unknown, new.unknown),
+        changes,
+    };
+    for change in &effect.changes {
+        effect.processes.add(&change.change_set, change.nodes.len());
+        effect.travel.add(change.travel, change.nodes.len());
+    }
+    effect.outcome = outcome(&effect);
+    Ok(effect)
+}
+
+fn require_packages(sides: &[(&Side, &Known)]) -> Result<(), Unknowable> {
+    let mut reasons = Vec::new();
+    for (side, known) in sides {
+        let missing = known.target.problems.iter();
+        let missing = missing.filter(|problem| matches!(problem, Problem::Package { .. }));
+        reasons.extend(missing.map(|problem| format!("in {}: {problem}", side.revision)));
+    }
+    if reasons.is_empty() {
+        Ok(())
+    } else {
+        Err(Unknowable { reasons })
+    }
+}
+
+fn outcome(effect: &Effect) -> Outcome {
+    if !effect.problems.is_empty() || effect.vetoes().next().is_some() {
+        Outcome::Objection
+    } else if effect.unknown.is_empty() {
+        Outcome::Clean
+    } else {
+        Outcome::Unknown
+    }
+}
+
+fn counts(changes: &[GroupChange], to: &Side, unknown: &[UnknownNode]) -> Counts {
+    let count = |added: bool| {
+        let of_kind = changes.iter().filter(|change| !added || change.added);
+        of_kind.map(|change| change.nodes.len()).sum()
+    };
+    let (total, changed) = (to.desired.nodes.len(), count(false));
+    Counts {
+        total,
+        changed,
+        added: count(true),
+        unchanged: total.saturating_sub(changed + unknown.len()),
+    }
+}
+
+fn obstacles(old: &Known, new: &Known) -> Vec<Obstacle> {
+    let before: BTreeSet<_> = old.target.problems.iter().collect();
+    let obstacles = new.target.problems.iter().map(|problem| Obstacle {
+        message: problem.to_string(),
+        is_old: before.contains(problem),
+    });
+    obstacles.collect()
+}
+
+fn notes(new: &Known) -> Vec<String> {
+    let assumed = new.assumed.iter().map(|architecture| {
+        format!(
+            "nodes without a declared architecture are taken to be {}, which all packages are for",
+            architecture.0
+        )
+    });
+    let notes = new.target.notes.iter().map(ToString::to_string);
+    assumed.chain(notes).collect()
+}
+
+/// Nodes that cannot be judged on either side; the new revision's reason goes first.
+fn unknown(from: &Side, old: Vec<UnknownNode>, mut new: Vec<UnknownNode>) -> Vec<UnknownNode> {
+    let told: BTreeSet<_> = new.iter().map(|it| it.node.clone()).collect();
+    let before = old.into_iter().filter(|it| !told.contains(&it.node));
+    new.extend(before.map(|it| UnknownNode {
+        why: format!("in {}: {}", from.revision, it.why),
+        ..it
+    }));
+    new.sort_by(|one, other| one.node.cmp(&other.node));
+    new
+}
+
+fn left(from: &Desired, to: &Desired) -> BTreeSet<NodeName> {
+    let names = from.nodes.keys();
+    names
+        .filter(|name| !to.nodes.contains_key(*name))
+        .cloned()
+        .collect()
+}
+
+struct Comparison<'a> {
+    to: &'a Side,
+    old: &'a Known,
+    new: &'a Known,
+}
+
+/// A change that was worked out, for all nodes that go the same way.
+struct Way {
+    group: GroupChange,
+    view: ChangeView,
+}
+
+impl Comparison<'_> {
+    /// Every change, with the nodes that share it. The cost grows with distinct changes; a node adds
+    /// its rules alone.
+    fn changes(&self) -> Vec<GroupChange> {
+        let empty = Arc::new(NodeManifest::default());
+        let nothing = (&empty, empty.digest());
+        let classes = self.to.desired.classes.iter();
+        let rules: BTreeMap<_, _> = classes
+            .map(|(name, class)| (name.as_str(), Rules::new(&class.veto_rules)))
+            .collect();
+        let mut ways: BTreeMap<(Digest, Digest, bool), Way> = BTreeMap::new();
+        for (name, node) in &self.new.target.nodes {
+            let before = self.old.target.nodes.get(name);
+            let is_unknown = self.old.unknown.iter().any(|it| it.node == *name);
+            let (manifest, digest) =
+                before.map_or(nothing, |it| (&it.manifest, it.manifest_digest));
+            if digest == node.manifest_digest || is_unknown {
+                continue;
+            }
+            let way = ways
+                .entry((digest, node.manifest_digest, before.is_none()))
+                .or_insert_with(|| Way::new(manifest, node, before.is_none()));
+            way.join(name, node);
+            if let Some(rules) = rules.get(node.class.as_str()) {
+                way.hear(self.view(name, node), rules);
+            }
+        }
+        let mut changes: Vec<_> = ways.into_values().map(|way| way.group).collect();
+        changes.sort_by(|one, other| one.nodes.cmp(&other.nodes));
+        changes
+    }
+
+    fn view<'n>(&self, name: &'n NodeName, node: &'n TargetNode) -> Voter<'n> {
+        let facts = self.new.facts.get(name).cloned().unwrap_or_default();
+        let declared = self.to.desired.nodes.get(name);
+        let labels = declared.map(|it| it.labels.clone()).unwrap_or_default();
+        Voter {
+            name,
+            class: &node.class,
+            view: NodeView::new(name, &node.class, &facts, &labels),
+        }
+    }
+}
+
+/// A node for which rules speak.
+struct Voter<'n> {
+    name: &'n NodeName,
+    class: &'n str,
+    view: NodeView,
+}
+
+impl Way {
+    fn new(from: &NodeManifest, to: &TargetNode, added: bool) -> Self {
+        let change = change(from, &to.manifest);
+        Self {
+            view: ChangeView::new(&change.change_set),
+            group: GroupChange {
+                nodes: BTreeSet::new(),
+                classes: BTreeSet::new(),
+                change_digest: change.digest(),
+                added,
+                travel: travel(from, &to.manifest),
+                change_set: change.change_set,
+                vetoes: Vec::new(),
+                suspended: BTreeSet::new(),
+            },
+        }
+    }
+
+    fn join(&mut self, name: &NodeName, node: &TargetNode) {
+        self.group.nodes.insert(name.clone());
+        self.group.classes.insert(node.class.clone());
+        if node.suspended {
+            self.group.suspended.insert(name.clone());
+        }
+    }
+
+    fn hear(&mut self, voter: Voter<'_>, rules: &Rules) {
+        for objection in rules.objections(&voter.view, &self.view) {
+            let mut known = self.group.vetoes.iter_mut();
+            let same = known.find(|veto| {
+                (&*veto.class, &veto.rule, &veto.message)
+                    == (voter.class, &objection.rule, &objection.message)
+            });
+            match same {
+                Some(veto) => {
+                    veto.nodes.insert(voter.name.clone());
+                }
+                None => self.group.vetoes.push(Veto {
+                    class: voter.class.to_owned(),
+                    rule: objection.rule,
+                    message: objection.message,
+                    nodes: BTreeSet::from([voter.name.clone()]),
+                }),
+            }
+        }
+    }
+}

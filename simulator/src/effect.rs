@@ -1,0 +1,174 @@
+//! The effect of a change, as data.
+
+use std::collections::BTreeSet;
+
+use placet_model::{ChangeSet, Digest, NodeName, ProcessAction};
+use serde::Serialize;
+
+/// What going from one revision to another would do to a fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Effect {
+    /// The revision compared with.
+    pub from: String,
+    /// The revision looked at.
+    pub to: String,
+    /// What it comes to.
+    pub outcome: Outcome,
+    /// Nodes, counted.
+    pub nodes: Counts,
+    /// Processes, counted over all nodes.
+    pub processes: Processes,
+    /// What travels to all nodes together.
+    pub travel: Travel,
+    /// What changes, for nodes that share the change; sorted by their first nodes.
+    pub changes: Vec<GroupChange>,
+    /// What would block the roll-out: requirements that do not hold, and declarations that
+    /// contradict each other. No decision overrides any of it.
+    pub problems: Vec<Obstacle>,
+    /// What is worth saying, and nothing waits for.
+    pub notes: Vec<String>,
+    /// Nodes that nothing can be said about.
+    pub unknown: Vec<UnknownNode>,
+    /// Nodes that the new revision no longer declares. Nothing is changed on them.
+    pub left: BTreeSet<NodeName>,
+}
+
+/// What an effect comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Nothing breaks, and no rule objects.
+    Clean,
+    /// Something breaks, or a rule objects.
+    Objection,
+    /// Nothing that is known breaks, but not all is known.
+    Unknown,
+}
+
+/// How many nodes there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    /// Declared in the new revision.
+    pub total: usize,
+    /// Change.
+    pub changed: usize,
+    /// Of those, new in the fleet.
+    pub added: usize,
+    /// Stay as they are.
+    pub unchanged: usize,
+}
+
+/// How many processes a change touches.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Processes {
+    /// Simple processes that restart.
+    pub restarted: usize,
+    /// Self-managing processes that would be asked.
+    pub asked: usize,
+    /// Processes that are new.
+    pub started: usize,
+    /// Processes that go.
+    pub stopped: usize,
+}
+
+/// Modules that have to be fetched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Travel {
+    /// How many; a module counts once for each node that lacks it.
+    pub modules: u64,
+    /// Their size.
+    pub bytes: u64,
+}
+
+/// One change and the nodes that share it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupChange {
+    /// The nodes.
+    pub nodes: BTreeSet<NodeName>,
+    /// Their classes.
+    pub classes: BTreeSet<String>,
+    /// The node change digest: what the votes of a live fleet bind to.
+    pub change_digest: Digest,
+    /// True for nodes that the old revision does not declare.
+    pub added: bool,
+    /// What differs, and which processes it touches.
+    pub change_set: ChangeSet,
+    /// What each of the nodes has to fetch.
+    pub travel: Travel,
+    /// Rules that object.
+    pub vetoes: Vec<Veto>,
+    /// Nodes among them that are suspended: nothing changes there until that is lifted.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub suspended: BTreeSet<NodeName>,
+}
+
+/// A rule that objects.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Veto {
+    /// The class that declares it.
+    pub class: String,
+    /// Its name.
+    pub rule: String,
+    /// What it tells people.
+    pub message: String,
+    /// The nodes on whose behalf it objects.
+    pub nodes: BTreeSet<NodeName>,
+}
+
+/// Something that would block the roll-out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Obstacle {
+    /// What it is, in the words of the plan.
+    pub message: String,
+    /// True if it is so in the old revision already.
+    pub is_old: bool,
+}
+
+/// A node that nothing can be said about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnknownNode {
+    /// The node.
+    pub node: NodeName,
+    /// Why not, and what to do.
+    pub why: String,
+}
+
+impl Effect {
+    /// All rules that object, with the change that they object to.
+    pub fn vetoes(&self) -> impl Iterator<Item = &Veto> {
+        self.changes.iter().flat_map(|change| &change.vetoes)
+    }
+}
+
+impl Processes {
+    /// Counts `nodes` times what `change` touches.
+    pub(crate) fn add(&mut self, change: &ChangeSet, nodes: usize) {
+        for process in &change.processes {
+            let count = match process.action {
+                ProcessAction::Restart => &mut self.restarted,
+                ProcessAction::Ask => &mut self.asked,
+                ProcessAction::Start => &mut self.started,
+                ProcessAction::Stop => &mut self.stopped,
+            };
+            *count += nodes;
+        }
+    }
+}
+
+impl Travel {
+    pub(crate) fn add(&mut self, each: Self, nodes: usize) {
+        let nodes = nodes as u64;
+        self.modules = self
+            .modules
+            .saturating_add(each.modules.saturating_mul(nodes));
+        self.bytes = self.bytes.saturating_add(each.bytes.saturating_mul(nodes));
+    }
+}

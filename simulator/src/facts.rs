@@ -1,0 +1,106 @@
+//! What nodes are taken to be, since none can be asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use placet_model::{Architecture, NodeFacts, NodeName};
+use placet_planner::{Catalog, Problem, Target, target};
+
+use crate::compare::Side;
+use crate::effect::UnknownNode;
+
+/// The target of one side, as far as it can be known.
+pub(crate) struct Known {
+    pub(crate) target: Target,
+    /// Facts of the nodes as they count here.
+    pub(crate) facts: BTreeMap<NodeName, NodeFacts>,
+    pub(crate) unknown: Vec<UnknownNode>,
+    /// The architecture that nodes were taken to have that declare none.
+    pub(crate) assumed: Option<Architecture>,
+}
+
+/// What every node should run by its declared facts. A node that declares no architecture is taken
+/// to be of the one that all packages are for, where there is but one.
+pub(crate) fn known(side: &Side) -> Known {
+    let first = target(&side.desired, &side.catalog, &BTreeMap::new());
+    let mut architectures = architectures(&side.catalog).into_iter();
+    let only = match (architectures.next(), architectures.next()) {
+        (Some(only), None) => Some(only),
+        _ => None,
+    };
+    let lacks = |name: &NodeName| {
+        let declared = side.desired.nodes.get(name);
+        declared.is_some_and(|node| node.facts.architecture.is_none())
+    };
+    let announced: BTreeMap<_, _> = first
+        .awaited
+        .iter()
+        .filter(|name| lacks(name))
+        .filter_map(|name| {
+            let facts = NodeFacts {
+                architecture: Some(only.clone()?),
+                ..NodeFacts::default()
+            };
+            Some((name.clone(), facts))
+        })
+        .collect();
+    let mut target = if announced.is_empty() {
+        first
+    } else {
+        target(&side.desired, &side.catalog, &announced)
+    };
+    let unknown = set_apart(&mut target, &announced);
+    let is_assumed = target.nodes.keys().any(|name| announced.contains_key(name));
+    Known {
+        facts: facts(side, &announced),
+        unknown,
+        assumed: only.filter(|_| is_assumed),
+        target,
+    }
+}
+
+/// Nodes that would have to say more of themselves first. That no class fits such a node is no
+/// problem yet.
+fn set_apart(target: &mut Target, announced: &BTreeMap<NodeName, NodeFacts>) -> Vec<UnknownNode> {
+    let mut unknown: BTreeMap<NodeName, &str> = BTreeMap::new();
+    for node in &target.awaited {
+        let why = "declare type and architecture in spec.facts, or name its class";
+        unknown.insert(node.clone(), why);
+    }
+    target.problems.retain(|problem| match problem {
+        Problem::Class { node, candidates }
+            if candidates.is_empty() && announced.contains_key(node) =>
+        {
+            let why =
+                "no class fits what is declared of it: complete spec.facts, or name its class";
+            unknown.insert(node.clone(), why);
+            false
+        }
+        _ => true,
+    });
+    let unknown = unknown.into_iter().map(|(node, why)| UnknownNode {
+        node,
+        why: why.to_owned(),
+    });
+    unknown.collect()
+}
+
+/// Every architecture that some module of the packages is for.
+fn architectures(catalog: &Catalog) -> BTreeSet<Architecture> {
+    let packages = catalog.entries.values().filter_map(|it| it.as_ref().ok());
+    packages
+        .flat_map(|entry| &entry.config.modules)
+        .map(|module| module.architecture.clone())
+        .filter(|architecture| *architecture != Architecture::default())
+        .collect()
+}
+
+fn facts(side: &Side, announced: &BTreeMap<NodeName, NodeFacts>) -> BTreeMap<NodeName, NodeFacts> {
+    let nodes = side.desired.nodes.iter().map(|(name, node)| {
+        let mut facts = node.facts.clone();
+        if facts.architecture.is_none() {
+            facts.architecture = announced.get(name).and_then(|it| it.architecture.clone());
+        }
+        (name.clone(), facts)
+    });
+    nodes.collect()
+}

@@ -1,0 +1,126 @@
+//! Effects, shown.
+
+pub(crate) mod json;
+pub(crate) mod markdown;
+pub(crate) mod text;
+
+use std::collections::BTreeSet;
+
+use placet_model::NodeName;
+
+use crate::effect::{Effect, Outcome, Processes, Travel};
+
+/// Names that a line shows before it counts the rest.
+const NAMES_SHOWN: usize = 8;
+
+/// `core-1, core-2 and 7 more`.
+fn names(nodes: &BTreeSet<NodeName>) -> String {
+    let shown: Vec<_> = nodes
+        .iter()
+        .take(NAMES_SHOWN)
+        .map(NodeName::as_str)
+        .collect();
+    match nodes.len().saturating_sub(shown.len()) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// `1 node`, `2 nodes`.
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// `2 processes restart, 1 is asked`; empty if none is touched.
+fn touched(processes: &Processes) -> String {
+    let Processes {
+        restarted,
+        asked,
+        started,
+        stopped,
+    } = processes;
+    let parts = [
+        (restarted, "restarts", "restart"),
+        (asked, "is asked", "are asked"),
+        (started, "starts", "start"),
+        (stopped, "stops", "stop"),
+    ];
+    let mut text = Vec::new();
+    for (number, one, many) in parts {
+        if *number > 0 {
+            let verb = if *number == 1 { one } else { many };
+            let noun = match (text.is_empty(), *number) {
+                (false, _) => "",
+                (true, 1) => "process ",
+                (true, _) => "processes ",
+            };
+            text.push(format!("{number} {noun}{verb}"));
+        }
+    }
+    text.join(", ")
+}
+
+/// `3 modules, 12.1 kB`.
+fn load(travel: Travel) -> String {
+    let modules = usize::try_from(travel.modules).unwrap_or(usize::MAX);
+    format!(
+        "{}, {}",
+        count(modules, "module", "modules"),
+        bytes(travel.bytes)
+    )
+}
+
+/// Whole numbers only, so that the same bytes give the same text everywhere.
+fn bytes(number: u64) -> String {
+    let units = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+    match units.into_iter().find(|(_, unit)| number >= *unit) {
+        Some((name, unit)) => format!("{}.{} {name}", number / unit, number % unit * 10 / unit),
+        None => format!("{number} bytes"),
+    }
+}
+
+/// What it comes to, in one sentence.
+fn result(effect: &Effect) -> String {
+    let vetoes = effect.vetoes().count();
+    match effect.outcome {
+        Outcome::Clean if effect.changes.is_empty() => "Nothing changes on any node.".to_owned(),
+        Outcome::Clean => "Nothing breaks, and no rule objects.".to_owned(),
+        Outcome::Unknown => format!(
+            "Nothing that is known breaks, but nothing can be said about {}.",
+            count(effect.unknown.len(), "node", "nodes")
+        ),
+        Outcome::Objection => {
+            let problems = effect.problems.len();
+            let broken = (problems > 0).then(|| {
+                let text = count(problems, "problem blocks", "problems block");
+                format!("{text} the roll-out")
+            });
+            let objecting = (vetoes > 0).then(|| count(vetoes, "rule objects", "rules object"));
+            let parts: Vec<_> = broken.into_iter().chain(objecting).collect();
+            format!("{}.", parts.join("; "))
+        }
+    }
+}
+
+/// How many nodes change, and what that comes to.
+fn summary(effect: &Effect) -> String {
+    let counts = &effect.nodes;
+    let mut text = format!(
+        "{} of {} {}",
+        counts.changed,
+        count(counts.total, "node", "nodes"),
+        if counts.changed == 1 {
+            "changes"
+        } else {
+            "change"
+        }
+    );
+    let touched = touched(&effect.processes);
+    if !touched.is_empty() {
+        text = format!("{text}: {touched}");
+    }
+    if counts.changed > 0 {
+        text = format!("{text}; {} travel", bytes(effect.travel.bytes));
+    }
+    text
+}

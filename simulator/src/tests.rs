@@ -1,0 +1,274 @@
+//! Fleets in a few lines, and what a change would do to them.
+
+use expect_test::{Expect, expect};
+use placet_model::{
+    ClassDeclaration, Desired, Digest, NodeDeclaration, NodeFacts, PackageConfig, PackageReference,
+    PackageSetDeclaration, Signature, SignatureKind, VetoRule,
+};
+use placet_planner::{CatalogEntry, Unresolved};
+use serde_json::{Value, json};
+
+use super::{LENGTH_MAX, Outcome, Paint, Side, compare, json, markdown, text};
+
+fn module(path: &str, kind: &str, content: &str) -> Value {
+    let digest = Digest::of(content.as_bytes());
+    let bits = u128::from_str_radix(&digest.hex()[..32], 16).unwrap();
+    json!({
+        "path": path, "mode": "0755", "type": kind, "architecture": "x86_64", "size": 1_500,
+        "digest": digest, "signature": Signature::new(SignatureKind::Plain, bits.to_be_bytes()),
+        "elf": {"class": "elf64", "needed": []},
+    })
+}
+
+fn library(soname: &str, content: &str) -> Value {
+    let mut module = module(&format!("usr/lib/{soname}"), "library", content);
+    module["elf"]["soname"] = json!(soname);
+    module
+}
+
+fn process(name: &str, kind: &str, needed: &[&str]) -> Value {
+    let mut module = module(&format!("usr/bin/{name}"), "process", name);
+    module["elf"]["needed"] = json!(needed);
+    module["process"] = json!({"name": name, "kind": kind});
+    module
+}
+
+/// A fleet of two core nodes and one edge node: both kinds run the clock, which uses the library of
+/// `greet`; core nodes run the chat too, which manages itself.
+struct Fleet(Side);
+
+impl Fleet {
+    fn new(revision: &str) -> Self {
+        let mut side = Side {
+            revision: revision.to_owned(),
+            desired: Desired {
+                revision: revision.to_owned(),
+                ..Desired::default()
+            },
+            ..Side::default()
+        };
+        for (class, sets) in [("core", ["chat", "base"].as_slice()), ("edge", &["base"])] {
+            let mut declaration = ClassDeclaration::default();
+            declaration.selector.types = [class.to_owned()].into();
+            declaration.package_sets = sets.iter().map(|it| (*it).to_owned()).collect();
+            side.desired.classes.insert(class.to_owned(), declaration);
+        }
+        let fleet = Self(side)
+            .package(
+                "chat",
+                "chat",
+                "1.0.0",
+                &[process("chatd", "self-managing", &["libgreet.so.1"])],
+            )
+            .package(
+                "base",
+                "clock",
+                "1.0.0",
+                &[process("clockd", "simple", &["libgreet.so.1"])],
+            )
+            .package(
+                "base",
+                "metrics",
+                "1.0.0",
+                &[process("metricsd", "simple", &[])],
+            )
+            .greet("1.0.0", "Hello");
+        fleet.node("core-1").node("core-2").node("edge-1")
+    }
+
+    fn node(mut self, name: &str) -> Self {
+        let declaration = NodeDeclaration {
+            facts: NodeFacts {
+                kind: name.split('-').next().map(str::to_owned),
+                ..NodeFacts::default()
+            },
+            ..NodeDeclaration::default()
+        };
+        let name = name.parse().unwrap();
+        self.0.desired.nodes.insert(name, declaration);
+        self
+    }
+
+    fn greet(self, version: &str, content: &str) -> Self {
+        self.package(
+            "base",
+            "greet",
+            version,
+            &[library("libgreet.so.1", content)],
+        )
+    }
+
+    /// Puts a package into a set, in the place of another version of it.
+    fn package(mut self, set: &str, name: &str, version: &str, modules: &[Value]) -> Self {
+        let reference = format!("oci-layout:{name}:{version}");
+        let config = json!({
+            "name": name, "version": version, "created": "2026-01-01T00:00:00Z", "modules": modules,
+        });
+        let config: PackageConfig = serde_json::from_value(config).unwrap();
+        let sets = &mut self.0.desired.package_sets;
+        let set: &mut PackageSetDeclaration = sets.entry(set.to_owned()).or_default();
+        set.packages.retain(|package| package.name != config.name);
+        set.packages.push(PackageReference {
+            name: config.name.clone(),
+            version: config.version.clone(),
+            reference: reference.clone(),
+        });
+        let digest = Digest::of(serde_json::to_string(&config).unwrap().as_bytes());
+        let entry = CatalogEntry { digest, config };
+        self.0.catalog.entries.insert(reference, Ok(entry));
+        self
+    }
+
+    fn without(mut self, set: &str, name: &str) -> Self {
+        let set = self.0.desired.package_sets.get_mut(set).unwrap();
+        set.packages.retain(|package| package.name.as_str() != name);
+        self
+    }
+
+    fn rule(mut self, class: &str, rule: &str) -> Self {
+        let class = self.0.desired.classes.get_mut(class).unwrap();
+        class.veto_rules.push(VetoRule {
+            name: "office-hours".to_owned(),
+            rule: rule.to_owned(),
+            message: "the chat is in use until six".to_owned(),
+        });
+        self
+    }
+}
+
+#[track_caller]
+fn check(to: Fleet, outcome: Outcome, expected: &Expect) {
+    let effect = compare(&Fleet::new("main@1").0, &to.0).unwrap();
+    let report = text(&effect, Paint::default());
+    let is_narrow = |line: &str| line.chars().count() <= 80;
+    assert!(report.lines().all(is_narrow), "{report}");
+    expected.assert_eq(&report);
+    assert_eq!(effect.outcome, outcome);
+}
+
+#[test]
+fn the_change_of_a_library_touches_its_users_only() {
+    check(
+        Fleet::new("main@2").greet("1.1.0", "Good day"),
+        Outcome::Clean,
+        &expect![""],
+    );
+}
+
+#[test]
+fn a_rebuilt_library_of_the_same_substance_touches_nobody() {
+    let mut same = library("libgreet.so.1", "Hello");
+    same["digest"] = json!(Digest::of(b"built elsewhere"));
+    check(
+        Fleet::new("main@2").package("base", "greet", "1.2.0", &[same]),
+        Outcome::Clean,
+        &expect![""],
+    );
+}
+
+#[test]
+fn a_library_that_goes_breaks_its_users() {
+    check(
+        Fleet::new("main@2").without("base", "greet"),
+        Outcome::Objection,
+        &expect![""],
+    );
+}
+
+#[test]
+fn a_rule_objects_on_behalf_of_its_nodes() {
+    let rule = "node.name != 'core-2' && change.processes.exists(p, p.name == 'chatd')";
+    check(
+        Fleet::new("main@2")
+            .greet("1.1.0", "Good day")
+            .rule("core", rule),
+        Outcome::Objection,
+        &expect![""],
+    );
+}
+
+#[test]
+fn nodes_come_and_go_and_some_cannot_be_judged() {
+    let mut fleet = Fleet::new("main@2").node("edge-2").node("lab-1");
+    fleet.0.desired.nodes.remove(&"core-2".parse().unwrap());
+    check(fleet, Outcome::Unknown, &expect![""]);
+}
+
+#[test]
+fn nothing_changes_between_equal_revisions() {
+    check(Fleet::new("main@2"), Outcome::Clean, &expect![""]);
+}
+
+#[test]
+fn a_package_that_cannot_be_had_leaves_nothing_to_say() {
+    let mut fleet = Fleet::new("main@2");
+    let why = Unresolved("there is no such tag".to_owned());
+    let entries = &mut fleet.0.catalog.entries;
+    entries.insert("oci-layout:chat:1.0.0".to_owned(), Err(why));
+    let unknowable = compare(&Fleet::new("main@1").0, &fleet.0).unwrap_err();
+    assert_eq!(
+        unknowable.reasons,
+        ["in main@2: package oci-layout:chat:1.0.0: there is no such tag"]
+    );
+}
+
+#[test]
+fn a_comment_shows_what_stands_in_the_way_first() {
+    let rule = "change.processes.exists(p, p.name == 'chatd')";
+    let to = Fleet::new("main@2")
+        .greet("1.1.0", "Good day")
+        .rule("core", rule);
+    let effect = compare(&Fleet::new("main@1").0, &to.0).unwrap();
+    expect![""].assert_eq(&markdown(&effect));
+}
+
+#[test]
+fn programs_read_the_same() {
+    let to = Fleet::new("main@2").greet("1.1.0", "Good day");
+    let effect = compare(&Fleet::new("main@1").0, &to.0).unwrap();
+    let value: Value = serde_json::from_str(&json(&effect)).unwrap();
+    assert_eq!(value["schema"], "placet.dev/check/v1");
+    assert_eq!(value["outcome"], "clean");
+    assert_eq!(value["changes"][0]["nodes"], json!(["core-1", "core-2"]));
+    assert_eq!(value["changes"][1]["nodes"], json!(["edge-1"]));
+    assert_eq!(value["travel"], json!({"modules": 3, "bytes": 4_500}));
+    assert_eq!(json(&effect), json(&effect.clone()));
+}
+
+#[test]
+fn a_comment_is_bounded_and_cannot_be_broken_out_of() {
+    let mut hostile = Fleet::new("main@2").greet("1.1.0", "Good day");
+    let class = hostile.0.desired.classes.get_mut("core").unwrap();
+    class.veto_rules = (0..64)
+        .map(|number| VetoRule {
+            name: format!("rule-{number}"),
+            rule: "true".to_owned(),
+            message: format!("````` </details> @everyone {}", "x ".repeat(400)),
+        })
+        .collect();
+    let effect = compare(&Fleet::new("main@1").0, &hostile.0).unwrap();
+    let comment = markdown(&effect);
+    assert!(comment.chars().count() <= LENGTH_MAX);
+    assert!(comment.contains("and ") && comment.contains("``````text"));
+    let mut inside = false;
+    for line in comment.lines() {
+        match line {
+            "``````text" | "```text" => inside = true,
+            "``````" | "```" => inside = false,
+            line => assert!(inside || !line.contains("@everyone"), "{line}"),
+        }
+    }
+}
+
+#[test]
+fn the_cost_grows_with_changes_and_not_with_nodes() {
+    let (mut from, mut to) = (Fleet::new("main@1"), Fleet::new("main@2"));
+    for number in 0..1_000 {
+        let name = format!("edge-{}", number + 10);
+        (from, to) = (from.node(&name), to.node(&name));
+    }
+    let to = to.greet("1.1.0", "Good day");
+    let effect = compare(&from.0, &to.0).unwrap();
+    assert_eq!(effect.nodes.changed, 1_003);
+    assert_eq!(effect.changes.len(), 2);
+}

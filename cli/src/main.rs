@@ -47,6 +47,10 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
     if common.output == output::Format::Markdown && !matches!(command, Command::Check(_)) {
         anyhow::bail!("`-o markdown` is for `placet check`; use table, json or yaml");
     }
+    if let Command::Check(arguments) = &command {
+        // It waits for files alone, and asks nobody.
+        return check::run(arguments, common);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -54,7 +58,6 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
         match command {
             Command::Demo(arguments) => demo::run(&arguments, common).await,
             Command::Up(arguments) => up::run(arguments, common).await,
-            Command::Check(arguments) => check::run(&arguments, common),
             Command::Apply(arguments) => resources::apply(&arguments, common).await,
             Command::Get(arguments) => resources::get(&arguments, common).await,
             Command::Describe(arguments) => resources::describe(&arguments, common).await,
@@ -97,7 +100,7 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
                 );
                 Ok(Answer::Done)
             }
-            Command::Placetd(_) => unreachable!("handled before the runtime starts"),
+            Command::Check(_) | Command::Placetd(_) => unreachable!("handled before the runtime starts"),
         }
     })
 }

@@ -39,6 +39,9 @@ pub enum RuleError {
     /// It is no expression, or nests too deep.
     #[error("the rule is not a CEL expression of at most {NESTING_MAX} levels: {0}")]
     Syntax(String),
+    /// It negates what it negates.
+    #[error("the rule holds `{0}{0}`; leave both out")]
+    Doubled(char),
     /// Its expression is too deep.
     #[error("the rule chains or nests more than {DEPTH_MAX} operations; divide it into several")]
     Depth,
@@ -98,6 +101,10 @@ impl Rule {
     pub fn new(source: &str) -> Result<Self, RuleError> {
         if source.len() > SOURCE_MAX {
             return Err(RuleError::TooLong(source.len()));
+        }
+        // The parser takes `!!a` for `!a`, and `--a` for `-a`.
+        if let Some(sign) = limits::doubled(source) {
+            return Err(RuleError::Doubled(sign));
         }
         parse(source.to_owned()).map(Self)
     }

@@ -75,6 +75,28 @@ fn unbound(expression: &IdedExpr, bound: &BTreeSet<String>) -> Option<String> {
     }
 }
 
+/// A sign that stands twice in a row, in front of something, outside of texts.
+pub(crate) fn doubled(source: &str) -> Option<char> {
+    let (mut quote, mut escaped, mut before) = (None, false, ' ');
+    for character in source.chars() {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(_) if character == '\\' => escaped = true,
+            Some(own) if character == own => quote = None,
+            Some(_) => {}
+            None if matches!(character, '!' | '-') && before == character => {
+                return Some(character);
+            }
+            None if matches!(character, '\'' | '"') => quote = Some(character),
+            None => {}
+        }
+        if !character.is_whitespace() {
+            before = character;
+        }
+    }
+    None
+}
+
 /// An upper bound of the steps of one evaluation if no list has more than `widest` entries.
 pub(crate) fn cost(expression: &IdedExpr, widest: u64) -> u64 {
     let sum = |expressions: Vec<&IdedExpr>| {

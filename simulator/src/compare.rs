@@ -39,23 +39,24 @@ pub struct Unknowable {
 pub fn compare(from: &Side, to: &Side) -> Result<Effect, Unknowable> {
     let (old, new) = (known(from), known(to));
     require_packages(&[(from, &old), (to, &new)])?;
-    let changes = Comparison {
+    let unknown = unknown(from, to, &old, &new);
+    let comparison = Comparison {
         to,
         old: &old,
         new: &new,
-    }
-    .changes();
+    };
+    let changes = comparison.changes();
     let mut effect = Effect {
         from: from.revision.clone(),
         to: to.revision.clone(),
         outcome: Outcome::Clean,
-        nodes: counts(&changes, to, &new.unknown),
+        nodes: counts(&changes, to, &unknown),
         processes: Processes::default(),
         travel: Travel::default(),
         problems: obstacles(&old, &new),
         notes: notes(&new),
         left: left(&from.desired, &to.desired),
-        unknown: unknown(from, old.unknown, new.unknown),
+        unknown,
         changes,
     };
     for change in &effect.changes {
@@ -125,15 +126,19 @@ fn notes(new: &Known) -> Vec<String> {
 }
 
 /// Nodes that cannot be judged on either side; the new revision's reason goes first.
-fn unknown(from: &Side, old: Vec<UnknownNode>, mut new: Vec<UnknownNode>) -> Vec<UnknownNode> {
-    let told: BTreeSet<_> = new.iter().map(|it| it.node.clone()).collect();
-    let before = old.into_iter().filter(|it| !told.contains(&it.node));
-    new.extend(before.map(|it| UnknownNode {
-        why: format!("in {}: {}", from.revision, it.why),
-        ..it
-    }));
-    new.sort_by(|one, other| one.node.cmp(&other.node));
-    new
+fn unknown(from: &Side, to: &Side, old: &Known, new: &Known) -> Vec<UnknownNode> {
+    let told: BTreeSet<_> = new.unknown.iter().map(|it| &it.node).collect();
+    let stays = |it: &&UnknownNode| to.desired.nodes.contains_key(&it.node);
+    let before = old.unknown.iter().filter(stays);
+    let before = before
+        .filter(|it| !told.contains(&it.node))
+        .map(|it| UnknownNode {
+            node: it.node.clone(),
+            why: format!("in {}: {}", from.revision, it.why),
+        });
+    let mut unknown: Vec<_> = new.unknown.iter().cloned().chain(before).collect();
+    unknown.sort_by(|one, other| one.node.cmp(&other.node));
+    unknown
 }
 
 fn left(from: &Desired, to: &Desired) -> BTreeSet<NodeName> {
@@ -166,13 +171,13 @@ impl Comparison<'_> {
         let rules: BTreeMap<_, _> = classes
             .map(|(name, class)| (name.as_str(), Rules::new(&class.veto_rules)))
             .collect();
+        let unknown: BTreeSet<_> = self.old.unknown.iter().map(|it| &it.node).collect();
         let mut ways: BTreeMap<(Digest, Digest, bool), Way> = BTreeMap::new();
         for (name, node) in &self.new.target.nodes {
             let before = self.old.target.nodes.get(name);
-            let is_unknown = self.old.unknown.iter().any(|it| it.node == *name);
             let (manifest, digest) =
                 before.map_or(nothing, |it| (&it.manifest, it.manifest_digest));
-            if digest == node.manifest_digest || is_unknown {
+            if digest == node.manifest_digest || unknown.contains(name) {
                 continue;
             }
             let way = ways
@@ -180,7 +185,7 @@ impl Comparison<'_> {
                 .or_insert_with(|| Way::new(manifest, node, before.is_none()));
             way.join(name, node);
             if let Some(rules) = rules.get(node.class.as_str()) {
-                way.hear(self.view(name, node), rules);
+                way.hear(&self.view(name, node), rules);
             }
         }
         let mut changes: Vec<_> = ways.into_values().map(|way| way.group).collect();
@@ -233,7 +238,7 @@ impl Way {
         }
     }
 
-    fn hear(&mut self, voter: Voter<'_>, rules: &Rules) {
+    fn hear(&mut self, voter: &Voter<'_>, rules: &Rules) {
         for objection in rules.objections(&voter.view, &self.view) {
             let mut known = self.group.vetoes.iter_mut();
             let same = known.find(|veto| {

@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use placet_model::{
     ClassDeclaration, Desired, Digest, NodeDeclaration, NodeFacts, PackageConfig, PackageReference,
-    PackageSetDeclaration, Signature, SignatureKind, VetoRule,
+    PackageSetDeclaration, Selector, Signature, SignatureKind, VetoRule,
 };
 use placet_planner::{CatalogEntry, Unresolved};
 use serde_json::{Value, json};
@@ -47,10 +47,15 @@ impl Fleet {
             },
             ..Side::default()
         };
-        for (class, sets) in [("core", ["chat", "base"].as_slice()), ("edge", &["base"])] {
-            let mut declaration = ClassDeclaration::default();
-            declaration.selector.types = [class.to_owned()].into();
-            declaration.package_sets = sets.iter().map(|it| (*it).to_owned()).collect();
+        for (class, sets) in [("core", "chat base"), ("edge", "base")] {
+            let declaration = ClassDeclaration {
+                selector: Selector {
+                    types: [class.to_owned()].into(),
+                    ..Selector::default()
+                },
+                package_sets: sets.split(' ').map(str::to_owned).collect(),
+                ..ClassDeclaration::default()
+            };
             side.desired.classes.insert(class.to_owned(), declaration);
         }
         let fleet = Self(side)
@@ -137,7 +142,7 @@ impl Fleet {
 }
 
 #[track_caller]
-fn check(to: Fleet, outcome: Outcome, expected: &Expect) {
+fn check(to: &Fleet, outcome: Outcome, expected: &Expect) {
     let effect = compare(&Fleet::new("main@1").0, &to.0).unwrap();
     let report = text(&effect, Paint::default());
     let is_narrow = |line: &str| line.chars().count() <= 80;
@@ -149,7 +154,7 @@ fn check(to: Fleet, outcome: Outcome, expected: &Expect) {
 #[test]
 fn the_change_of_a_library_touches_its_users_only() {
     check(
-        Fleet::new("main@2").greet("1.1.0", "Good day"),
+        &Fleet::new("main@2").greet("1.1.0", "Good day"),
         Outcome::Clean,
         &expect![""],
     );
@@ -160,7 +165,7 @@ fn a_rebuilt_library_of_the_same_substance_touches_nobody() {
     let mut same = library("libgreet.so.1", "Hello");
     same["digest"] = json!(Digest::of(b"built elsewhere"));
     check(
-        Fleet::new("main@2").package("base", "greet", "1.2.0", &[same]),
+        &Fleet::new("main@2").package("base", "greet", "1.2.0", &[same]),
         Outcome::Clean,
         &expect![""],
     );
@@ -169,7 +174,7 @@ fn a_rebuilt_library_of_the_same_substance_touches_nobody() {
 #[test]
 fn a_library_that_goes_breaks_its_users() {
     check(
-        Fleet::new("main@2").without("base", "greet"),
+        &Fleet::new("main@2").without("base", "greet"),
         Outcome::Objection,
         &expect![""],
     );
@@ -179,7 +184,7 @@ fn a_library_that_goes_breaks_its_users() {
 fn a_rule_objects_on_behalf_of_its_nodes() {
     let rule = "node.name != 'core-2' && change.processes.exists(p, p.name == 'chatd')";
     check(
-        Fleet::new("main@2")
+        &Fleet::new("main@2")
             .greet("1.1.0", "Good day")
             .rule("core", rule),
         Outcome::Objection,
@@ -191,12 +196,12 @@ fn a_rule_objects_on_behalf_of_its_nodes() {
 fn nodes_come_and_go_and_some_cannot_be_judged() {
     let mut fleet = Fleet::new("main@2").node("edge-2").node("lab-1");
     fleet.0.desired.nodes.remove(&"core-2".parse().unwrap());
-    check(fleet, Outcome::Unknown, &expect![""]);
+    check(&fleet, Outcome::Unknown, &expect![""]);
 }
 
 #[test]
 fn nothing_changes_between_equal_revisions() {
-    check(Fleet::new("main@2"), Outcome::Clean, &expect![""]);
+    check(&Fleet::new("main@2"), Outcome::Clean, &expect![""]);
 }
 
 #[test]

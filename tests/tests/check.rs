@@ -242,18 +242,18 @@ async fn the_check_and_the_live_fleet_agree() {
 #[test]
 fn a_thousand_nodes_are_checked_in_seconds() {
     let repository = Repository::new();
-    let mut classes = String::new();
-    for class in 0..20 {
-        classes.push_str(&format!(
-            "apiVersion: placet.dev/v1alpha1\nkind: NodeClass\nmetadata:\n  name: class-{class}\nspec:\n  selector:\n    labels: {{row: r{class}}}\n  packageSets: [chat, tools, base]\n  vetoRules:\n    - name: cellar\n      rule: node.location == 'cellar' && change.processes.exists(p, p.action == 'ask')\n      message: nobody is there\n---\n"
-        ));
-    }
-    fs::write(repository.file("more-classes.yaml"), classes).unwrap();
+    let classes: Vec<_> = (0..20)
+        .map(|class| format!(
+            "apiVersion: placet.dev/v1alpha1\nkind: NodeClass\nmetadata:\n  name: class-{class}\nspec:\n  selector:\n    labels: {{row: r{class}}}\n  packageSets: [chat, tools, base]\n  vetoRules:\n    - name: cellar\n      rule: node.location == 'cellar' && change.processes.exists(p, p.action == 'ask')\n      message: nobody is there\n"
+        ))
+        .collect();
+    fs::write(repository.file("more-classes.yaml"), classes.join("---\n")).unwrap();
     for row in 0..20 {
-        let nodes: String = (0..50)
-            .map(|node| format!("apiVersion: placet.dev/v1alpha1\nkind: FleetNode\nmetadata:\n  name: n{row}-{node}\nspec:\n  labels: {{row: r{row}}}\n---\n"))
+        let nodes: Vec<_> = (0..50)
+            .map(|node| format!("apiVersion: placet.dev/v1alpha1\nkind: FleetNode\nmetadata:\n  name: n{row}-{node}\nspec:\n  labels: {{row: r{row}}}\n"))
             .collect();
-        fs::write(repository.file(&format!("row-{row}.yaml")), nodes).unwrap();
+        let file = repository.file(&format!("row-{row}.yaml"));
+        fs::write(file, nodes.join("---\n")).unwrap();
     }
     repository.commit();
     repository.greet("1.1.0");

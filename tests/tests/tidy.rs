@@ -57,7 +57,12 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that decide, and therefore see no runtime, no client, no randomness and no logger.
-const PURE: &[&str] = &["placet-model", "placet-planner"];
+const PURE: &[&str] = &[
+    "placet-model",
+    "placet-planner",
+    "placet-rules",
+    "placet-simulator",
+];
 const IMPURE: &[&str] = &[
     "tokio",
     "kube",

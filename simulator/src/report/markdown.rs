@@ -3,7 +3,7 @@
 use placet_model::{visible, wrapped};
 
 use super::text::{group, heading};
-use super::{load, names, result, summary};
+use super::{count, load, names, result, summary};
 use crate::effect::{Effect, GroupChange, Outcome};
 
 /// No report is longer, in characters: hosts of git refuse comments above 65,536.
@@ -116,10 +116,10 @@ impl Page {
 }
 
 fn details(change: &GroupChange) -> String {
-    let modules = change.change_set.modules.len();
-    let processes = change.change_set.processes.len();
+    let modules = count(change.change_set.modules.len(), "module", "modules");
+    let processes = count(change.change_set.processes.len(), "process", "processes");
     format!(
-        "<details><summary>{}: {modules} modules, {processes} processes; {} to fetch</summary>\n\n{}</details>\n\n",
+        "<details><summary>{}: {modules}, {processes}; {} to fetch</summary>\n\n{}</details>\n\n",
         escaped(&heading(change)),
         load(change.travel),
         block(&group(change))

@@ -100,7 +100,9 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
                 );
                 Ok(Answer::Done)
             }
-            Command::Check(_) | Command::Placetd(_) => unreachable!("handled before the runtime starts"),
+            Command::Check(_) | Command::Placetd(_) => {
+                unreachable!("handled before the runtime starts")
+            }
         }
     })
 }

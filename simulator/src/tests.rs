@@ -156,7 +156,30 @@ fn the_change_of_a_library_touches_its_users_only() {
     check(
         &Fleet::new("main@2").greet("1.1.0", "Good day"),
         Outcome::Clean,
-        &expect![""],
+        &expect![[r#"
+            main@1 -> main@2
+            3 of 3 nodes change: 3 processes restart, 2 are asked; 4.5 kB travel
+
+            core-1, core-2 (class core)
+              changed  usr/lib/libgreet.so.1                library     greet 1.0.0 -> 1.1.0
+              ask      chatd
+                  it uses usr/lib/libgreet.so.1, which is changed
+              restart  clockd
+                  it uses usr/lib/libgreet.so.1, which is changed
+              fetch    1 module, 1.5 kB for each node
+
+            edge-1 (class edge)
+              changed  usr/lib/libgreet.so.1                library     greet 1.0.0 -> 1.1.0
+              restart  clockd
+                  it uses usr/lib/libgreet.so.1, which is changed
+              fetch    1 module, 1.5 kB for each node
+
+            Notes
+              nodes without a declared architecture are taken to be x86_64, which all
+                packages are for
+
+            Nothing breaks, and no rule objects.
+        "#]],
     );
 }
 
@@ -167,7 +190,22 @@ fn a_rebuilt_library_of_the_same_substance_touches_nobody() {
     check(
         &Fleet::new("main@2").package("base", "greet", "1.2.0", &[same]),
         Outcome::Clean,
-        &expect![""],
+        &expect![[r#"
+            main@1 -> main@2
+            3 of 3 nodes change; 0 bytes travel
+
+            core-1, core-2 (class core)
+              nothing that a process could notice
+
+            edge-1 (class edge)
+              nothing that a process could notice
+
+            Notes
+              nodes without a declared architecture are taken to be x86_64, which all
+                packages are for
+
+            Nothing breaks, and no rule objects.
+        "#]],
     );
 }
 
@@ -176,7 +214,36 @@ fn a_library_that_goes_breaks_its_users() {
     check(
         &Fleet::new("main@2").without("base", "greet"),
         Outcome::Objection,
-        &expect![""],
+        &expect![[r#"
+            main@1 -> main@2
+            3 of 3 nodes change: 3 processes restart, 2 are asked; 0 bytes travel
+
+            core-1, core-2 (class core)
+              removed  usr/lib/libgreet.so.1                library     greet 1.0.0
+              ask      chatd
+                  it uses usr/lib/libgreet.so.1, which is removed
+              restart  clockd
+                  it uses usr/lib/libgreet.so.1, which is removed
+
+            edge-1 (class edge)
+              removed  usr/lib/libgreet.so.1                library     greet 1.0.0
+              restart  clockd
+                  it uses usr/lib/libgreet.so.1, which is removed
+
+            Stands in the way
+              nodes core-1, core-2: usr/bin/chatd of package chat needs libgreet.so.1; it
+                could come from greet 1.0.0
+              nodes core-1, core-2: usr/bin/clockd of package clock needs libgreet.so.1;
+                it could come from greet 1.0.0
+              node edge-1: usr/bin/clockd of package clock needs libgreet.so.1; it could
+                come from greet 1.0.0
+
+            Notes
+              nodes without a declared architecture are taken to be x86_64, which all
+                packages are for
+
+            3 problems block the roll-out.
+        "#]],
     );
 }
 
@@ -188,7 +255,32 @@ fn a_rule_objects_on_behalf_of_its_nodes() {
             .greet("1.1.0", "Good day")
             .rule("core", rule),
         Outcome::Objection,
-        &expect![""],
+        &expect![[r#"
+            main@1 -> main@2
+            3 of 3 nodes change: 3 processes restart, 2 are asked; 4.5 kB travel
+
+            core-1, core-2 (class core)
+              changed  usr/lib/libgreet.so.1                library     greet 1.0.0 -> 1.1.0
+              ask      chatd
+                  it uses usr/lib/libgreet.so.1, which is changed
+              restart  clockd
+                  it uses usr/lib/libgreet.so.1, which is changed
+              fetch    1 module, 1.5 kB for each node
+              veto     rule office-hours of class core (core-1): the chat is in use until
+                       six
+
+            edge-1 (class edge)
+              changed  usr/lib/libgreet.so.1                library     greet 1.0.0 -> 1.1.0
+              restart  clockd
+                  it uses usr/lib/libgreet.so.1, which is changed
+              fetch    1 module, 1.5 kB for each node
+
+            Notes
+              nodes without a declared architecture are taken to be x86_64, which all
+                packages are for
+
+            1 rule objects.
+        "#]],
     );
 }
 
@@ -196,12 +288,55 @@ fn a_rule_objects_on_behalf_of_its_nodes() {
 fn nodes_come_and_go_and_some_cannot_be_judged() {
     let mut fleet = Fleet::new("main@2").node("edge-2").node("lab-1");
     fleet.0.desired.nodes.remove(&"core-2".parse().unwrap());
-    check(&fleet, Outcome::Unknown, &expect![""]);
+    check(
+        &fleet,
+        Outcome::Unknown,
+        &expect![[r#"
+        main@1 -> main@2
+        1 of 4 nodes changes: 2 processes start; 4.5 kB travel
+
+        edge-2 (class edge, new)
+          added    usr/bin/clockd                       process     clock 1.0.0
+          added    usr/bin/metricsd                     process     metrics 1.0.0
+          added    usr/lib/libgreet.so.1                library     greet 1.0.0
+          start    clockd
+              it is new
+          start    metricsd
+              it is new
+          fetch    3 modules, 4.5 kB for each node
+
+        Cannot be judged
+          node lab-1: no class fits what is declared of it: complete spec.facts, or
+            name its class
+
+        Notes
+          nodes without a declared architecture are taken to be x86_64, which all
+            packages are for
+
+        Leave the fleet
+          core-2: no longer declared; left as they are
+
+        Nothing that is known breaks, but nothing can be said about 1 node.
+    "#]],
+    );
 }
 
 #[test]
 fn nothing_changes_between_equal_revisions() {
-    check(&Fleet::new("main@2"), Outcome::Clean, &expect![""]);
+    check(
+        &Fleet::new("main@2"),
+        Outcome::Clean,
+        &expect![[r#"
+        main@1 -> main@2
+        0 of 3 nodes change
+
+        Notes
+          nodes without a declared architecture are taken to be x86_64, which all
+            packages are for
+
+        Nothing changes on any node.
+    "#]],
+    );
 }
 
 #[test]
@@ -213,7 +348,7 @@ fn a_package_that_cannot_be_had_leaves_nothing_to_say() {
     let unknowable = compare(&Fleet::new("main@1").0, &fleet.0).unwrap_err();
     assert_eq!(
         unknowable.reasons,
-        ["in main@2: package oci-layout:chat:1.0.0: there is no such tag"]
+        ["in main@2: package chat (oci-layout:chat:1.0.0): there is no such tag"]
     );
 }
 
@@ -224,7 +359,55 @@ fn a_comment_shows_what_stands_in_the_way_first() {
         .greet("1.1.0", "Good day")
         .rule("core", rule);
     let effect = compare(&Fleet::new("main@1").0, &to.0).unwrap();
-    expect![""].assert_eq(&markdown(&effect));
+    expect![[r#"
+        ### Placet: non placet
+
+        1 rule objects.
+
+        ```text
+        main@1 -> main@2
+        3 of 3 nodes change: 3 processes restart, 2 are asked; 4.5 kB travel
+        ```
+
+        **Rules that object**
+
+        ```text
+        core-1, core-2: rule office-hours of class core: the chat is in use until six
+        ```
+
+        **Notes**
+
+        ```text
+        nodes without a declared architecture are taken to be x86_64, which all
+          packages are for
+        ```
+
+        <details><summary>core-1, core-2 (class core): 1 module, 2 processes; 1 module, 1.5 kB to fetch</summary>
+
+        ```text
+          changed  usr/lib/libgreet.so.1                library     greet 1.0.0 -> 1.1.0
+          ask      chatd
+              it uses usr/lib/libgreet.so.1, which is changed
+          restart  clockd
+              it uses usr/lib/libgreet.so.1, which is changed
+          fetch    1 module, 1.5 kB for each node
+          veto     rule office-hours of class core: the chat is in use until six
+        ```
+
+        </details>
+
+        <details><summary>edge-1 (class edge): 1 module, 1 process; 1 module, 1.5 kB to fetch</summary>
+
+        ```text
+          changed  usr/lib/libgreet.so.1                library     greet 1.0.0 -> 1.1.0
+          restart  clockd
+              it uses usr/lib/libgreet.so.1, which is changed
+          fetch    1 module, 1.5 kB for each node
+        ```
+
+        </details>
+
+    "#]].assert_eq(&markdown(&effect));
 }
 
 #[test]

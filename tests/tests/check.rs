@@ -188,7 +188,7 @@ fn what_cannot_be_told_says_where_and_what_to_do() {
     let (code, _, error) = repository.check(&[]);
     assert_eq!(code, 2);
     assert!(
-        error.contains("in working tree: package oci-layout:greet:7.0.0"),
+        error.contains("in working tree: package greet (oci-layout:greet:7.0.0)"),
         "{error}"
     );
 

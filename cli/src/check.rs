@@ -111,8 +111,9 @@ fn refused(revision: &str, faults: Vec<Fault>, files: &[SourceFile]) -> anyhow::
 }
 
 fn list(what: &str, lines: &[String]) -> String {
-    let lines: String = lines.iter().map(|line| format!("\n  {line}")).collect();
-    format!("{what}{lines}")
+    let head = std::iter::once(what);
+    let all: Vec<_> = head.chain(lines.iter().map(String::as_str)).collect();
+    all.join("\n  ")
 }
 
 fn show(effect: &Effect, file: Option<&Path>, format: Format) -> anyhow::Result<()> {
@@ -126,14 +127,12 @@ fn show(effect: &Effect, file: Option<&Path>, format: Format) -> anyhow::Result<
         }
         Format::Markdown => placet_simulator::markdown(effect),
     };
-    match file {
-        Some(file) => std::fs::write(file, text)
-            .with_context(|| format!("failed to write the report to {}", file.display())),
-        None => {
-            anstream::print!("{text}");
-            Ok(())
-        }
+    if let Some(file) = file {
+        return std::fs::write(file, text)
+            .with_context(|| format!("failed to write the report to {}", file.display()));
     }
+    anstream::print!("{text}");
+    Ok(())
 }
 
 const PAINT: Paint = Paint {

@@ -83,12 +83,11 @@ pub(crate) fn doubled(source: &str) -> Option<char> {
             Some(_) if escaped => escaped = false,
             Some(_) if character == '\\' => escaped = true,
             Some(own) if character == own => quote = None,
-            Some(_) => {}
             None if matches!(character, '!' | '-') && before == character => {
                 return Some(character);
             }
             None if matches!(character, '\'' | '"') => quote = Some(character),
-            None => {}
+            Some(_) | None => {}
         }
         if !character.is_whitespace() {
             before = character;

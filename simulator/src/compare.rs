@@ -96,12 +96,13 @@ fn counts(changes: &[GroupChange], to: &Side, unknown: &[UnknownNode]) -> Counts
         let of_kind = changes.iter().filter(|change| !added || change.added);
         of_kind.map(|change| change.nodes.len()).sum()
     };
-    let (total, changed) = (to.desired.nodes.len(), count(false));
+    let total = to.desired.nodes.len();
+    let differing = count(false);
     Counts {
         total,
-        changed,
+        changed: differing,
         added: count(true),
-        unchanged: total.saturating_sub(changed + unknown.len()),
+        unchanged: total.saturating_sub(differing + unknown.len()),
     }
 }
 
@@ -117,7 +118,7 @@ fn obstacles(old: &Known, new: &Known) -> Vec<Obstacle> {
 fn notes(new: &Known) -> Vec<String> {
     let assumed = new.assumed.iter().map(|architecture| {
         format!(
-            "nodes without a declared architecture are taken to be {}, which all packages are for",
+            "nodes that declare no architecture are taken to be {}, as all packages are for it",
             architecture.0
         )
     });

@@ -1,5 +1,7 @@
 //! Fleets in a few lines, and what a change would do to them.
 
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
+
 use expect_test::{Expect, expect};
 use placet_model::{
     ClassDeclaration, Desired, Digest, NodeDeclaration, NodeFacts, PackageConfig, PackageReference,
@@ -172,11 +174,11 @@ fn the_change_of_a_library_touches_its_users_only() {
               changed  usr/lib/libgreet.so.1                library     greet 1.0.0 -> 1.1.0
               restart  clockd
                   it uses usr/lib/libgreet.so.1, which is changed
-              fetch    1 module, 1.5 kB for each node
+              fetch    1 module, 1.5 kB
 
             Notes
-              nodes without a declared architecture are taken to be x86_64, which all
-                packages are for
+              nodes that declare no architecture are taken to be x86_64, as all packages
+                are for it
 
             Nothing breaks, and no rule objects.
         "#]],
@@ -201,8 +203,8 @@ fn a_rebuilt_library_of_the_same_substance_touches_nobody() {
               nothing that a process could notice
 
             Notes
-              nodes without a declared architecture are taken to be x86_64, which all
-                packages are for
+              nodes that declare no architecture are taken to be x86_64, as all packages
+                are for it
 
             Nothing breaks, and no rule objects.
         "#]],
@@ -239,8 +241,8 @@ fn a_library_that_goes_breaks_its_users() {
                 come from greet 1.0.0
 
             Notes
-              nodes without a declared architecture are taken to be x86_64, which all
-                packages are for
+              nodes that declare no architecture are taken to be x86_64, as all packages
+                are for it
 
             3 problems block the roll-out.
         "#]],
@@ -273,11 +275,11 @@ fn a_rule_objects_on_behalf_of_its_nodes() {
               changed  usr/lib/libgreet.so.1                library     greet 1.0.0 -> 1.1.0
               restart  clockd
                   it uses usr/lib/libgreet.so.1, which is changed
-              fetch    1 module, 1.5 kB for each node
+              fetch    1 module, 1.5 kB
 
             Notes
-              nodes without a declared architecture are taken to be x86_64, which all
-                packages are for
+              nodes that declare no architecture are taken to be x86_64, as all packages
+                are for it
 
             1 rule objects.
         "#]],
@@ -292,32 +294,32 @@ fn nodes_come_and_go_and_some_cannot_be_judged() {
         &fleet,
         Outcome::Unknown,
         &expect![[r#"
-        main@1 -> main@2
-        1 of 4 nodes changes: 2 processes start; 4.5 kB travel
+            main@1 -> main@2
+            1 of 4 nodes changes: 2 processes start; 4.5 kB travel
 
-        edge-2 (class edge, new)
-          added    usr/bin/clockd                       process     clock 1.0.0
-          added    usr/bin/metricsd                     process     metrics 1.0.0
-          added    usr/lib/libgreet.so.1                library     greet 1.0.0
-          start    clockd
-              it is new
-          start    metricsd
-              it is new
-          fetch    3 modules, 4.5 kB for each node
+            edge-2 (class edge, new)
+              added    usr/bin/clockd                       process     clock 1.0.0
+              added    usr/bin/metricsd                     process     metrics 1.0.0
+              added    usr/lib/libgreet.so.1                library     greet 1.0.0
+              start    clockd
+                  it is new
+              start    metricsd
+                  it is new
+              fetch    3 modules, 4.5 kB
 
-        Cannot be judged
-          node lab-1: no class fits what is declared of it: complete spec.facts, or
-            name its class
+            Cannot be judged
+              node lab-1: no class fits what is declared of it: complete spec.facts, or
+                name its class
 
-        Notes
-          nodes without a declared architecture are taken to be x86_64, which all
-            packages are for
+            Notes
+              nodes that declare no architecture are taken to be x86_64, as all packages
+                are for it
 
-        Leave the fleet
-          core-2: no longer declared; left as they are
+            Leave the fleet
+              core-2: no longer declared; left as it is
 
-        Nothing that is known breaks, but nothing can be said about 1 node.
-    "#]],
+            Nothing that is known breaks, but nothing can be said about 1 node.
+        "#]],
     );
 }
 
@@ -327,15 +329,15 @@ fn nothing_changes_between_equal_revisions() {
         &Fleet::new("main@2"),
         Outcome::Clean,
         &expect![[r#"
-        main@1 -> main@2
-        0 of 3 nodes change
+            main@1 -> main@2
+            0 of 3 nodes change
 
-        Notes
-          nodes without a declared architecture are taken to be x86_64, which all
-            packages are for
+            Notes
+              nodes that declare no architecture are taken to be x86_64, as all packages
+                are for it
 
-        Nothing changes on any node.
-    "#]],
+            Nothing changes on any node.
+        "#]],
     );
 }
 
@@ -378,8 +380,8 @@ fn a_comment_shows_what_stands_in_the_way_first() {
         **Notes**
 
         ```text
-        nodes without a declared architecture are taken to be x86_64, which all
-          packages are for
+        nodes that declare no architecture are taken to be x86_64, as all packages are
+          for it
         ```
 
         <details><summary>core-1, core-2 (class core): 1 module, 2 processes; 1 module, 1.5 kB to fetch</summary>
@@ -402,7 +404,7 @@ fn a_comment_shows_what_stands_in_the_way_first() {
           changed  usr/lib/libgreet.so.1                library     greet 1.0.0 -> 1.1.0
           restart  clockd
               it uses usr/lib/libgreet.so.1, which is changed
-          fetch    1 module, 1.5 kB for each node
+          fetch    1 module, 1.5 kB
         ```
 
         </details>

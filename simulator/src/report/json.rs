@@ -9,6 +9,10 @@ use crate::effect::Effect;
 pub const SCHEMA: &str = "placet.dev/check/v1";
 
 /// The effect as JSON, described in `docs/check.md`.
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "effects have nothing that JSON cannot hold"
+)]
 pub fn json(effect: &Effect) -> String {
     #[derive(Serialize)]
     struct Document<'a> {

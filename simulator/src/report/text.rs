@@ -25,6 +25,10 @@ pub struct Paint {
 }
 
 /// The whole report.
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "writing to a string does not fail"
+)]
 pub fn text(effect: &Effect, paint: Paint) -> String {
     let mut text = String::new();
     let report = Report { effect, paint };
@@ -85,7 +89,8 @@ impl Report<'_> {
         section(f, "Cannot be judged", self.paint.wait, &unknown)?;
         section(f, "Notes", self.paint.head, notes)?;
         if !left.is_empty() {
-            let text = format!("{}: no longer declared; left as they are", names(left));
+            let they_are = if left.len() == 1 { "it is" } else { "they are" };
+            let text = format!("{}: no longer declared; left as {they_are}", names(left));
             section(f, "Leave the fleet", self.paint.head, &[text])?;
         }
         let style = match outcome {
@@ -113,7 +118,12 @@ pub(super) fn heading(change: &GroupChange) -> String {
 fn write_group(f: &mut String, change: &GroupChange, paint: Paint) -> fmt::Result {
     write!(f, "{}", change.change_set)?;
     if change.travel.modules > 0 {
-        writeln!(f, "  fetch    {} for each node", load(change.travel))?;
+        let each = if change.nodes.len() == 1 {
+            ""
+        } else {
+            " for each node"
+        };
+        writeln!(f, "  fetch    {}{each}", load(change.travel))?;
     }
     for veto in &change.vetoes {
         let whom = if veto.nodes == change.nodes {

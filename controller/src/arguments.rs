@@ -40,6 +40,9 @@ pub struct Arguments {
     /// Folder for clones of repositories and whatever else can be had again
     #[arg(long, value_name = "FOLDER", default_value = "/var/lib/placet")]
     state: PathBuf,
+    /// As much of it as modules from registries may take; older ones make room, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    module_cache_mib: u64,
     /// Where nodes reach this replica; may be repeated
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:7443")]
     listen: Vec<SocketAddr>,
@@ -108,6 +111,7 @@ impl Arguments {
             identity: self.identity.clone().unwrap_or_else(host_name),
             lease: self.lease.clone(),
             state: self.state.clone(),
+            modules_most: self.module_cache_mib << 20,
             listen: self.listen.clone(),
             receiver_listen: self.receiver_listen,
             metrics_listen: self.metrics_listen,

@@ -22,7 +22,7 @@ const REDIRECTS_MAX: usize = 5;
 pub(crate) enum ClientError {
     /// The machine trusts nobody.
     #[error(
-        "this machine has no CA certificates; install the package `ca-certificates`, or put the server's authority into the secret as `ca.crt`"
+        "there are no CA certificates on this machine or in this image; install the package `ca-certificates`, name a PEM file with SSL_CERT_FILE, or put the server's own authority into the secret as `ca.crt`"
     )]
     NoAuthorities,
     /// What was given as authority is none.
@@ -90,7 +90,8 @@ fn named(pem: &[u8]) -> Result<RootCertStore, ClientError> {
     Ok(roots)
 }
 
-fn system() -> Result<RootCertStore, ClientError> {
+/// The authorities that the system trusts; an error where there are none.
+pub(crate) fn system() -> Result<RootCertStore, ClientError> {
     let mut roots = RootCertStore::empty();
     // Systems carry certificates that no library can read; the others count.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

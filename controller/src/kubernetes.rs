@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admission, AdmissionOptions, Lifetimes};
 use crate::home::{Home, HomeError, Kubernetes, kubernetes};
+use crate::http;
 use crate::leader::{ADDRESS, Election, Term};
 use crate::receiver::{self, Receiver, Sources};
 use crate::run::{self, Controller, Error, Ground};
@@ -44,6 +45,8 @@ pub struct KubernetesOptions {
     pub lease: String,
     /// Folder for clones of repositories and whatever else can be had again.
     pub state: PathBuf,
+    /// As much of it as modules from registries may take, in bytes.
+    pub modules_most: u64,
     /// Where nodes reach the controller.
     pub listen: Vec<SocketAddr>,
     /// Where git hosts say, over HTTP, that something was pushed.
@@ -245,6 +248,7 @@ impl Replica {
             authority: self.authority.clone(),
             secrets: Secrets::kubernetes(&self.client, namespace),
             state: self.options.state.clone(),
+            modules_most: self.options.modules_most,
             base: self
                 .options
                 .packages
@@ -343,6 +347,10 @@ async fn client(kubeconfig: Option<&PathBuf>, telemetry: &Telemetry) -> Result<C
             .await
             .map_err(|error| failed(error.into()))?,
     };
+    let is_https = config.cluster_url.scheme_str() == Some("https");
+    if is_https && config.root_cert.is_none() && !config.accept_invalid_certs {
+        http::system().map_err(|_| Error::NoAuthorities)?;
+    }
     let client = ClientBuilder::try_from(config).map_err(|error| failed(error.into()))?;
     let counted = Counted::by(telemetry.clone());
     Ok(client.with_layer(&counted).build())

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::AdminService;
 use crate::admission::Asker;
-use crate::catalog::Packages;
+use crate::catalog::{MODULES_MOST, Packages};
 use crate::dry_run::DryRuns;
 use crate::fleet::Fleet;
 use crate::fleet::news::News;
@@ -71,6 +71,11 @@ pub enum Error {
         "failed to find an API server; name a kubeconfig with `--kubeconfig`, or run in a pod with a service account"
     )]
     Access(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Nothing tells whether the API server is who it says.
+    #[error(
+        "there are no CA certificates on this machine or in this image, and the kubeconfig gives none for the API server; give it certificate-authority-data, install the package `ca-certificates`, or name a PEM file with SSL_CERT_FILE"
+    )]
+    NoAuthorities,
     /// The admission webhook cannot be served.
     #[error("failed to set up the admission webhook")]
     Webhook(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -127,6 +132,8 @@ pub(crate) struct Ground {
     pub(crate) secrets: Secrets,
     /// Folder for clones of repositories and whatever else can be had again.
     pub(crate) state: PathBuf,
+    /// As much of it as modules from registries may take, in bytes.
+    pub(crate) modules_most: u64,
     /// What relative package references start from.
     pub(crate) base: PathBuf,
     pub(crate) certificate_lifetime: SignedDuration,
@@ -212,7 +219,11 @@ impl Controller {
                     Repositories::new(&ground.state).with_secrets(ground.secrets.clone()),
                 ),
                 pokes: Pokes::default(),
-                packages: Packages::with_registries(&ground.state, ground.secrets.clone()),
+                packages: Packages::with_registries(
+                    &ground.state,
+                    ground.modules_most,
+                    ground.secrets.clone(),
+                ),
                 base: ground.base.clone(),
             },
             news,
@@ -450,6 +461,7 @@ async fn open(options: &Options, addresses: &[SocketAddr]) -> Result<Ground, Err
             secrets: Secrets::Folder(state.join("secrets")),
             base: base.unwrap_or_else(|| state.clone()),
             state,
+            modules_most: MODULES_MOST,
             certificate_lifetime,
             telemetry: Telemetry::default(),
         })

@@ -14,6 +14,7 @@ mod fleet;
 mod inspect;
 mod kube_fleet;
 mod packages;
+mod registry;
 mod sample;
 mod servers;
 
@@ -23,5 +24,6 @@ pub use fleet::{Fleet, FleetOptions, Node};
 pub use inspect::{assert_never_a_mixture, pids};
 pub use kube_fleet::{KubeFleet, NAMESPACE};
 pub use packages::{controller_program, packages, placet};
+pub use registry::{REGISTRY_NAME, REGISTRY_PASSWORD, REGISTRY_USER, RegistryServer};
 pub use sample::{Sample, evidence};
 pub use servers::{program, servers, skipped};

@@ -18,6 +18,8 @@ use placet_package::{Layout, Package, PackageError};
 #[derive(Debug)]
 pub(super) struct Cache {
     folder: PathBuf,
+    /// Old modules make room for new ones beyond so many bytes.
+    most: u64,
     state: Mutex<State>,
 }
 
@@ -32,8 +34,6 @@ struct State {
 /// A file that has not been written to since is the same file.
 type Stamp = (u64, u64, i64, i64);
 
-/// Old modules make room for new ones beyond this.
-const MOST: u64 = 16 << 30;
 /// Tags that are remembered.
 const TAGS_MOST: usize = 4_096;
 /// Nobody goes on with a download that was broken off so long ago.
@@ -42,10 +42,11 @@ const TAGS: &str = "tags.json";
 const PART: &str = ".placet-part-";
 
 impl Cache {
-    pub(super) fn new(folder: &Path) -> Self {
+    pub(super) fn new(folder: &Path, most: u64) -> Self {
         remove_old_parts(folder);
         Self {
             folder: folder.to_owned(),
+            most,
             state: Mutex::default(),
         }
     }
@@ -104,7 +105,7 @@ impl Cache {
     /// Removes what was not used for longest, until `bytes` more fit. Whoever reads it meanwhile
     /// reads it to its end.
     pub(super) fn make_room(&self, bytes: u64) {
-        self.shrink(MOST.saturating_sub(bytes));
+        self.shrink(self.most.saturating_sub(bytes));
     }
 
     /// Removes twice as much as `bytes`, so that the disk has room for them; false if nothing could
@@ -215,5 +216,35 @@ fn remove_old_parts(folder: &Path) {
             // What cannot be removed does no harm.
             let _ = fs::remove_file(entry.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_used_for_longest_makes_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path(), 1_000);
+        let layout = cache.layout().unwrap();
+        let blobs = [300, 301, 302].map(|size: u64| {
+            let bytes = vec![0; usize::try_from(size).unwrap()];
+            let digest = Digest::of(&bytes);
+            fs::write(layout.blob_path(&digest), bytes).unwrap();
+            let used = SystemTime::UNIX_EPOCH + Duration::from_secs(size);
+            let file = File::open(layout.blob_path(&digest)).unwrap();
+            file.set_times(FileTimes::new().set_accessed(used)).unwrap();
+            (digest, size)
+        });
+        let here = || blobs.map(|(digest, _)| layout.blob_path(&digest).exists());
+        cache.make_room(97);
+        assert_eq!(here(), [true; 3], "all fit");
+        // Being asked for is a use.
+        assert!(cache.has(&blobs[0].0, blobs[0].1));
+        cache.make_room(98);
+        assert_eq!(here(), [true, false, true]);
+        cache.make_room(5_000);
+        assert_eq!(here(), [false; 3], "one that never fits takes all there is");
     }
 }

@@ -37,6 +37,9 @@ struct Known {
     blobs: BTreeMap<Digest, (Layout, u64)>,
 }
 
+/// Modules from registries that are kept where nobody says how many, in bytes.
+pub(crate) const MODULES_MOST: u64 = 16 << 30;
+
 /// A package to look up, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedPackage {
@@ -93,12 +96,12 @@ impl Packages {
         Self::default()
     }
 
-    /// Knows no packages yet; what is fetched from registries is kept in `state`, and may be
-    /// deleted at any time.
-    pub fn with_registries(state: &Path, secrets: Secrets) -> Self {
+    /// Knows no packages yet; what is fetched from registries is kept in `state`, at most `most`
+    /// bytes of it, and may be deleted at any time.
+    pub fn with_registries(state: &Path, most: u64, secrets: Secrets) -> Self {
         Self {
             known: Arc::default(),
-            registries: Some(Arc::new(Registries::new(state, secrets))),
+            registries: Some(Arc::new(Registries::new(state, most, secrets))),
         }
     }
 

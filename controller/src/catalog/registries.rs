@@ -74,9 +74,9 @@ pub(super) fn key(wanted: &WantedPackage) -> Look {
 }
 
 impl Registries {
-    pub(super) fn new(state: &Path, secrets: Secrets) -> Self {
+    pub(super) fn new(state: &Path, most: u64, secrets: Secrets) -> Self {
         Self {
-            cache: Cache::new(&state.join("modules")),
+            cache: Cache::new(&state.join("modules"), most),
             secrets,
             known: Mutex::default(),
         }

@@ -104,7 +104,7 @@ pub enum Fault {
     },
     /// Nothing to check certificates by.
     #[error(
-        "no certificate authorities were found on this machine, so no registry can be trusted; install the package ca-certificates, set SSL_CERT_FILE, or name the registry's own with ca.crt"
+        "there are no CA certificates on this machine or in this image, so no registry can be trusted; install the package `ca-certificates`, name a PEM file with SSL_CERT_FILE, or give the registry's own authority as `ca.crt`"
     )]
     NoRoots,
     /// Certificates that cannot be read.

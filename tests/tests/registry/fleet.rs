@@ -2,39 +2,18 @@
 
 use std::fs;
 
-use placet_tests::{Event, Fleet, FleetOptions, packages};
-
-use crate::json;
-use crate::server::Server;
-
-const TAGS: &[(&str, &str)] = &[
-    ("chat", "1.0.0"),
-    ("clock", "1.0.0"),
-    ("metrics", "1.0.0"),
-    ("greet", "1.0.0"),
-    ("greet", "1.1.0"),
-];
-
-fn push_all(server: &Server) {
-    let login = server.login();
-    let login: Vec<&str> = login.iter().map(String::as_str).collect();
-    for (name, tag) in TAGS {
-        let from = format!("oci-layout:{}:{tag}", packages().join(name).display());
-        let to = server.at(&format!("fleet/{name}:{tag}"));
-        json(&[&["package", "push", &from, &to], login.as_slice()].concat());
-    }
-}
+use placet_tests::{Event, Fleet, FleetOptions, REGISTRY_PASSWORD, REGISTRY_USER, RegistryServer};
 
 /// A fleet that has its packages from the registry, which needs a password.
-async fn fleet(server: &Server) -> Fleet {
-    push_all(server);
+async fn fleet(server: &RegistryServer) -> Fleet {
+    server.push_examples();
     let fleet = Fleet::start(FleetOptions::default()).await;
     let secret = fleet.path("controller/secrets/registry");
     fs::create_dir_all(&secret).unwrap();
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     fs::set_permissions(&secret, private).unwrap();
-    fs::write(secret.join("username"), crate::server::USER).unwrap();
-    fs::write(secret.join("password"), crate::server::PASSWORD).unwrap();
+    fs::write(secret.join("username"), REGISTRY_USER).unwrap();
+    fs::write(secret.join("password"), REGISTRY_PASSWORD).unwrap();
     fs::copy(server.path("ca.crt"), secret.join("ca.crt")).unwrap();
     let file = fleet.path("fleet/packages.yaml");
     let text = fs::read_to_string(&file).unwrap();
@@ -47,7 +26,7 @@ async fn fleet(server: &Server) -> Fleet {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_gets_its_packages_from_a_registry() {
-    let Some(server) = Server::private() else {
+    let Some(server) = RegistryServer::private() else {
         return;
     };
     let mut fleet = fleet(&server).await;
@@ -59,15 +38,12 @@ async fn a_fleet_gets_its_packages_from_a_registry() {
     assert_eq!(found["reference"], server.at("fleet/greet:1.0.0"));
     assert!(found["digest"].as_str().unwrap().starts_with("sha256:"));
     let log = fleet.log("controller");
-    assert!(
-        !log.contains(crate::server::PASSWORD),
-        "no secret is logged"
-    );
+    assert!(!log.contains(REGISTRY_PASSWORD), "no secret is logged");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_goes_away_while_modules_travel_is_waited_for() {
-    let Some(mut server) = Server::private() else {
+    let Some(mut server) = RegistryServer::private() else {
         return;
     };
     let mut fleet = fleet(&server).await;

@@ -2,13 +2,12 @@
 //! with a storage that somebody tampered with, and with a registry that goes away.
 #![expect(
     clippy::panic,
-    clippy::print_stderr,
     clippy::unwrap_used,
     reason = "helpers of tests fail as tests do"
 )]
 
 mod fleet;
-mod server;
+mod line;
 
 use std::fs;
 use std::path::Path;
@@ -17,10 +16,10 @@ use std::sync::atomic::Ordering;
 
 use placet_package::registry::{Access, Fault, Limits, Registry, RegistryReference};
 use placet_package::{Layout, Reference};
-use placet_tests::{placet, program};
+use placet_tests::{REGISTRY_PASSWORD, RegistryServer, placet, program};
 use serde_json::Value;
 
-use crate::server::{Line, PASSWORD, Server, package};
+use crate::line::{Line, package};
 
 fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(placet());
@@ -53,7 +52,7 @@ fn text(path: &Path) -> String {
 
 #[test]
 fn a_package_travels_there_and_back_and_nothing_travels_twice() {
-    let Some(server) = Server::private() else {
+    let Some(server) = RegistryServer::private() else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -94,7 +93,7 @@ fn a_package_travels_there_and_back_and_nothing_travels_twice() {
 
 #[test]
 fn who_is_not_let_in_is_told_so_and_no_password_is_repeated() {
-    let Some(server) = Server::private() else {
+    let Some(server) = RegistryServer::private() else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -102,7 +101,7 @@ fn who_is_not_let_in_is_told_so_and_no_password_is_repeated() {
     let place = server.at("fleet/many:1.0.0");
     let ca = text(&server.path("ca.crt"));
     let wrong = text(&folder.path().join("wrong"));
-    fs::write(&wrong, format!("{PASSWORD}x")).unwrap();
+    fs::write(&wrong, format!("{REGISTRY_PASSWORD}x")).unwrap();
     let pull = ["package", "pull", &place, &to, "--ca-file", &ca];
     let credentials = ["--username", "ann", "--password-file", &wrong];
     for (arguments, advice) in [
@@ -119,7 +118,7 @@ fn who_is_not_let_in_is_told_so_and_no_password_is_repeated() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(advice), "{said}");
-        assert!(!said.contains(PASSWORD), "{said}");
+        assert!(!said.contains(REGISTRY_PASSWORD), "{said}");
     }
     let output = run(&["package", "pull", &place, &to]);
     let said = String::from_utf8(output.stderr).unwrap();
@@ -128,7 +127,7 @@ fn who_is_not_let_in_is_told_so_and_no_password_is_repeated() {
 
 #[test]
 fn independent_clients_read_what_we_push_and_we_read_what_they_push() {
-    let Some(server) = Server::private() else {
+    let Some(server) = RegistryServer::private() else {
         return;
     };
     if program("crane").is_none() || program("oras").is_none() {
@@ -165,7 +164,9 @@ fn independent_clients_read_what_we_push_and_we_read_what_they_push() {
 
 #[tokio::test]
 async fn an_interrupted_download_goes_on_where_it_was() {
-    let Some(server) = Server::open() else { return };
+    let Some(server) = RegistryServer::open() else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let size = 6_000_000;
     let digest = package(&folder.path().join("from"), "large", &[size]);
@@ -210,7 +211,9 @@ async fn an_interrupted_download_goes_on_where_it_was() {
 
 #[test]
 fn what_came_before_a_kill_is_not_fetched_again() {
-    let Some(server) = Server::open() else { return };
+    let Some(server) = RegistryServer::open() else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (folder.path().join("from"), folder.path().join("to"));
     package(&from, "large", &[40_000_000]);
@@ -251,7 +254,9 @@ fn what_came_before_a_kill_is_not_fetched_again() {
 
 #[tokio::test]
 async fn a_tampered_storage_is_refused_and_nothing_of_it_is_kept() {
-    let Some(server) = Server::open() else { return };
+    let Some(server) = RegistryServer::open() else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let from = folder.path().join("from");
     let digest = package(&from, "many", &[50_000, 60_000]);
@@ -306,7 +311,7 @@ async fn a_tampered_storage_is_refused_and_nothing_of_it_is_kept() {
 
 #[tokio::test]
 async fn a_registry_that_comes_back_is_asked_again() {
-    let Some(mut server) = Server::open() else {
+    let Some(mut server) = RegistryServer::open() else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -326,7 +331,9 @@ async fn a_registry_that_comes_back_is_asked_again() {
 
 #[tokio::test]
 async fn referrers_are_kept_where_the_registry_does_not_know_them() {
-    let Some(server) = Server::open() else { return };
+    let Some(server) = RegistryServer::open() else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let from = folder.path().join("from");
     let digest = package(&from, "many", &[10]);

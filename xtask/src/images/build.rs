@@ -7,6 +7,9 @@ use anyhow::Context as _;
 
 use super::{IMAGES, Images};
 
+/// Random numbers come from the kernel alone: static programs would look for `/dev/urandom` first.
+const RANDOM: &str = "getrandom_backend=\"linux_getrandom\"";
+
 /// Builds the programs; the folder that they are in.
 pub(super) fn programs(arguments: &Images) -> anyhow::Result<PathBuf> {
     let triple = arguments.target.triple();
@@ -55,7 +58,7 @@ pub(super) fn programs(arguments: &Images) -> anyhow::Result<PathBuf> {
 fn flags(paths: &[(String, &str)]) -> String {
     let given = env::var("RUSTFLAGS").unwrap_or_default();
     let given = given.split_whitespace().map(str::to_owned);
-    let own = ["-C", "target-feature=+crt-static"].map(str::to_owned);
+    let own = ["-C", "target-feature=+crt-static", "--cfg", RANDOM].map(str::to_owned);
     let remapped = paths
         .iter()
         .map(|(path, name)| format!("--remap-path-prefix={path}={name}"));

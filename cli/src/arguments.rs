@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use url::Url;
 
 use crate::output::Format;
 
@@ -116,6 +117,10 @@ pub(crate) struct Up {
     /// [default: none].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Collector that gets traces, by OTLP (protobuf over HTTP), as `http://127.0.0.1:4318`
+    /// [default: none].
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub(crate) otlp_endpoint: Option<Url>,
     /// Name or address under which nodes reach the controller, for its certificate; may be given
     /// several times [default: the listen addresses and this machine's name].
     #[arg(long, value_name = "NAME")]

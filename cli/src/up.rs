@@ -52,6 +52,7 @@ fn options(arguments: Up) -> Options {
         listen: arguments.listen,
         receiver_listen: arguments.receiver_listen,
         metrics_listen: arguments.metrics_listen,
+        otlp_endpoint: arguments.otlp_endpoint,
         names,
         packages: arguments.packages,
         certificate_lifetime: SignedDuration::from_secs(arguments.certificate_seconds.into()),

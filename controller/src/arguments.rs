@@ -52,6 +52,9 @@ pub struct Arguments {
     /// Where metrics and health are told over HTTP: `/metrics`, `/healthz`, `/readyz`
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8081")]
     metrics_listen: SocketAddr,
+    /// The collector that gets traces, by OTLP (protobuf over HTTP), as `http://collector:4318`
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<Url>,
     /// A name or address under which nodes reach the controller; may be repeated
     #[arg(long = "name", value_name = "HOST")]
     names: Vec<String>,
@@ -115,6 +118,7 @@ impl Arguments {
             listen: self.listen.clone(),
             receiver_listen: self.receiver_listen,
             metrics_listen: self.metrics_listen,
+            otlp_endpoint: self.otlp_endpoint.clone(),
             names: self.names.clone(),
             packages: self.packages.clone(),
             certificate_lifetime: SignedDuration::from_secs(self.certificate_seconds.into()),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use placet_crds::{Object, SourceFile};
-use placet_model::{Digest, DryRunAnswer, DryRunNode, DryRunReport, NodeName};
+use placet_model::{Digest, DryRunAnswer, DryRunNode, DryRunReport, NodeName, TraceParent};
 use placet_planner::{Catalog, NodePlan, Observed, Plan, Presence, Target, TargetNode};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
@@ -24,6 +24,7 @@ use crate::fleet::trials::manifests;
 use crate::fleet::turn::Turn;
 use crate::fleet::world::World;
 use crate::home::Owner;
+use crate::telemetry;
 
 /// Asks what a change would do. Clones ask the same controller.
 #[derive(Debug, Clone)]
@@ -33,6 +34,7 @@ pub(crate) struct DryRuns {
     base: PathBuf,
     /// Each dry run under way holds one.
     turns: Arc<Semaphore>,
+    trace: Option<TraceParent>,
 }
 
 /// A change that nobody has made.
@@ -78,6 +80,15 @@ impl DryRuns {
             packages,
             base,
             turns: Arc::new(Semaphore::new(RUNNING_MOST)),
+            trace: None,
+        }
+    }
+
+    /// The same, as part of a trace.
+    pub(crate) fn traced(&self, trace: TraceParent) -> Self {
+        Self {
+            trace: Some(trace),
+            ..self.clone()
         }
     }
 
@@ -133,6 +144,7 @@ impl DryRuns {
             questions,
             until,
             seconds: u32::try_from(left.as_secs()).unwrap_or(u32::MAX),
+            trace: self.trace.unwrap_or_else(telemetry::begin),
             reply,
         };
         self.send(News::DryRun(Box::new(inquiry))).await?;

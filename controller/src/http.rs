@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use placet_model::visible;
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, Url};
+use reqwest::{Client, ClientBuilder, Url};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
@@ -36,6 +36,16 @@ pub(crate) enum ClientError {
     Build(#[from] reqwest::Error),
 }
 
+/// A client of the collector at `endpoint`, which may be asked without TLS.
+pub(crate) fn collector_client(endpoint: &Url, user_agent: &str) -> Result<Client, ClientError> {
+    let roots = match endpoint.scheme() {
+        "https" => system()?,
+        _ => RootCertStore::empty(),
+    };
+    let client = builder(roots, user_agent)?;
+    Ok(client.redirect(Policy::none()).build()?)
+}
+
 /// A client that trusts the authorities of `ca`, PEM certificates, or else the system's. It follows
 /// redirects within one host alone, so that credentials go nowhere else.
 pub(crate) fn client(ca: Option<&[u8]>, user_agent: &str) -> Result<Client, ClientError> {
@@ -43,15 +53,8 @@ pub(crate) fn client(ca: Option<&[u8]>, user_agent: &str) -> Result<Client, Clie
         Some(pem) => named(pem)?,
         None => system()?,
     };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let client = Client::builder()
-        .tls_backend_preconfigured(tls)
+    let client = builder(roots, user_agent)?
         .https_only(true)
-        .connect_timeout(CONNECT)
         .redirect(Policy::custom(|attempt| {
             if stays(&attempt) {
                 attempt.follow()
@@ -59,10 +62,22 @@ pub(crate) fn client(ca: Option<&[u8]>, user_agent: &str) -> Result<Client, Clie
                 attempt.stop()
             }
         }))
-        .referer(false)
-        .user_agent(user_agent)
         .build()?;
     Ok(client)
+}
+
+fn builder(roots: RootCertStore, user_agent: &str) -> Result<ClientBuilder, ClientError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let builder = Client::builder()
+        .tls_backend_preconfigured(tls)
+        .connect_timeout(CONNECT)
+        .referer(false)
+        .user_agent(user_agent);
+    Ok(builder)
 }
 
 fn stays(attempt: &Attempt<'_>) -> bool {

@@ -18,6 +18,7 @@ use placet_protocol::{Authority, incoming, join_server, nodes_server, server};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use crate::admission::{Admission, AdmissionOptions, Lifetimes};
 use crate::home::{Home, HomeError, Kubernetes, kubernetes};
@@ -53,6 +54,8 @@ pub struct KubernetesOptions {
     pub receiver_listen: SocketAddr,
     /// Where metrics and health are told over HTTP.
     pub metrics_listen: SocketAddr,
+    /// The collector that gets traces, by OTLP over HTTP.
+    pub otlp_endpoint: Option<Url>,
     /// Names and addresses under which nodes reach the controllers; they stand in the certificate.
     pub names: Vec<String>,
     /// Folder that relative package references start from; the state folder where none is given.
@@ -109,8 +112,19 @@ pub async fn run_kubernetes(
     options: KubernetesOptions,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
+    let telemetry = run::telemetry(options.otlp_endpoint.as_ref(), "placet-controller")?;
+    let ended = run_replica(options, telemetry.clone(), shutdown).await;
+    telemetry.close().await;
+    ended
+}
+
+async fn run_replica(
+    options: KubernetesOptions,
+    telemetry: Telemetry,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
     let stop = CancellationToken::new();
-    let work = Replica::start(options, stop.clone());
+    let work = Replica::start(options, telemetry, stop.clone());
     let mut shutdown = std::pin::pin!(shutdown);
     // Cancel safe: nothing of a start has to outlive it.
     let replica = tokio::select! {
@@ -127,8 +141,11 @@ pub async fn run_kubernetes(
 }
 
 impl Replica {
-    async fn start(options: KubernetesOptions, stop: CancellationToken) -> Result<Self, Error> {
-        let telemetry = Telemetry::default();
+    async fn start(
+        options: KubernetesOptions,
+        telemetry: Telemetry,
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
         let (listener, _) = run::listen_at(options.metrics_listen).await?;
         let telling = telemetry::serve(listener, telemetry.clone(), stop.clone());
         tokio::spawn(telling);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use jiff::SignedDuration;
+use url::Url;
 
 /// How a controller is set up.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct Options {
     pub receiver_listen: Option<SocketAddr>,
     /// Where metrics and health are told over HTTP; nowhere where left out.
     pub metrics_listen: Option<SocketAddr>,
+    /// The collector that gets traces, by OTLP over HTTP; none where left out.
+    pub otlp_endpoint: Option<Url>,
     /// Names and addresses under which nodes reach the controller, beside those that it listens on;
     /// they stand in its certificate.
     pub names: Vec<String>,
@@ -48,6 +51,7 @@ impl Options {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             receiver_listen: None,
             metrics_listen: None,
+            otlp_endpoint: None,
             names: Vec::new(),
             packages: None,
             certificate_lifetime: SignedDuration::from_hours(24),

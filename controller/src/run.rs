@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use crate::admin::AdminService;
 use crate::admission::Asker;
@@ -31,7 +32,7 @@ use crate::receiver::{self, Receiver, Sources};
 use crate::secrets::Secrets;
 use crate::sessions::{JoinService, NodesService};
 use crate::shared::{Shared, Wanted};
-use crate::telemetry::{self, Role, Telemetry};
+use crate::telemetry::{self, Role, Telemetry, Traces, TracesError};
 use crate::{Counters, InitialSource, Options};
 
 /// News that waits to be worked off; whoever brings more waits.
@@ -55,6 +56,9 @@ pub enum Error {
     /// It was told to listen nowhere.
     #[error("the controller has no address to listen on; name one with `--listen`")]
     NoAddress,
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// It cannot listen.
     #[error("failed to listen on {address}; is another program using it?")]
     Listen {
@@ -100,7 +104,11 @@ pub enum Error {
 
 /// Runs a controller until `shutdown` comes: [`Controller::start`], then [`Controller::until`].
 pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    Controller::start(options).await?.until(shutdown).await
+    let controller = Controller::start(options).await?;
+    let telemetry = controller.shared.telemetry.clone();
+    let ended = controller.until(shutdown).await;
+    telemetry.close().await;
+    ended
 }
 
 /// A controller that runs.
@@ -449,6 +457,7 @@ async fn open(options: &Options, addresses: &[SocketAddr]) -> Result<Ground, Err
     let (state, source) = (options.state.clone(), options.source.clone());
     let base = options.packages.clone();
     let certificate_lifetime = options.certificate_lifetime;
+    let telemetry = telemetry(options.otlp_endpoint.as_ref(), "placet")?;
     let opened = spawn_blocking(move || {
         let home = Home::from(Embedded::open(&state)?);
         if let Some(source) = source {
@@ -463,10 +472,19 @@ async fn open(options: &Options, addresses: &[SocketAddr]) -> Result<Ground, Err
             state,
             modules_most: MODULES_MOST,
             certificate_lifetime,
-            telemetry: Telemetry::default(),
+            telemetry,
         })
     });
     opened.await.map_err(Error::Ended)?
+}
+
+/// What is told, and where traces go.
+pub(crate) fn telemetry(
+    collector: Option<&Url>,
+    service: &'static str,
+) -> Result<Telemetry, TracesError> {
+    let traces = collector.map(|endpoint| Traces::to(endpoint, service));
+    Ok(Telemetry::new(traces.transpose()?.unwrap_or_default()))
 }
 
 /// The source that was named at the start, as somebody would apply it.

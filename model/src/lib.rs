@@ -22,6 +22,7 @@ mod rollout;
 #[cfg(feature = "schema")]
 mod schema;
 mod text;
+mod trace;
 mod vote;
 mod window;
 
@@ -46,6 +47,7 @@ pub use package::{
 };
 pub use rollout::{Activation, Hold, NodeState, RolloutPhase};
 pub use text::{Visible, Wrapped, visible, wrapped};
+pub use trace::{TraceParent, TraceParentError};
 pub use vote::{
     Answer, Decision, DecisionKind, NodeChange, Proposal, Verdict, VerdictKind, VoteRecord,
 };

@@ -140,6 +140,11 @@ const TWICE: &[(&str, &str)] = &[
         "itertools",
         "prost-build is behind prost-derive; at build time only",
     ),
+    (
+        "rand",
+        "opentelemetry_sdk is a version behind; it makes no ids here",
+    ),
+    ("rand_core", "see rand"),
     ("syn", "derive macros are moving to 3; at build time only"),
     ("thiserror", "cel 0.13 is behind"),
     ("thiserror-impl", "see thiserror"),

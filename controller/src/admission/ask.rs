@@ -11,6 +11,7 @@ use placet_model::DryRunReport;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
+use super::Call;
 use super::review::{Response, Subject, allowed, invalid};
 use super::validate::{ASK, Checked};
 use super::warnings::bounded;
@@ -57,7 +58,7 @@ impl Asker {
         &self,
         subject: &Subject<'_>,
         checked: Checked,
-        limit: Duration,
+        call: &Call,
     ) -> Result<Response, Deposed> {
         let request = subject.request;
         let mut warnings = checked.warnings.clone();
@@ -67,7 +68,7 @@ impl Asker {
         let mut summary = None;
         if let Some(change) = change(subject, &checked) {
             if is_asked(subject, &checked) {
-                let (lines, last) = self.ask(change, limit).await;
+                let (lines, last) = self.ask(change, call).await;
                 warnings.extend(lines);
                 summary = last;
             } else {
@@ -114,8 +115,9 @@ impl Asker {
     }
 
     /// What the live nodes say to a change.
-    async fn ask(&self, change: Change, limit: Duration) -> (Vec<String>, Option<String>) {
-        match self.dry_runs.report(change, limit).await {
+    async fn ask(&self, change: Change, call: &Call) -> (Vec<String>, Option<String>) {
+        let dry_runs = self.dry_runs.traced(call.trace.own);
+        match dry_runs.report(change, call.limit()).await {
             Ok(report) => {
                 let lines = lines(&report);
                 // An API server passes on so much and no more.

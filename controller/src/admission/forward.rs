@@ -1,15 +1,18 @@
 //! From a replica that follows to the one that leads.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use placet_model::visible;
 
+use super::Call;
 use super::identity::Identity;
 use super::review::{Request, Response};
 
 /// Marks a review that another replica passed on, so that it is not passed on again.
 pub(super) const FORWARDED: &str = "placet-forwarded";
+
+/// The trace that a review belongs to.
+pub(super) const TRACEPARENT: &str = "traceparent";
 
 /// An answer is a few kilobytes of warnings.
 const ANSWER_MOST: usize = 64 << 10;
@@ -31,10 +34,11 @@ pub(super) async fn forward(
     leader: SocketAddr,
     review: axum::body::Bytes,
     request: &Request,
-    limit: Duration,
+    call: &Call,
 ) -> Result<Response, NoAnswer> {
     let failed = |error| NoAnswer::Call(leader, error);
     let client = identity.client()?;
+    let limit = call.limit();
     // What comes back has to be there before whoever asked has given up.
     let milliseconds = limit.as_millis();
     let url = format!("https://{leader}/validate?timeout={milliseconds}ms");
@@ -42,6 +46,7 @@ pub(super) async fn forward(
         .post(url)
         .header("content-type", "application/json")
         .header(FORWARDED, "true")
+        .header(TRACEPARENT, call.trace.own.to_string())
         .timeout(limit)
         .body(review)
         .send()

@@ -44,7 +44,7 @@ use self::keeper::Keeper;
 pub(crate) use self::keeper::SECRET;
 use self::review::{About, Request, Response, Subject, allowed, refused};
 use self::validate::Checked;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, Trace};
 
 /// How the webhook is set up.
 #[derive(Debug, Clone)]
@@ -89,6 +89,7 @@ struct Call {
     until: Instant,
     /// Another replica passed it on.
     is_forwarded: bool,
+    trace: Trace,
 }
 
 /// Of the time that an API server gives, this much is for the way back.
@@ -194,14 +195,13 @@ impl Admission {
         let request = subject.request;
         let warnings = checked.warnings.clone();
         let why = match self.role() {
-            Role::Leader(asker) => match asker.answer(subject, checked, call.limit()).await {
+            Role::Leader(asker) => match asker.answer(subject, checked, &call).await {
                 Ok(response) => return response,
                 Err(deposed) => deposed.to_string(),
             },
             Role::Follower(Some(leader)) if !call.is_forwarded => {
-                let limit = call.limit();
                 let identity = &self.0.identity;
-                match forward::forward(identity, leader, review, request, limit).await {
+                match forward::forward(identity, leader, review, request, &call).await {
                     Ok(response) => return response,
                     Err(error) => {
                         tracing::warn!(

@@ -22,11 +22,12 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
+use tracing::Instrument as _;
 
-use super::forward::FORWARDED;
+use super::forward::{FORWARDED, TRACEPARENT};
 use super::review::{Request, Response};
 use super::{Admission, Call};
-use crate::telemetry::Review;
+use crate::telemetry::{Review, Trace, logged};
 
 /// An API server refuses objects of more than 3 MiB itself; a review holds two.
 const REVIEW_MOST: usize = 3 << 20;
@@ -191,26 +192,39 @@ async fn validate(State(admission): State<Admission>, request: HttpRequest) -> H
     let call = Call {
         until: began + timeout(request.uri()),
         is_forwarded: request.headers().contains_key(FORWARDED),
+        trace: trace(request.headers()),
     };
-    let answered = match read(request).await {
-        Ok((review, bytes)) => Ok(admission.validate(&review, bytes, call).await),
-        Err(refusal) => Err(refusal),
+    let answering = async {
+        let answered = match read(request).await {
+            Ok((review, bytes)) => Ok(admission.validate(&review, bytes, call).await),
+            Err(refusal) => Err(refusal),
+        };
+        counted(&admission, "validate", (began, call.trace), answered)
     };
-    counted(&admission, "validate", began, answered)
+    answering.instrument(logged(Some(call.trace.own))).await
 }
 
 async fn mutate(State(admission): State<Admission>, request: HttpRequest) -> HttpResponse {
-    let began = Instant::now();
-    let answered = read(request).await;
-    let answered = answered.map(|(review, _)| admission.mutate(&review));
-    counted(&admission, "mutate", began, answered)
+    let (began, trace) = (Instant::now(), trace(request.headers()));
+    let answering = async {
+        let answered = read(request).await;
+        let answered = answered.map(|(review, _)| admission.mutate(&review));
+        counted(&admission, "mutate", (began, trace), answered)
+    };
+    answering.instrument(logged(Some(trace.own))).await
+}
+
+/// The trace that whoever asks names, or one of its own.
+fn trace(headers: &HeaderMap) -> Trace {
+    let named = headers.get(TRACEPARENT);
+    Trace::of(named.and_then(|value| value.to_str().ok()))
 }
 
 /// The answer as it is sent; it counts, with the time that it took.
 fn counted(
     admission: &Admission,
     webhook: &'static str,
-    began: Instant,
+    (began, trace): (Instant, Trace),
     answered: Result<Response, Box<HttpResponse>>,
 ) -> HttpResponse {
     let result = match &answered {
@@ -219,7 +233,9 @@ fn counted(
         Err(_) => "malformed",
     };
     let review = Review { webhook, result };
-    admission.0.telemetry.reviewed(review, began.elapsed());
+    let took = began.elapsed();
+    tracing::debug!("{webhook}: a review is {result} after {took:?}");
+    admission.0.telemetry.reviewed(review, trace, took);
     match answered {
         Ok(response) => axum::Json(response.into_review()).into_response(),
         Err(refusal) => *refusal,

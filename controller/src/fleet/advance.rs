@@ -1,8 +1,9 @@
 //! From what is known to what is done: plan, note, order, tell.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use placet_crds::{Object, Rollout, RolloutSpec, RolloutStatus};
 use placet_model::{NodeName, RolloutPhase};
 use placet_planner::{Action, Observed, Plan, Presence, RolloutState, Step, Target, noted, tally};
@@ -12,7 +13,7 @@ use super::turn::{Order, Turn};
 use super::world::{Ordered, Told, World};
 use crate::home::Owner;
 use crate::status;
-use crate::telemetry::Happened;
+use crate::telemetry::{self, Happened, TRACEPARENT};
 
 /// The first plan may open a roll-out, the second is made for that one.
 const PLANS_MOST: usize = 3;
@@ -73,8 +74,11 @@ impl World {
             paused: false,
             decision: None,
         };
-        let object = Object::Rollout(Rollout::new(&name, spec));
-        self.put(object, Owner::Controller, turn);
+        let mut object = Rollout::new(&name, spec);
+        let trace = BTreeMap::from([(TRACEPARENT.to_owned(), telemetry::begin().to_string())]);
+        object.metadata.annotations = Some(trace);
+        self.put(Object::Rollout(object), Owner::Controller, turn);
+        self.beginnings.opened = Some((name.clone(), Timestamp::now()));
         self.told = Told::default();
         self.rollout = Some(RolloutState {
             name,
@@ -86,7 +90,7 @@ impl World {
             hold: None,
             decisions: Vec::new(),
             paused: false,
-            nodes: std::collections::BTreeMap::new(),
+            nodes: BTreeMap::new(),
         });
     }
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use placet_model::{
-    Digest, DryRunAnswer, NodeManifest, NodeName, Proposal, Verdict, canonical_json,
+    Digest, DryRunAnswer, NodeManifest, NodeName, Proposal, TraceParent, Verdict, canonical_json,
 };
 use placet_planner::verdict_of;
 use placet_protocol::wire::Release;
@@ -45,6 +45,7 @@ pub(crate) struct Inquiry {
     pub(crate) until: Instant,
     /// The seconds that this leaves, for people.
     pub(crate) seconds: u32,
+    pub(crate) trace: TraceParent,
     pub(crate) reply: Reply<Answers>,
 }
 
@@ -72,6 +73,7 @@ struct DryRun {
     answers: Answers,
     until: Instant,
     seconds: u32,
+    trace: TraceParent,
     reply: Reply<Answers>,
 }
 
@@ -79,6 +81,7 @@ struct DryRun {
 struct Asked {
     change_digest: Digest,
     session: u64,
+    trace: TraceParent,
 }
 
 impl Fleet {
@@ -91,6 +94,7 @@ impl Fleet {
             answers: Answers::new(),
             until: inquiry.until,
             seconds: inquiry.seconds,
+            trace: inquiry.trace,
             reply: inquiry.reply,
         };
         for question in inquiry.questions {
@@ -98,6 +102,7 @@ impl Fleet {
             match self.put(
                 question,
                 (&inquiry.name, &inquiry.revision, run.plan_digest),
+                run.trace,
             ) {
                 Ok(asked) => drop(run.waiting.insert(node, asked)),
                 Err(why) => {
@@ -114,6 +119,7 @@ impl Fleet {
         &mut self,
         question: Question,
         (name, revision, plan_digest): (&str, &str, Digest),
+        trace: TraceParent,
     ) -> Result<Asked, &'static str> {
         let Some(session) = self.sessions.get(&question.node) else {
             return Err("it has no connection");
@@ -141,10 +147,12 @@ impl Fleet {
             vote_seconds,
             promise_seconds: 0,
         };
-        self.send(&node, Wire::ProposalJson(canonical_json(&proposal)));
+        let question = Wire::ProposalJson(canonical_json(&proposal));
+        self.send(&node, question, Some(trace));
         Ok(Asked {
             change_digest,
             session: id,
+            trace,
         })
     }
 
@@ -233,7 +241,7 @@ impl Fleet {
                 reason: "nobody waits for the answer any more".to_owned(),
                 dry_run: true,
             });
-            self.send(node, release);
+            self.send(node, release, Some(asked.trace));
         }
     }
 }

@@ -45,7 +45,6 @@ use self::turn::Turn;
 use self::world::World;
 use crate::home::{Home, HomeError, Owner};
 use crate::shared::{Shared, Wanted};
-use crate::telemetry::Standing;
 
 /// News that is worked off in one turn at most: enough for a whole fleet's verdicts, few enough
 /// that a turn stays short.
@@ -143,7 +142,7 @@ impl Fleet {
         let plan = self.world.plan.as_ref().and_then(|plan| plan.wake);
         self.wake = plan.into_iter().chain(self.world.next_due()).min();
         let committed = self.home.commit(&turn.writes)?;
-        turn::log_events(&turn.writes);
+        turn::log_events(&turn.writes, &self.world);
         telemetry.wrote(&turn.writes);
         telemetry.count(&turn.happened);
         self.world.written(committed);
@@ -156,7 +155,7 @@ impl Fleet {
             self.give(&order);
         }
         self.settle_dry_runs(turn.now);
-        telemetry.stands(Standing::of(&self.world, self.sessions.len()));
+        telemetry.stands(&self.world, self.sessions.len());
         for reply in std::mem::take(&mut turn.replies) {
             reply();
         }

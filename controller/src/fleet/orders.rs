@@ -1,6 +1,6 @@
 //! Sessions of nodes, and orders given through them.
 
-use placet_model::{NodeName, canonical_json};
+use placet_model::{NodeName, TraceParent, canonical_json};
 use placet_planner::Action;
 use placet_protocol::wire::to_node::Order as Wire;
 use placet_protocol::wire::{Activate, Release, Stage, ToNode, Welcome};
@@ -10,6 +10,7 @@ use tonic::Status;
 use super::Fleet;
 use super::news::Session;
 use super::turn::Order;
+use crate::telemetry::logged;
 
 impl Fleet {
     /// The newest session wins; dropping the older one ends it.
@@ -18,7 +19,7 @@ impl Fleet {
             node: node.to_string(),
         });
         self.sessions.insert(node.clone(), session);
-        self.send(node, welcome);
+        self.send(node, welcome, None);
     }
 
     pub(super) fn end_session(&mut self, node: &NodeName, why: &'static str) {
@@ -31,15 +32,17 @@ impl Fleet {
 
     pub(super) fn give(&mut self, order: &Order) {
         let node = &order.step.node;
-        tracing::debug!("roll-out {}: {}", order.rollout, order.step);
-        self.send(node, wire(&order.rollout, &order.step.action));
+        let trace = self.world.trace(&order.rollout);
+        logged(trace).in_scope(|| tracing::debug!("roll-out {}: {}", order.rollout, order.step));
+        self.send(node, wire(&order.rollout, &order.step.action), trace);
     }
 
     /// Never waits: a node that takes no orders is ended, and asked again when it is back.
-    pub(super) fn send(&mut self, node: &NodeName, order: Wire) {
+    pub(super) fn send(&mut self, node: &NodeName, order: Wire, trace: Option<TraceParent>) {
         let message = ToNode {
             epoch: self.home.epoch(),
             order: Some(order),
+            traceparent: trace.map_or_else(String::new, |trace| trace.to_string()),
         };
         let Some(session) = self.sessions.get(node) else {
             return;
@@ -116,11 +119,11 @@ mod tests {
         };
         fleet.open_session(&node, session);
         let release = || Wire::Release(placet_protocol::wire::Release::default());
-        fleet.send(&node, release());
+        fleet.send(&node, release(), None);
         assert!(!end.is_cancelled());
-        fleet.send(&node, release());
+        fleet.send(&node, release(), None);
         assert!(end.is_cancelled());
-        fleet.send(&node, release());
+        fleet.send(&node, release(), None);
         let mut orders = 0;
         while let Some(order) = taken.blocking_recv() {
             assert_eq!(order.unwrap().epoch, 1);

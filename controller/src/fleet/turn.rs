@@ -7,8 +7,9 @@ use placet_model::{NodeName, visible};
 use placet_planner::Step;
 use serde_json::Value;
 
+use super::world::World;
 use crate::home::Write;
-use crate::telemetry::Happened;
+use crate::telemetry::{Happened, logged};
 
 /// What one turn of the fleet's loop brings about, in the order in which it takes effect: first
 /// everything is written, then sessions end, orders are given and people are answered.
@@ -71,9 +72,15 @@ impl Turn {
 }
 
 /// What stands in the feed stands in the log too.
-pub(super) fn log_events(writes: &[Write]) {
+pub(super) fn log_events(writes: &[Write], world: &World) {
     for write in writes {
-        if let Write::Event { name, data, .. } = write {
+        if let Write::Event {
+            name,
+            rollout,
+            data,
+        } = write
+        {
+            let _trace = logged(world.trace(rollout)).entered();
             log(name, data);
         }
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use placet_crds::{Fault, NodeProcess, NodeRollout};
-use placet_model::{Activation, Digest, NodeFacts, NodeManifest, NodeName, Verdict};
+use placet_model::{Activation, Digest, NodeFacts, NodeManifest, NodeName, TraceParent, Verdict};
 use placet_planner::{
     Action, Catalog, Observed, ObservedNode, Plan, Presence, Problem, RolloutState, Running, Target,
 };
@@ -16,6 +16,7 @@ use super::objects::Objects;
 use super::trials::Trials;
 use super::turn::Turn;
 use crate::home::{Owner, Refused, Write};
+use crate::telemetry::{Beginnings, TRACEPARENT, ago};
 
 /// How things stand, for whoever wants to look without a hurry.
 pub(crate) type Snapshot = Box<World>;
@@ -60,6 +61,8 @@ pub(crate) struct World {
     pub(crate) facts_changed: bool,
     /// What was tried out last.
     pub(crate) trials: Trials,
+    /// How the newest change came about, for its trace.
+    pub(crate) beginnings: Beginnings,
 }
 
 /// What the feed was told of the newest roll-out, so that it is not told again.
@@ -210,6 +213,8 @@ impl World {
     /// Packages were looked up; what is declared may have changed meanwhile.
     pub(super) fn resolved(&mut self, declared: u64, catalog: Arc<Catalog>) {
         if declared == self.declared {
+            let beginnings = &mut self.beginnings;
+            beginnings.resolved = beginnings.resolved.or(Some(Timestamp::now()));
             self.catalog = Some(catalog);
             self.retarget();
         }
@@ -243,6 +248,11 @@ impl World {
         self.all_touched = true;
         self.catalog = None;
         self.heard = Some(heard);
+        self.beginnings = Beginnings {
+            heard: Some(ago(heard.elapsed())),
+            accepted: Some(Timestamp::now()),
+            ..Beginnings::default()
+        };
         let names: BTreeSet<_> = self.objects.node_names().collect();
         for name in &names {
             self.nodes.entry(name.clone()).or_default();
@@ -286,6 +296,13 @@ impl World {
     pub(super) fn milliseconds(&self) -> Option<f64> {
         let heard = self.heard?;
         Some((heard.elapsed().as_secs_f64() * 1e6).round() / 1e3)
+    }
+
+    /// The trace of a roll-out, as its annotation says.
+    pub(crate) fn trace(&self, rollout: &str) -> Option<TraceParent> {
+        let (_, object) = self.objects.rollout(rollout)?;
+        let annotations = object.metadata.annotations.as_ref()?;
+        annotations.get(TRACEPARENT)?.parse().ok()
     }
 
     /// What each node may fetch now: the modules that it was told to stage, as long as the change is

@@ -3,6 +3,7 @@
 //! * `metrics` are counted where things happen; `standing` is how things stand after each turn of
 //!   the fleet's loop; `process` is read from the system when somebody asks;
 //! * `health` knows whether the loop turns and what this replica is to the others;
+//! * `traces` follows each roll-out through its stations;
 //! * `api` counts what is asked of an API server; `serve` answers over HTTP.
 //!
 //! **Invariant:** nothing here holds the loop up, and no label names a node: a fleet of 10,000 has
@@ -14,12 +15,14 @@ mod metrics;
 mod process;
 mod serve;
 mod standing;
+mod traces;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use placet_model::TraceParent;
 use prometheus_client::registry::Registry;
 
 pub(crate) use self::api::Counted;
@@ -28,8 +31,12 @@ pub(crate) use self::health::Role;
 use self::metrics::Metrics;
 pub(crate) use self::metrics::{Fetch, Happened, Review, decision};
 pub(crate) use self::serve::serve;
-pub(crate) use self::standing::Standing;
-use self::standing::Standings;
+use self::standing::{Standing, Standings};
+use self::traces::Journeys;
+pub(crate) use self::traces::{
+    Beginnings, Span, TRACEPARENT, Traces, TracesError, ago, begin, child, logged,
+};
+use crate::fleet::world::World;
 
 /// What is known of a running controller, for whoever looks. Clones share it.
 #[derive(Clone)]
@@ -40,10 +47,19 @@ struct Inner {
     metrics: Metrics,
     standings: Arc<Standings>,
     health: Health,
+    traces: Traces,
+    journeys: Journeys,
 }
 
 impl Default for Telemetry {
     fn default() -> Self {
+        Self::new(Traces::default())
+    }
+}
+
+impl Telemetry {
+    /// Nothing has happened yet; spans go to `traces`.
+    pub(crate) fn new(traces: Traces) -> Self {
         let mut registry = Registry::default();
         let standings = Arc::<Standings>::default();
         let metrics = Metrics::register(registry.sub_registry_with_prefix("placet"));
@@ -56,11 +72,11 @@ impl Default for Telemetry {
             metrics,
             standings,
             health: Health::default(),
+            traces,
+            journeys: Journeys::default(),
         }))
     }
-}
 
-impl Telemetry {
     /// All metrics in the text format of `OpenMetrics`.
     fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
@@ -89,9 +105,13 @@ impl Telemetry {
         self.0.metrics.wrote(writes);
     }
 
-    /// This is how things stand now.
-    pub(crate) fn stands(&self, standing: Standing) {
-        self.0.standings.set(standing);
+    /// This is how things stand after a turn, in which so many nodes have a session.
+    pub(crate) fn stands(&self, world: &World, sessions: usize) {
+        self.0.standings.set(Standing::of(world, sessions));
+        if self.0.traces.is_wanted() {
+            let ended = self.0.journeys.follow(world, Timestamp::now());
+            self.0.traces.send(ended);
+        }
     }
 
     /// Counts a look at a repository.
@@ -114,8 +134,28 @@ impl Telemetry {
     }
 
     /// Counts an answered admission review.
-    pub(crate) fn reviewed(&self, review: Review, took: Duration) {
+    pub(crate) fn reviewed(&self, review: Review, trace: Trace, took: Duration) {
         self.0.metrics.reviewed(review, took);
+        if self.0.traces.is_wanted() {
+            self.0.traces.send(vec![Span {
+                name: "admission review",
+                own: trace.own,
+                parent: trace.parent,
+                is_server: true,
+                began: ago(took),
+                ended: Timestamp::now(),
+                attributes: vec![
+                    ("placet.webhook", review.webhook.to_owned()),
+                    ("placet.result", review.result.to_owned()),
+                ],
+                error: None,
+            }]);
+        }
+    }
+
+    /// Sends the spans that still wait, for as long as that may take at the end.
+    pub(crate) async fn close(&self) {
+        self.0.traces.close().await;
     }
 
     /// What this replica is to the others from now on.
@@ -123,9 +163,28 @@ impl Telemetry {
         self.0.metrics.is(&role);
         if !matches!(role, Role::Leads) {
             self.0.standings.clear();
+            self.0.journeys.clear();
             self.0.health.loop_ends();
         }
         self.0.health.is(role);
+    }
+}
+
+/// The span of something that is answered, and the one of whoever asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trace {
+    pub(crate) own: TraceParent,
+    pub(crate) parent: Option<u64>,
+}
+
+impl Trace {
+    /// A span in the trace that a `traceparent` names, or else in one of its own.
+    pub(crate) fn of(traceparent: Option<&str>) -> Self {
+        let parent = traceparent.and_then(|text| text.parse::<TraceParent>().ok());
+        Self {
+            own: parent.map_or_else(begin, child),
+            parent: parent.map(TraceParent::span),
+        }
     }
 }
 

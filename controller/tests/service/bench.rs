@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::Channel;
+use url::Url;
 
 /// Longer than any wait of a test that passes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,6 +34,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// A folder with everything in it.
 pub(crate) struct Bench {
     folder: TempDir,
+    /// The collector that the next controller sends traces to.
+    pub(crate) collector: Option<Url>,
     running: Option<Running>,
 }
 
@@ -54,6 +57,7 @@ impl Bench {
             .unwrap();
         let bench = Self {
             folder,
+            collector: None,
             running: None,
         };
         for name in ["fleet", "packages"] {
@@ -79,6 +83,7 @@ impl Bench {
         Options {
             packages: Some(self.path("packages")),
             receiver_listen: Some(([127, 0, 0, 1], 0).into()),
+            otlp_endpoint: self.collector.clone(),
             metrics_listen: Some(([127, 0, 0, 1], 0).into()),
             ..Options::new(self.path("state"))
         }

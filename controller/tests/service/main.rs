@@ -19,3 +19,4 @@ mod sources;
 mod story;
 mod swift;
 mod told;
+mod traces;

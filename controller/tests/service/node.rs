@@ -54,6 +54,8 @@ pub(crate) struct State {
     pub(crate) epoch: u64,
     /// Orders that came, in words.
     pub(crate) orders: Vec<String>,
+    /// The same, each with its `traceparent`.
+    pub(crate) traces: Vec<(String, String)>,
     /// Manifests that it was told to make the running one, and did.
     pub(crate) changes: usize,
 }
@@ -73,6 +75,7 @@ impl State {
             held: BTreeSet::new(),
             epoch: 0,
             orders: Vec::new(),
+            traces: Vec::new(),
             changes: 0,
         }
     }
@@ -347,6 +350,14 @@ async fn behave(
             let mut state = state.lock().unwrap();
             assert!(order.epoch >= state.epoch, "epochs never go back");
             state.epoch = order.epoch;
+            let word = match order.order {
+                Some(Order::ProposalJson(_)) => "propose",
+                Some(Order::Stage(_)) => "stage",
+                Some(Order::Activate(_)) => "activate",
+                _ => "",
+            };
+            let trace = (word.to_owned(), order.traceparent.clone());
+            state.traces.push(trace);
         }
         match order.order.expect("an order") {
             Order::Welcome(_) => {}

@@ -9,6 +9,7 @@ use placet_protocol::wire::{FromNode, ToNode};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::AbortHandle;
 use tonic::transport::Channel;
+use tracing::Span;
 
 use super::groups::Groups;
 use super::keeper::KeeperLink;
@@ -67,6 +68,8 @@ pub(super) struct Core {
     pub(super) handle: Handle,
     pub(super) boot_id: String,
     pub(super) epoch: u64,
+    /// The trace of the change that was ordered last, for what is logged of it.
+    pub(super) trace: Span,
     pub(super) failed: BTreeMap<Digest, String>,
     /// Open questions, by node change digest.
     pub(super) asking: BTreeMap<Digest, AbortHandle>,
@@ -121,6 +124,7 @@ impl Core {
             voters: Voters::new(&settings.run, groups.who()),
             boot_id: boot_id(&life)?,
             epoch: store.epoch()?,
+            trace: Span::none(),
             failed: store.failed()?,
             settings,
             store,
@@ -161,12 +165,13 @@ impl Core {
                     }
                     Some(input) => self.take(input),
                 },
-                () = until(deadline) => self.decide(Event::Tick),
+                () = until(deadline) => self.take(Input::Machine(Event::Tick)),
             }
         }
     }
 
     fn take(&mut self, input: Input) {
+        let _trace = self.trace_of(&input).entered();
         match input {
             Input::KeeperGone => {}
             Input::Keeper(event) => self.keeper_says(event),
@@ -191,6 +196,20 @@ impl Core {
             } => {
                 self.staged(rollout, change_digest, outcome);
             }
+        }
+    }
+
+    /// What is logged of an input belongs to the change, as long as one is made.
+    fn trace_of(&self, input: &Input) -> Span {
+        let is_of_change = match input {
+            Input::Asked(_) | Input::Staged { .. } => true,
+            Input::Machine(_) | Input::Keeper(_) => self.machine.is_busy(),
+            _ => false,
+        };
+        if is_of_change {
+            self.trace.clone()
+        } else {
+            Span::none()
         }
     }
 

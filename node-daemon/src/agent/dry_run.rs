@@ -41,6 +41,13 @@ impl Core {
                 return self.tried(&verdict);
             }
         };
+        tracing::info!(
+            "is asked, in a dry run, about {} by {}: {} modules, {} processes",
+            proposal.revision,
+            proposal.rollout,
+            change_set.modules.len(),
+            change_set.processes.len()
+        );
         let electorate = self.electorate(&change_set, proposal);
         let question = Question {
             rollout: name.clone(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use placet_model::{Digest, ProcessName};
+use tracing::Instrument as _;
 
 use super::core::{Core, Input};
 use super::machine::{Effect, Event, Notice};
@@ -109,12 +110,13 @@ impl Core {
             self.handle.clone(),
             self.grace(&process),
         );
-        tokio::spawn(async move {
+        let telling = async move {
             registered(&voters, &process, grace).await;
             let prepared = voters.prepare(&process, &change_digest, within).await;
             tracing::info!(%process, ?prepared, "{process} was told that the change comes");
             handle.send(Input::Machine(Event::Prepared { work, process }));
-        });
+        };
+        tokio::spawn(telling.in_current_span());
     }
 
     fn tell_process(&self, notice: Notice, outcome: Outcome) {
@@ -129,7 +131,7 @@ impl Core {
             self.handle.clone(),
             self.grace(&process),
         );
-        tokio::spawn(async move {
+        let telling = async move {
             registered(&voters, &process, grace).await;
             let handled = voters
                 .changed(&process, &change_digest, outcome, within)
@@ -141,7 +143,8 @@ impl Core {
                 process,
                 handled,
             }));
-        });
+        };
+        tokio::spawn(telling.in_current_span());
     }
 
     /// For how much longer it may be that `process` has just not registered yet.

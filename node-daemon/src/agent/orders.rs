@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use placet_model::{Digest, NodeManifest, Proposal, visible};
+use placet_model::{Digest, NodeManifest, Proposal, TraceParent, visible};
 use placet_protocol::json;
 use placet_protocol::wire::to_node::Order as Ordered;
 use placet_protocol::wire::{Activate, Stage, ToNode, Welcome};
+use tracing::Span;
 
 use super::core::Core;
 use super::machine::{Event, Order};
@@ -21,8 +22,20 @@ enum BadOrder {
     Digest(#[from] placet_model::DigestError),
 }
 
+/// The span of what is logged in a trace; of the highest level, so that no filter takes it from a
+/// line that it lets through.
+fn logged(trace: TraceParent) -> Span {
+    tracing::error_span!("trace", trace_id = %trace.trace_id())
+}
+
 impl Core {
     pub(super) fn obey(&mut self, order: ToNode) {
+        let trace = order.traceparent.parse::<TraceParent>();
+        let _trace = trace.map_or_else(|_| Span::none(), logged).entered();
+        self.obey_checked(order);
+    }
+
+    fn obey_checked(&mut self, order: ToNode) {
         if order.epoch < self.epoch {
             tracing::warn!(
                 "refuses an order of epoch {}: a controller of epoch {} has taken over",
@@ -48,6 +61,11 @@ impl Core {
         }
     }
 
+    /// What follows from an order that was just given belongs to its trace.
+    fn begin_change(&mut self) {
+        self.trace = Span::current();
+    }
+
     fn obey_one(&mut self, order: Ordered) -> Result<(), BadOrder> {
         match order {
             Ordered::Welcome(Welcome { node }) => {
@@ -58,6 +76,7 @@ impl Core {
                 if proposal.dry_run {
                     self.try_out(&proposal);
                 } else {
+                    self.begin_change();
                     self.propose(&proposal);
                 }
             }
@@ -71,6 +90,7 @@ impl Core {
                 manifest_json,
             }) => {
                 let manifest: NodeManifest = json(&manifest_json, "manifest")?;
+                self.begin_change();
                 self.stage(rollout, change_digest.parse()?, manifest);
             }
             Ordered::Activate(activate) => self.activate(activate)?,
@@ -100,6 +120,7 @@ impl Core {
         } else {
             BTreeSet::new()
         };
+        self.begin_change();
         let opened = self.voters.opened();
         let rollout = order.rollout;
         self.decide(Event::Activate(Order {

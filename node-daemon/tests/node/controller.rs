@@ -58,6 +58,8 @@ pub(crate) struct Session {
     pub(crate) node: NodeName,
     pub(crate) hello: Hello,
     pub(crate) epoch: u64,
+    /// The trace that orders belong to.
+    pub(crate) traceparent: String,
     /// The latest report.
     report: Report,
     incoming: Streaming<FromNode>,
@@ -158,6 +160,7 @@ impl Session {
         let _ = self.outgoing.send(Ok(ToNode {
             epoch: self.epoch,
             order: Some(order),
+            traceparent: self.traceparent.clone(),
         }));
     }
 
@@ -345,6 +348,7 @@ impl Nodes for Service {
             report: hello.report.clone().unwrap_or_default(),
             hello,
             epoch: 1,
+            traceparent: String::new(),
             incoming,
             outgoing,
         };

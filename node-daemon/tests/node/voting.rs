@@ -283,3 +283,39 @@ async fn a_node_answers_so_many_dry_runs_at_once_and_no_more() {
     }
     assert_eq!(world.try_out("dry-17").await.records.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_logged_of_a_change_carries_its_trace() {
+    let mut world = world().await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let other = "0af7651916cd43dd8448eb211c80319c";
+    world.session.traceparent = format!("00-{other}-b7ad6b7169203331-01");
+    world.try_out("dry-1").await;
+    // What is no trace is none, and harms nothing.
+    world.session.traceparent = "00-trace\u{1b}[2J".to_owned();
+    world.try_out("dry-2").await;
+    world.session.traceparent = format!("00-{trace}-00f067aa0ba902b7-01");
+    world.ask().await;
+    world.change(false).await;
+    let log = world.daemon.log();
+    let line_with = |words: &str| {
+        let mut lines = log.lines();
+        lines
+            .find(|line| line.contains(words))
+            .unwrap_or_else(|| panic!("{words}: {log}"))
+    };
+    for words in [
+        "is asked about",
+        "was told that the change comes",
+        "generation 2 is committed",
+        "was told how the change ended",
+        "generation 2 is active for r",
+    ] {
+        let line = line_with(words);
+        assert!(line.contains(trace), "{line}");
+    }
+    let line = line_with("in a dry run, about main@sha1:1 by dry-1");
+    assert!(line.contains(other), "{line}");
+    let line = line_with("in a dry run, about main@sha1:1 by dry-2");
+    assert!(!line.contains("trace"), "{line}");
+}

@@ -258,6 +258,7 @@ impl Nodes for Service {
             message.map(|_| ToNode {
                 epoch: 1,
                 order: Some(Order::Welcome(Welcome { node: node.clone() })),
+                traceparent: String::new(),
             })
         });
         Ok(Response::new(Box::pin(orders)))

@@ -88,6 +88,10 @@ fn it_passes_lint_and_refuses_values_that_make_no_sense() {
             "/monitoring/serviceMonitor/interval",
         ),
         (
+            "monitoring.traces.endpoint=collector:4318",
+            "/monitoring/traces/endpoint",
+        ),
+        (
             "monitoring.rules.holdMinutes=0",
             "/monitoring/rules/holdMinutes",
         ),

@@ -64,10 +64,24 @@ fn probes_and_monitors_find_the_port_that_the_controller_tells_on() {
             .any(|rule| rule["ports"][0]["port"] == "metrics")
     );
 
+    check_extras(&helm);
+}
+
+/// What is there when somebody asks for it.
+fn check_extras(helm: &Helm) {
     let all = rendered(
-        &helm,
+        helm,
         "monitoring.serviceMonitor.enabled=true,monitoring.rules.enabled=true,\
-         monitoring.dashboard.enabled=true,monitoring.rules.holdMinutes=5",
+         monitoring.dashboard.enabled=true,monitoring.rules.holdMinutes=5,\
+         monitoring.traces.endpoint=http://collector:4318",
+    );
+    let container = &of(&all, "Deployment", "p")["spec"]["template"]["spec"]["containers"][0];
+    let sends = Value::from("--otlp-endpoint=http://collector:4318");
+    assert!(
+        container["args"]
+            .as_array()
+            .expect("arguments")
+            .contains(&sends)
     );
     let service = of(&all, "Service", "p-metrics");
     let monitor = &of(&all, "ServiceMonitor", "p")["spec"];

@@ -1,5 +1,7 @@
 //! What replicas tell of themselves over HTTP.
 
+use serde_json::Value;
+
 use crate::common::{kubernetes, settled};
 
 #[test]
@@ -49,4 +51,51 @@ fn replicas_say_who_leads_and_count_what_they_ask_of_the_api_server() {
             .any(|name| fleet.look(name, "/readyz").1 == "this replica leads\n")
             .then_some(())
     });
+}
+
+/// The lines of a program's log.
+fn log(fleet: &placet_tests::KubeFleet, name: &str) -> Vec<String> {
+    let log = std::fs::read_to_string(fleet.path("logs").join(name)).expect("a log");
+    log.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn one_trace_leads_from_the_controllers_log_to_the_nodes() {
+    let Some(mut fleet) = kubernetes(&[]) else {
+        return;
+    };
+    // Nobody listens there: traces are in the logs all the same.
+    let arguments = ["--log", "json", "--otlp-endpoint", "http://127.0.0.1:9"];
+    fleet.add_controller("a", &arguments.map(str::to_owned));
+    settled(&mut fleet);
+    let rollout = fleet.object("rollout", "ro-1");
+    let traceparent = &rollout["metadata"]["annotations"]["placet.dev/traceparent"];
+    let trace = traceparent.as_str().and_then(|text| text.split('-').nth(1));
+    let trace = trace.expect("a trace");
+
+    let lines = log(&fleet, "a");
+    let lines: Vec<Value> = lines
+        .iter()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect();
+    let is_of_trace = |line: &&Value| line["span"]["trace_id"] == trace;
+    let messages: Vec<&str> = lines
+        .iter()
+        .filter(is_of_trace)
+        .filter_map(|line| line["fields"]["message"].as_str())
+        .collect();
+    for word in ["roll-out ro-1 of", "verdict", "activating", "verified"] {
+        let found = messages.iter().any(|message| message.starts_with(word));
+        assert!(found, "{word}: {messages:?}");
+    }
+    let complaints = lines.iter().filter(|line| {
+        let message = line["fields"]["message"].as_str().unwrap_or_default();
+        message.starts_with("spans cannot be sent to http://127.0.0.1:9")
+    });
+    assert_eq!(complaints.count(), 1, "it is said once");
+    let node = log(&fleet, "core-1");
+    for words in ["is asked about", "is staged for ro-1", "is active for ro-1"] {
+        let line = node.iter().find(|line| line.contains(words)).expect(words);
+        assert!(line.contains(trace), "{line}");
+    }
 }

@@ -236,7 +236,6 @@ impl Machine {
     }
 
     /// True while processes are being changed.
-    #[cfg(test)]
     pub(super) fn is_busy(&self) -> bool {
         self.work.is_some()
     }

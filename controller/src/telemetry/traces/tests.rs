@@ -1,4 +1,5 @@
-use std::sync::Arc;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -6,6 +7,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::post;
 use jiff::Timestamp;
+use opentelemetry_http::{HttpClient as _, Request};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use tokio::net::TcpListener;
@@ -13,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 use url::Url;
 
 use super::export::WAITING_MOST;
+use super::sender::Sender;
 use super::{Span, Traces, begin, child};
 
 /// A collector that takes a message for each permit, and tells of it.
@@ -134,4 +137,50 @@ async fn what_is_no_collector_is_refused() {
     tokio::time::timeout(Duration::from_secs(1), nobody.close())
         .await
         .unwrap();
+}
+
+/// What is logged, for a test to read.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn it_is_said_once_that_a_collector_is_away_and_once_that_it_is_back() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
+    let _logged = tracing::subscriber::set_default(subscriber.finish());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let endpoint = format!("http://{address}/v1/traces");
+    let sender = Sender::new(&endpoint.parse().unwrap()).unwrap();
+    let send = || sender.send_bytes(Request::post(&endpoint).body(Bytes::new()).unwrap());
+    for _ in 0..3 {
+        assert!(send().await.is_err());
+    }
+    let count = |words: &str| {
+        let log = log.0.lock().unwrap();
+        std::str::from_utf8(&log).unwrap().matches(words).count()
+    };
+    assert_eq!(count("spans cannot be sent to http://127.0.0.1"), 1);
+    let listener = TcpListener::bind(address).await.unwrap();
+    let router = Router::new().route("/v1/traces", post(|| async {}));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    for _ in 0..2 {
+        assert!(send().await.is_ok());
+    }
+    assert_eq!(
+        (count("spans are sent to"), count("cannot be sent")),
+        (1, 1)
+    );
 }

@@ -263,16 +263,19 @@ impl Registries {
         let fetched = self.fetch_in_turn(digest, place).await;
         self.known().turns.remove(&digest);
         fetched.map_err(|miss| {
-            let why = format!("module {digest} cannot be fetched: {}", miss.why);
             if miss.may_pass {
-                NoBlob::Later(why)
+                NoBlob::Later(miss.why)
             } else {
-                NoBlob::Refused(why)
+                NoBlob::Refused(miss.why)
             }
         })
     }
 
     async fn fetch_in_turn(&self, digest: Digest, place: &Place) -> Result<(), Miss> {
+        // Whoever had the turn before may have brought it.
+        if self.cache.has(&digest, place.size) {
+            return Ok(());
+        }
         let secret = place.secret.as_deref();
         let registry = self.registry(&place.reference, secret).await?;
         let layout = self.cache.layout().map_err(Miss::lasting)?;

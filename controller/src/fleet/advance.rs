@@ -284,6 +284,7 @@ impl World {
                 .as_deref()
                 .filter(|plan| plan.rollout == state.name),
             is_staged: &|name| self.has_staged(name),
+            stage_error: &|name| self.nodes.get(name)?.stage_error.as_deref(),
         };
         let mut status = status::rollout::status(&old, &view, entry.generation, turn.now);
         let name = state.name.clone();

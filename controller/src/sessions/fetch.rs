@@ -42,7 +42,8 @@ pub(super) async fn open(
     }
     let offset = request.offset;
     let (mut file, size) = packages.fetch_blob(&digest).await.map_err(|why| {
-        let text = format!("module {digest}: {why}");
+        // Nodes say which module they asked for.
+        let text = why.to_string();
         match why {
             NoBlob::Later(_) => Status::unavailable(text),
             NoBlob::Absent | NoBlob::Refused(_) => Status::not_found(text),

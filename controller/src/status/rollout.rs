@@ -23,6 +23,8 @@ pub(crate) struct View<'a> {
     /// The latest plan, if it is one of this roll-out.
     pub(crate) plan: Option<&'a Plan>,
     pub(crate) is_staged: &'a dyn Fn(&NodeName) -> bool,
+    /// Why a node could not fetch what it was told to, the last time that it tried.
+    pub(crate) stage_error: &'a dyn Fn(&NodeName) -> Option<&'a str>,
 }
 
 /// The status of a roll-out; that of before goes on where it has a history.
@@ -200,11 +202,11 @@ impl View<'_> {
             RolloutPhase::Held => State::Stalled(Reason::Held, objection()),
             RolloutPhase::Staging => State::Reconciling(
                 Reason::Staging,
-                format!("{} of {total} have fetched", nodes.staged),
+                format!("{} of {total} have fetched{}", nodes.staged, self.trouble()),
             ),
             RolloutPhase::Activating => State::Reconciling(
                 Reason::Activating,
-                format!("{} of {total} have changed", nodes.done),
+                format!("{} of {total} have changed{}", nodes.done, self.trouble()),
             ),
             RolloutPhase::Halted => State::Stalled(Reason::Halted, objection()),
             RolloutPhase::Done => State::Ready(Reason::Succeeded, self.done(nodes)),
@@ -218,6 +220,26 @@ impl View<'_> {
                 Reason::Superseded,
                 "a newer revision took its place".to_owned(),
             ),
+        }
+    }
+
+    /// What keeps nodes from fetching, after a semicolon; empty where nothing does.
+    fn trouble(&self) -> String {
+        let told = self.state.nodes.iter().filter(|(name, state)| {
+            state.staging.is_some() && state.activating.is_none() && !(self.is_staged)(name)
+        });
+        let errors: Vec<_> = told
+            .filter_map(|(name, state)| {
+                let known = (self.stage_error)(name);
+                Some((name, known.or(state.stage_error.as_deref())?))
+            })
+            .collect();
+        match errors.as_slice() {
+            [] => String::new(),
+            [(name, why)] => format!("; node {name} tries again: {why}"),
+            [(name, why), more @ ..] => {
+                format!("; node {name} tries again (and {} more): {why}", more.len())
+            }
         }
     }
 

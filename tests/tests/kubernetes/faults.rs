@@ -90,7 +90,7 @@ fn declared(fleet: &KubeFleet) -> Vec<String> {
 }
 
 /// How often a node changed over to another generation.
-fn activations(fleet: &KubeFleet, node: &str) -> usize {
+pub(crate) fn activations(fleet: &KubeFleet, node: &str) -> usize {
     fleet.log(node).matches("activates generation").count()
 }
 

@@ -5,4 +5,5 @@ mod common;
 mod faults;
 mod figures;
 mod health;
+mod registry;
 mod story;

@@ -6,6 +6,7 @@ use std::fmt;
 use placet_model::{NodeName, visible, wrapped};
 
 use crate::plan::{Action, NodePlan, Plan, Step, WaitingOn};
+use crate::problem::Names;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -209,5 +210,28 @@ impl fmt::Display for Few<'_> {
             0 => Ok(()),
             more => write!(f, " and {more} more"),
         }
+    }
+}
+
+impl Plan {
+    /// In a clause, what the roll-out waits for beside answers and decisions: nodes without a
+    /// connection, or else a pause, a window, a wave that is watched; none where it goes on.
+    pub fn waits_for(&self) -> Option<String> {
+        let away = self.held.iter();
+        let away = away.filter(|(_, waiting)| matches!(waiting, WaitingOn::Connection));
+        let away: BTreeSet<NodeName> = away.map(|(name, _)| name.clone()).collect();
+        if !away.is_empty() {
+            return Some(format!("no connection to {}", Names(&away)));
+        }
+        let first = self.held.iter().find(|(_, waiting)| {
+            matches!(
+                waiting,
+                WaitingOn::Paused
+                    | WaitingOn::Window(_)
+                    | WaitingOn::Verification(_)
+                    | WaitingOn::Requirement(_)
+            )
+        });
+        first.map(|(name, waiting)| format!("{name} {waiting}"))
     }
 }

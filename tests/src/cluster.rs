@@ -17,6 +17,7 @@ use rcgen::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::proxy::Proxy;
 use crate::servers::servers;
 
 /// An API server answers within this time of its start, on a busy machine.
@@ -54,9 +55,20 @@ impl Cluster {
         Some(cluster)
     }
 
+    /// As [`Self::start`], with more arguments for the API server.
+    pub fn start_with(arguments: &[&str]) -> Option<Self> {
+        let cluster = Self::with(arguments)?;
+        cluster.install_kinds();
+        Some(cluster)
+    }
+
     /// An API server that knows nothing of us, and writes every request that is complete into its
     /// audit log; none where nobody built one.
     pub fn bare() -> Option<Self> {
+        Self::with(&[])
+    }
+
+    fn with(arguments: &[&str]) -> Option<Self> {
         let programs = servers()?.to_owned();
         let folder = tempfile::Builder::new()
             .prefix("placet-api-")
@@ -70,13 +82,16 @@ impl Cluster {
             programs,
             api: None,
             ports,
-            arguments: audited(folder.path()),
+            arguments: audited(folder.path())
+                .into_iter()
+                .chain(arguments.iter().map(|it| (*it).to_owned()))
+                .collect(),
             authority,
             folder,
         };
         fs::write(
             cluster.kubeconfig(),
-            cluster.kubeconfig_of("admin", &["system:masters"]),
+            cluster.kubeconfig_of("admin", &["system:masters"], ports.api),
         )
         .expect("a kubeconfig");
         cluster.start_api_server();
@@ -96,8 +111,35 @@ impl Cluster {
     /// The file of a kubeconfig for a user with these groups.
     pub fn user(&self, name: &str, groups: &[&str]) -> PathBuf {
         let path = self.folder.path().join(format!("{name}.kubeconfig"));
-        fs::write(&path, self.kubeconfig_of(name, groups)).expect("a kubeconfig");
+        let kubeconfig = self.kubeconfig_of(name, groups, self.ports.api);
+        fs::write(&path, kubeconfig).expect("a kubeconfig");
         path
+    }
+
+    /// A stretch of network to the API server, and the administrator's kubeconfig by that way.
+    pub fn way(&self) -> (Proxy, PathBuf) {
+        let proxy = Proxy::start(([127, 0, 0, 1], self.ports.api).into());
+        let path = self.folder.path().join("way.kubeconfig");
+        let kubeconfig = self.kubeconfig_of("admin", &["system:masters"], proxy.address().port());
+        fs::write(&path, kubeconfig).expect("a kubeconfig");
+        (proxy, path)
+    }
+
+    /// Has etcd forget everything but the newest state.
+    pub fn compact(&self) {
+        let ask = |path: &str, body: &str| {
+            let url = format!("http://127.0.0.1:{}/v3/kv/{path}", self.ports.etcd);
+            let output = Command::new("curl")
+                .args(["--silent", "--show-error", "--fail", "--data", body, &url])
+                .output()
+                .expect("curl starts");
+            let error = text(&output.stderr);
+            assert!(output.status.success(), "{url}: {error}");
+            serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
+        };
+        let newest = ask("range", r#"{"key":"AA=="}"#);
+        let revision = &newest["header"]["revision"];
+        ask("compaction", &format!(r#"{{"revision":{revision}}}"#));
     }
 
     /// A path inside the folder of the API server.
@@ -233,14 +275,14 @@ impl Cluster {
         }
     }
 
-    fn kubeconfig_of(&self, name: &str, groups: &[&str]) -> String {
+    fn kubeconfig_of(&self, name: &str, groups: &[&str], port: u16) -> String {
         let (certificate, key) = self.authority.user(name, groups);
         let encoded = |text: &str| STANDARD.encode(text);
         serde_json::json!({
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{ "name": "test", "cluster": {
-                "server": format!("https://127.0.0.1:{}", self.ports.api),
+                "server": format!("https://127.0.0.1:{port}"),
                 "certificate-authority-data": encoded(&self.authority.serving),
             }}],
             "users": [{ "name": name, "user": {

@@ -196,17 +196,18 @@ impl View<'_> {
         let total = counted(nodes.total, "node");
         match phase {
             RolloutPhase::Blocked => State::Stalled(Reason::Blocked, self.first_problem()),
-            RolloutPhase::Proposing => {
-                State::Reconciling(Reason::Proposing, format!("{total} are being asked"))
-            }
+            RolloutPhase::Proposing => State::Reconciling(
+                Reason::Proposing,
+                self.with_obstacle(format!("{total} are being asked")),
+            ),
             RolloutPhase::Held => State::Stalled(Reason::Held, objection()),
             RolloutPhase::Staging => State::Reconciling(
                 Reason::Staging,
-                format!("{} of {total} have fetched{}", nodes.staged, self.trouble()),
+                self.with_obstacle(format!("{} of {total} have fetched", nodes.staged)),
             ),
             RolloutPhase::Activating => State::Reconciling(
                 Reason::Activating,
-                format!("{} of {total} have changed{}", nodes.done, self.trouble()),
+                self.with_obstacle(format!("{} of {total} have changed", nodes.done)),
             ),
             RolloutPhase::Halted => State::Stalled(Reason::Halted, objection()),
             RolloutPhase::Done => State::Ready(Reason::Succeeded, self.done(nodes)),
@@ -223,8 +224,17 @@ impl View<'_> {
         }
     }
 
-    /// What keeps nodes from fetching, after a semicolon; empty where nothing does.
-    fn trouble(&self) -> String {
+    /// How far it is, and what it waits for.
+    fn with_obstacle(&self, so_far: String) -> String {
+        let obstacle = || self.plan.and_then(Plan::waits_for);
+        match self.trouble().or_else(obstacle) {
+            Some(obstacle) => format!("{so_far}; {obstacle}"),
+            None => so_far,
+        }
+    }
+
+    /// What keeps nodes from fetching.
+    fn trouble(&self) -> Option<String> {
         let told = self.state.nodes.iter().filter(|(name, state)| {
             state.staging.is_some() && state.activating.is_none() && !(self.is_staged)(name)
         });
@@ -235,11 +245,12 @@ impl View<'_> {
             })
             .collect();
         match errors.as_slice() {
-            [] => String::new(),
-            [(name, why)] => format!("; node {name} tries again: {why}"),
-            [(name, why), more @ ..] => {
-                format!("; node {name} tries again (and {} more): {why}", more.len())
-            }
+            [] => None,
+            [(name, why)] => Some(format!("node {name} tries again: {why}")),
+            [(name, why), more @ ..] => Some(format!(
+                "node {name} tries again (and {} more): {why}",
+                more.len()
+            )),
         }
     }
 

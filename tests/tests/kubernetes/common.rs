@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use placet_tests::{Cluster, KubeFleet};
 use serde_json::Value;
@@ -91,4 +91,35 @@ pub(crate) fn open_session(fleet: &KubeFleet, node: &str) -> UnixStream {
         .expect("a time limit");
     session.read_exact(&mut [0]).expect("chatd greets");
     session
+}
+
+/// Longer than a term of leadership; half a minute where everything is tried.
+pub(crate) fn outage() -> Duration {
+    Duration::from_secs(if is_full() { 30 } else { 6 })
+}
+
+/// Whether everything is tried, and not just a part of it.
+pub(crate) fn is_full() -> bool {
+    std::env::var("PLACET_FULL").is_ok_and(|full| full == "1")
+}
+
+/// How often a node changed over to another generation.
+pub(crate) fn activations(fleet: &KubeFleet, node: &str) -> usize {
+    fleet.log(node).matches("activates generation").count()
+}
+
+/// Waits until a log has a line with these words after its first `seen` bytes.
+pub(crate) fn wait_for_line(fleet: &KubeFleet, log: &str, seen: usize, words: &str) {
+    let path = fleet.path("logs").join(log);
+    let end = Instant::now() + Duration::from_mins(1);
+    loop {
+        let text = std::fs::read(&path).unwrap_or_default();
+        let news = String::from_utf8_lossy(&text[seen.min(text.len())..]);
+        if news.contains(words) {
+            return;
+        }
+        assert!(Instant::now() < end, "{log} does not say `{words}`");
+        // Short: whoever waits wants to be there while it happens.
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use placet_tests::{KubeFleet, evidence};
 
-use crate::common::{OnKubernetes, all_run, kubernetes, settled};
+use crate::common::{
+    NODES, OnKubernetes, activations, all_run, is_full, kubernetes, outage, settled, wait_for_line,
+};
 
 /// What fails, and comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,18 +31,6 @@ const FAULTS: [Fault; 6] = [
     Fault::Git,
     Fault::Node,
 ];
-
-/// Longer than a term of leadership.
-const OUTAGE: Duration = Duration::from_secs(6);
-const OUTAGE_IN_FULL: Duration = Duration::from_secs(30);
-
-fn is_full() -> bool {
-    std::env::var("PLACET_FULL").is_ok_and(|full| full == "1")
-}
-
-fn outage() -> Duration {
-    if is_full() { OUTAGE_IN_FULL } else { OUTAGE }
-}
 
 /// Makes something fail, for a while.
 fn fail(fleet: &mut OnKubernetes, fault: Fault) {
@@ -89,54 +79,59 @@ fn declared(fleet: &KubeFleet) -> Vec<String> {
     objects.map(|it| name(&it)).collect()
 }
 
-/// How often a node changed over to another generation.
-pub(crate) fn activations(fleet: &KubeFleet, node: &str) -> usize {
-    fleet.log(node).matches("activates generation").count()
+/// Where a change is when something fails, by what the leader's log says at that instant.
+const PHASES: [(&str, &str); 3] = [
+    ("Proposing", "roll-out ro-"),
+    ("Staging", "staging {"),
+    ("Activating", "activating {"),
+];
+
+/// Something fails while edge-1 does not answer, so that the phase cannot end meanwhile.
+fn fail_in(fleet: &mut OnKubernetes, fault: Fault, phase: &str, versions: (&str, &str)) -> String {
+    let leader = fleet.leader().expect("somebody leads");
+    let seen = fleet.log(&leader).len();
+    let commit = fleet.commit_greet(versions.0, versions.1);
+    wait_for_line(fleet, &leader, seen, phase);
+    fleet.signal_node("edge-1", Signal::SIGSTOP);
+    fail(fleet, fault);
+    fleet.signal_node("edge-1", Signal::SIGCONT);
+    commit
 }
 
 #[test]
-fn whatever_fails_and_whenever_the_fleet_ends_as_declared() {
+fn whatever_fails_in_whichever_phase_the_fleet_ends_as_declared() {
     let Some(mut fleet) = kubernetes(&["a", "b"]) else {
         return;
     };
     settled(&mut fleet);
     let declared_before = declared(&fleet);
-    let rounds = if is_full() { 5 } else { 1 };
     let mut versions = ("1.0.0", "1.1.0");
     let mut sample = Vec::new();
-    for round in 0..rounds {
-        for fault in FAULTS {
-            let wait = Duration::from_millis(rand::random_range(0..1_500));
-            println!("round {round}: {fault:?} fails {wait:?} after the commit");
-            let before = (
-                fleet.objects("rollouts").len(),
-                activations(&fleet, "core-1"),
-            );
-            let commit = fleet.commit_greet(versions.0, versions.1);
+    for (index, fault) in FAULTS.into_iter().enumerate() {
+        let tried = PHASES.iter().enumerate();
+        let tried = tried.filter(|(phase, _)| is_full() || index % PHASES.len() == *phase);
+        for (_, (phase, words)) in tried {
+            println!("{fault:?} fails while {phase}");
+            let rollouts = fleet.objects("rollouts").len();
+            let before: Vec<_> = NODES.iter().map(|it| activations(&fleet, it)).collect();
+            let commit = fail_in(&mut fleet, fault, words, versions);
             versions = (versions.1, versions.0);
-            // A fault comes at any instant: there is no event to wait for.
-            thread::sleep(wait);
-            fail(&mut fleet, fault);
             fleet.rollout(&commit, "Done");
             all_run(&fleet);
-            let after = (
-                fleet.objects("rollouts").len(),
-                activations(&fleet, "core-1"),
-            );
+            let after: Vec<_> = NODES.iter().map(|it| activations(&fleet, it)).collect();
+            let once: Vec<_> = before.iter().map(|count| count + 1).collect();
+            assert_eq!(after, once, "{fault:?} while {phase}: once, and only once");
             assert_eq!(
-                after,
-                (before.0 + 1, before.1 + 1),
-                "{fault:?}: once, and only once"
+                fleet.objects("rollouts").len(),
+                rollouts + 1,
+                "{fault:?} while {phase}: one roll-out"
             );
             assert_eq!(
                 declared(&fleet),
                 declared_before,
-                "{fault:?}: nothing was pruned"
+                "{fault:?} while {phase}: nothing was pruned"
             );
-            sample.push(serde_json::json!({
-                "fault": format!("{fault:?}"),
-                "afterCommitMs": u64::try_from(wait.as_millis()).unwrap_or_default(),
-            }));
+            sample.push(serde_json::json!({ "fault": format!("{fault:?}"), "phase": phase }));
         }
     }
     if is_full() {

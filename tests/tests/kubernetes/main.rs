@@ -5,5 +5,6 @@ mod common;
 mod faults;
 mod figures;
 mod health;
+mod networks;
 mod registry;
 mod story;

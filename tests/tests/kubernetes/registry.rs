@@ -6,8 +6,7 @@ use std::fs;
 
 use placet_tests::{KubeFleet, NAMESPACE, REGISTRY_PASSWORD, REGISTRY_USER, RegistryServer};
 
-use crate::common::{NODES, OnKubernetes, all_run, kubernetes, open_session, ready};
-use crate::faults::activations;
+use crate::common::{NODES, OnKubernetes, activations, all_run, kubernetes, open_session, ready};
 
 const AWAY: &str = "failed to reach the registry";
 

@@ -1,9 +1,11 @@
 //! A fleet on Kubernetes: controllers, a repository, and nodes, on a real API server.
 
+mod nodes;
+mod repository;
+
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -11,11 +13,11 @@ use std::{fs, thread};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use placet_protocol::{Pin, Token};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::packages::{controller_program, edit, packages, placet};
+use self::nodes::Away;
+use crate::packages::{controller_program, packages};
 
 /// The namespace of the controllers.
 pub const NAMESPACE: &str = "placet-system";
@@ -33,6 +35,8 @@ pub struct KubeFleet {
     access: PathBuf,
     controllers: BTreeMap<String, Replica>,
     nodes: BTreeMap<String, Child>,
+    /// Nodes that are not on this machine's own network.
+    away: BTreeMap<String, Away>,
 }
 
 #[derive(Debug)]
@@ -71,6 +75,7 @@ impl KubeFleet {
             access: access.to_owned(),
             controllers: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            away: BTreeMap::new(),
         };
         fs::create_dir(fleet.path("logs")).expect("a folder for logs");
         fs::create_dir(fleet.path("fleet")).expect("a folder for the repository");
@@ -239,155 +244,6 @@ impl KubeFleet {
         list["items"].as_array().cloned().unwrap_or_default()
     }
 
-    /// Lets a node join with a token of its own.
-    pub fn join(&mut self, name: &str) {
-        let authority = self.until("the authority's certificate", |fleet| {
-            let path = "jsonpath={.data.ca\\.crt}";
-            let map = [
-                "-n",
-                NAMESPACE,
-                "get",
-                "configmap",
-                "placet-authority",
-                "-o",
-                path,
-            ];
-            let output = fleet.try_kubectl(&map);
-            let text = String::from_utf8(output.stdout).ok()?;
-            (output.status.success() && !text.is_empty()).then_some(text)
-        });
-        let token = Token::generate(Pin::of_certificate(&authority).expect("a certificate"));
-        let secret = json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "type": "placet.dev/join-token",
-            "metadata": {
-                "name": format!("placet-join-{}", token.id),
-                "namespace": NAMESPACE,
-                "labels": { "placet.dev/join-token": "true" },
-            },
-            "stringData": {
-                "node": name,
-                "secret": token.secret.hash().hex(),
-                "expires": "2999-01-01T00:00:00Z",
-            },
-        });
-        self.apply(&secret.to_string(), &[]);
-        fs::File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(self.path(&format!("{name}.token")))
-            .and_then(|mut file| std::io::Write::write_all(&mut file, token.to_string().as_bytes()))
-            .expect("a file");
-        self.start_node(name);
-        self.until(&format!("{name} to join"), |fleet| {
-            let node = fleet.object("fleetnode", name);
-            (node["status"]["presence"] == "Connected").then_some(())
-        });
-    }
-
-    /// Starts a node daemon that joined before, or joins by its token file.
-    pub fn start_node(&mut self, name: &str) {
-        let mut command = self.logged(placet(), name);
-        command.args(["placetd", "--node", name, "--token-file"]);
-        command.arg(self.path(&format!("{name}.token")));
-        for replica in self.controllers.values() {
-            command.args(["--controller", &replica.address]);
-        }
-        command.args(["--type", name.split('-').next().unwrap_or(name)]);
-        command.arg("--state").arg(self.path(name));
-        command.arg("--run").arg(self.path("run").join(name));
-        let child = command.spawn().expect("a node daemon starts");
-        self.nodes.insert(name.to_owned(), child);
-    }
-
-    /// Ends a node's keeper, and with it the whole node, as a power cut would.
-    pub fn kill_node(&mut self, name: &str) {
-        if let Some(mut node) = self.nodes.remove(name) {
-            node.kill().expect("the keeper can be killed");
-            node.wait().expect("it ends");
-        }
-    }
-
-    /// The folder of a node's sockets.
-    pub fn run(&self, name: &str) -> PathBuf {
-        self.path("run").join(name)
-    }
-
-    /// Process ids by process name, as the node's status says; each must be alive.
-    pub fn pids(&self, node: &str) -> BTreeMap<String, u64> {
-        let object = self.object("fleetnode", node);
-        let processes = object["status"]["processes"].as_array().cloned();
-        let all = processes.unwrap_or_default().into_iter();
-        all.map(|process| {
-            let pid = process["pid"].as_u64().expect("a process has an id");
-            let alive = Path::new(&format!("/proc/{pid}")).exists();
-            assert!(alive, "{node}: {process} is alive");
-            (process["name"].as_str().expect("a name").to_owned(), pid)
-        })
-        .collect()
-    }
-
-    /// The example fleet, without nodes.
-    pub fn example() -> String {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/fleet");
-        let read = |name| fs::read_to_string(folder.join(name)).expect("an example");
-        format!("{}\n---\n{}", read("classes.yaml"), read("packages.yaml"))
-    }
-
-    /// Writes the example fleet into the repository and commits it.
-    pub fn commit_example(&self) -> String {
-        fs::write(self.path("fleet/fleet.yaml"), Self::example()).expect("declarations");
-        self.commit("The fleet begins")
-    }
-
-    /// Commits another version of the package `greet`.
-    pub fn commit_greet(&self, from: &str, to: &str) -> String {
-        let path = self.path("fleet/fleet.yaml");
-        edit(
-            &path,
-            &format!("version: {from} # greet"),
-            &format!("version: {to} # greet"),
-        );
-        edit(&path, &format!("greet:{from}"), &format!("greet:{to}"));
-        self.commit(&format!("greet {to}"))
-    }
-
-    /// Commits everything in the repository and returns the commit's id.
-    pub fn commit(&self, subject: &str) -> String {
-        self.git(&["add", "--all"]);
-        self.git(&["commit", "--quiet", "--allow-empty", "--message", subject]);
-        self.git(&["rev-parse", "HEAD"])
-    }
-
-    /// Runs git in the repository of declarations.
-    pub fn git(&self, arguments: &[&str]) -> String {
-        let output = Command::new("git")
-            .args(["-c", "user.name=Fleet operator"])
-            .args(["-c", "user.email=operator@localhost"])
-            .args(["-c", "commit.gpgsign=false"])
-            .args(arguments)
-            .current_dir(self.path("fleet"))
-            .output()
-            .expect("git starts");
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "git {arguments:?}: {error}");
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-
-    /// Declares the repository as the source of the fleet.
-    pub fn follow_repository(&self) {
-        let url = self.path("fleet");
-        let source = format!(
-            "apiVersion: placet.dev/v1alpha1\nkind: GitSource\nmetadata: {{name: fleet}}\nspec: {{url: {}}}\n",
-            url.display()
-        );
-        let answer = self.apply(&source, &[]);
-        assert!(answer.contains("gitsource.placet.dev/fleet"), "{answer}");
-    }
-
     /// The newest roll-out whose revision has this end, in this phase.
     pub fn rollout(&self, revision: &str, phase: &str) -> Value {
         self.until(
@@ -455,7 +311,8 @@ fn http_get(address: &str, path: &str) -> std::io::Result<(u16, String)> {
     Ok((status.unwrap_or_default(), text.to_owned()))
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").port()
 }

@@ -73,6 +73,7 @@ impl World {
         };
         self.told = told(&state);
         self.rollout = Some(state);
+        self.has_unheard = true;
     }
 
     /// The latest time that anything is noted for: the next turn comes after it, even if the clock

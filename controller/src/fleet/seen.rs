@@ -58,7 +58,7 @@ impl World {
         }
         match kind {
             "Rollout" => {
-                self.seen_rollout(&stored.name, turn);
+                self.has_unheard = true;
                 false
             }
             // What is looked at follows from it by itself.
@@ -127,26 +127,24 @@ impl World {
         !matches!(kind, "Rollout" | "GitSource")
     }
 
-    /// Somebody wrote to a roll-out: their decision, if there is one that was not heard yet.
-    fn seen_rollout(&mut self, name: &str, turn: &mut Turn) {
-        let Some((_, rollout)) = self.objects.rollout(name) else {
+    /// The decision that somebody wrote into the roll-out, if it was not heard yet: while there was
+    /// a controller, or while there was none.
+    pub(super) fn hear_decision(&mut self, turn: &mut Turn) {
+        let Some(name) = self.rollout.as_ref().map(|rollout| rollout.name.clone()) else {
             return;
         };
-        let Some(request) = rollout.spec.decision.clone() else {
+        let object = self.objects.rollout(&name);
+        let Some(request) = object.and_then(|(_, object)| object.spec.decision.clone()) else {
             return;
         };
-        let newest = self.rollout.as_ref().filter(|it| it.name == name);
-        let is_heard = newest.is_none_or(|it| {
-            let mut decisions = it.decisions.iter();
-            decisions.any(|decision| decision.hold >= request.hold)
-        });
-        if is_heard {
+        let mut heard = self.rollout.iter().flat_map(|rollout| &rollout.decisions);
+        if heard.any(|decision| decision.hold >= request.hold) {
             return;
         }
         let author = request.author.clone().unwrap_or_else(unknown);
-        let ruling = Ruling::of(name, &request, &author);
+        let ruling = Ruling::of(&name, &request, &author);
         if let Err(refusal) = self.decide(ruling, turn) {
-            turn.tell("decisionRefused", feed::decision_refused(name, &refusal));
+            turn.tell("decisionRefused", feed::decision_refused(&name, &refusal));
         }
     }
 

@@ -145,31 +145,31 @@ fn another_controller_takes_over_within_five_seconds_and_the_rollout_goes_on() {
     let held = fleet.rollout(&commit, "Held");
     let leader = fleet.leader().expect("somebody leads");
 
+    let name = held["metadata"]["name"]
+        .as_str()
+        .expect("a name")
+        .to_owned();
+    let force = r#"{"spec":{"decision":{"hold":1,"action":"force","reason":"it cannot wait"}}}"#;
+
     let began = Instant::now();
     fleet.kill_controller(&leader);
+    // While nobody leads; the next leader hears of it.
+    fleet.kubectl(&["patch", "rollout", &name, "--type=merge", "-p", force]);
     let next = fleet.until("another leader", |fleet| {
         fleet.leader().filter(|next| *next != leader)
     });
     let took = began.elapsed();
     println!("takeover after kill -9: {took:?}");
     assert!(took < Duration::from_secs(5), "{took:?}");
-
-    // The votes are the same, and so is the hold; a decision is heard by whoever leads now.
-    let after = fleet.object(
-        "rollout",
-        held["metadata"]["name"].as_str().expect("a name"),
-    );
-    assert_eq!(held["status"]["hold"], after["status"]["hold"]);
-    drop(session);
-    let name = held["metadata"]["name"]
-        .as_str()
-        .expect("a name")
-        .to_owned();
-    let force = r#"{"spec":{"decision":{"hold":1,"action":"force","reason":"it cannot wait"}}}"#;
-    fleet.kubectl(&["patch", "rollout", &name, "--type=merge", "-p", force]);
     fleet.rollout(&commit, "Done");
     all_run(&fleet);
     assert_eq!(fleet.objects("rollouts").len(), 2, "none is doubled");
+    let decided = fleet.object("rollout", &name)["status"]["decisions"].clone();
+    assert_eq!(
+        decided[0]["overrides"], held["status"]["hold"]["objections"],
+        "the votes are the same, and so is the hold"
+    );
+    drop(session);
 
     // The other one comes back and follows.
     fleet.start_controller(&leader);

@@ -27,9 +27,7 @@ impl World {
         let Some(target) = self.target.clone() else {
             return;
         };
-        if std::mem::take(&mut self.has_unheard) {
-            self.hear_decision(turn);
-        }
+        self.hear_decision(turn);
         for _ in 0..PLANS_MOST {
             let observed = self.observed(turn.now);
             let plan = placet_planner::plan(&target, &observed);

@@ -72,8 +72,8 @@ impl World {
             name,
         };
         self.told = told(&state);
+        self.unheard = Some(state.name.clone());
         self.rollout = Some(state);
-        self.has_unheard = true;
     }
 
     /// The latest time that anything is noted for: the next turn comes after it, even if the clock

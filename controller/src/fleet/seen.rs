@@ -58,7 +58,7 @@ impl World {
         }
         match kind {
             "Rollout" => {
-                self.has_unheard = true;
+                self.unheard = Some(stored.name.clone());
                 false
             }
             // What is looked at follows from it by itself.
@@ -130,14 +130,17 @@ impl World {
     /// The decision that somebody wrote into the roll-out, if it was not heard yet: while there was
     /// a controller, or while there was none.
     pub(super) fn hear_decision(&mut self, turn: &mut Turn) {
-        let Some(name) = self.rollout.as_ref().map(|rollout| rollout.name.clone()) else {
+        let newest = self.rollout.as_ref();
+        let Some(newest) = newest.filter(|it| self.unheard.as_ref() == Some(&it.name)) else {
             return;
         };
+        let name = newest.name.clone();
+        self.unheard = None;
         let object = self.objects.rollout(&name);
         let Some(request) = object.and_then(|(_, object)| object.spec.decision.clone()) else {
             return;
         };
-        let mut heard = self.rollout.iter().flat_map(|rollout| &rollout.decisions);
+        let mut heard = newest.decisions.iter();
         if heard.any(|decision| decision.hold >= request.hold) {
             return;
         }

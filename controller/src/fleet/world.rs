@@ -49,8 +49,8 @@ pub(crate) struct World {
     pub(crate) touched: BTreeSet<NodeName>,
     /// True if there may be news of any of them.
     pub(crate) all_touched: bool,
-    /// True if the roll-out may carry a decision that was not heard yet.
-    pub(crate) has_unheard: bool,
+    /// The roll-out that may carry a decision which was not heard yet.
+    pub(crate) unheard: Option<String>,
     /// True if writing is dear, and what nobody needs at once is written later.
     pub(crate) is_patient: bool,
     /// Nodes whose status is written later, and when.

@@ -1,7 +1,7 @@
 //! The repository of a fleet on Kubernetes.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::KubeFleet;
@@ -40,12 +40,34 @@ impl KubeFleet {
         self.git(&["rev-parse", "HEAD"])
     }
 
+    /// Has every commit signed from now on; returns who may sign, as a repository's source names it.
+    pub fn sign_commits(&self) -> String {
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"])
+            .arg(self.signing_key())
+            .output()
+            .expect("ssh-keygen starts");
+        let error = String::from_utf8_lossy(&made.stderr);
+        assert!(made.status.success(), "{error}");
+        let key = fs::read_to_string(self.signing_key().with_extension("pub"));
+        format!("operator {}", key.expect("a key").trim())
+    }
+
+    fn signing_key(&self) -> PathBuf {
+        self.path("signing")
+    }
+
     /// Runs git in the repository of declarations.
     pub fn git(&self, arguments: &[&str]) -> String {
         let output = Command::new("git")
             .args(["-c", "user.name=Fleet operator"])
             .args(["-c", "user.email=operator@localhost"])
-            .args(["-c", "commit.gpgsign=false"])
+            .args([
+                "-c",
+                &format!("commit.gpgsign={}", self.signing_key().exists()),
+            ])
+            .args(["-c", "gpg.format=ssh", "-c"])
+            .arg(format!("user.signingkey={}", self.signing_key().display()))
             .args(arguments)
             .current_dir(self.path("fleet"))
             .output()

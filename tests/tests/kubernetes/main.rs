@@ -2,6 +2,7 @@
 
 mod admission;
 mod common;
+mod decisions;
 mod faults;
 mod figures;
 mod health;

@@ -175,6 +175,10 @@ pub(crate) struct Check {
     /// Folder that relative package references start from [default: the root of the repository].
     #[arg(long, value_name = "DIR")]
     pub(crate) packages: Option<PathBuf>,
+    /// Folder of the secrets that package sets name for their registries, each a private folder with
+    /// a file for each key, as `registry/.dockerconfigjson`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) secrets: Option<PathBuf>,
     /// Write the report to this file rather than to standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use placet_controller::catalog::Packages;
+use placet_controller::catalog::{Packages, WantedPackage};
 use placet_controller::git::{FetchError, LocalRepository, Place};
-use placet_crds::{Fault, Loaded, SourceFile, load_all, locate, not_carried_out};
+use placet_controller::secrets::Secrets;
+use placet_crds::{Fault, Loaded, Object, SourceFile, load_all, locate, not_carried_out};
+use placet_model::PackageReference;
 use placet_simulator::{Effect, Outcome, Paint, Side};
 
 use crate::arguments::{Check, Common};
@@ -18,10 +20,16 @@ pub(crate) fn run(arguments: &Check, common: &Common) -> anyhow::Result<Answer> 
         Some(revision) => Place::Revision(revision),
         None => Place::WorkingTree,
     };
+    // Packages in registries are asked for all at once.
+    let runtime = tokio::runtime::Runtime::new()?;
+    let _runtime = runtime.enter();
+    let fetched = tempfile::tempdir().context("failed to make a temporary folder")?;
+    let nowhere = fetched.path().join("secrets");
+    let secrets = Secrets::Folder(arguments.secrets.clone().unwrap_or(nowhere));
     let reader = Reader {
         repository: &repository,
         path: &arguments.path,
-        packages: Packages::new(),
+        packages: Packages::with_registries(fetched.path(), secrets),
         base: arguments
             .packages
             .as_deref()
@@ -39,9 +47,6 @@ pub(crate) fn run(arguments: &Check, common: &Common) -> anyhow::Result<Answer> 
         Outcome::Unknown => Answer::Unknown,
     })
 }
-
-/// What has to be said of rules, which count here.
-const RULES_LIVE: &str = "rules count in this report; a live roll-out does not evaluate them yet";
 
 /// What both revisions are read with.
 struct Reader<'a> {
@@ -81,13 +86,8 @@ impl Reader<'_> {
             load_all(&files).map_err(|faults| refused(&revision, faults, &files))?;
         let desired = placet_crds::desired(&revision, &objects)
             .map_err(|faults| refused(&revision, faults, &files))?;
-        let mut left_out = locate(not_carried_out(&objects), &files);
-        for fault in &mut left_out {
-            if fault.field == "spec.vetoRules" {
-                RULES_LIVE.clone_into(&mut fault.message);
-            }
-        }
-        let catalog = self.packages.resolve(&desired, self.base);
+        let left_out = locate(not_carried_out(&objects), &files);
+        let catalog = self.packages.resolve_all(wanted(&objects), self.base);
         Ok(Read {
             side: Side {
                 revision,
@@ -97,6 +97,26 @@ impl Reader<'_> {
             left_out: left_out.iter().map(ToString::to_string).collect(),
         })
     }
+}
+
+/// The packages that are named, each with the secret that opens its registry.
+fn wanted(objects: &[Object]) -> Vec<WantedPackage> {
+    let sets = objects.iter().filter_map(|object| match object {
+        Object::PackageSet(set) => Some(&set.spec),
+        _ => None,
+    });
+    let wanted = sets.flat_map(|set| {
+        set.packages.iter().map(|entry| WantedPackage {
+            reference: PackageReference {
+                name: entry.name.clone(),
+                version: entry.version.clone(),
+                reference: entry.reference.clone(),
+            },
+            secret: set.secret_ref.as_ref().map(|secret| secret.name.clone()),
+            pinned: None,
+        })
+    });
+    wanted.collect()
 }
 
 fn refused(revision: &str, faults: Vec<Fault>, files: &[SourceFile]) -> anyhow::Error {

@@ -48,7 +48,7 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
         anyhow::bail!("`-o markdown` is for `placet check`; use table, json or yaml");
     }
     if let Command::Check(arguments) = &command {
-        // It waits for files alone, and asks nobody.
+        // It works on files, and blocks; only registries are asked, where packages are in any.
         return check::run(arguments, common);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()

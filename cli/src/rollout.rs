@@ -123,7 +123,9 @@ fn print_objections(nodes: &[Value], name: &str) {
             .filter(|record| record.answer != placet_model::Answer::Accept)
         {
             let modules: Vec<_> = record.modules.iter().map(ToString::to_string).collect();
-            anstream::println!("  about {} at {}", modules.join(", "), record.time);
+            if !modules.is_empty() {
+                anstream::println!("  about {} at {}", modules.join(", "), record.time);
+            }
             anstream::println!("  change {}", record.change_digest);
         }
     }

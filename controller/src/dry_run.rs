@@ -396,6 +396,7 @@ impl Model<'_> {
             manifest: Arc::clone(&wanted.manifest),
             change_digest: change.change_digest,
             vote_seconds: wanted.strategy.vote_seconds.min(self.seconds),
+            objections: wanted.objections(name, change, self.observed.now),
         }
     }
 }

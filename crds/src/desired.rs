@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use placet_model::{
-    ClassDeclaration, Desired, NodeDeclaration, NodeFacts, NodeName, PackageReference,
+    ClassDeclaration, Desired, NameError, NodeDeclaration, NodeFacts, NodeName, PackageReference,
     PackageSetDeclaration, Selector, Strategy, Wants, Wave, Window, visible,
 };
 
@@ -29,7 +29,7 @@ pub fn desired(revision: &str, objects: &[Object]) -> Result<Desired, Vec<Fault>
     for object in objects {
         match object {
             Object::NodeClass(it) => {
-                let class = class(it);
+                let class = class(object, it, &mut faults);
                 desired.classes.insert(object.name().to_owned(), class);
             }
             Object::PackageSet(it) => {
@@ -98,28 +98,44 @@ fn key(name: &str) -> Step {
     Step::Key(name.to_owned())
 }
 
-fn class(class: &NodeClass) -> ClassDeclaration {
+fn class(object: &Object, class: &NodeClass, faults: &mut Vec<Fault>) -> ClassDeclaration {
     let spec = &class.spec;
+    let mut veto_rules = Vec::new();
+    for (index, rule) in spec.veto_rules.iter().enumerate() {
+        match veto_rule(rule) {
+            Ok(rule) => veto_rules.push(rule),
+            Err(error) => {
+                let path = [
+                    key("spec"),
+                    key("vetoRules"),
+                    Step::Index(index),
+                    key("name"),
+                ];
+                let finding = Finding::new(&path, error.to_string());
+                faults.push(finding.into_fault(&object.id(), None));
+            }
+        }
+    }
     ClassDeclaration {
         selector: (&spec.selector).into(),
         package_sets: spec.package_sets.clone(),
         wants: (&spec.wants).into(),
         strategy: (&spec.strategy).into(),
-        veto_rules: spec.veto_rules.iter().map(veto_rule).collect(),
+        veto_rules,
     }
 }
 
-fn veto_rule(rule: &VetoRule) -> placet_model::VetoRule {
+fn veto_rule(rule: &VetoRule) -> Result<placet_model::VetoRule, NameError> {
     let VetoRule {
         name,
         rule,
         message,
     } = rule.clone();
-    placet_model::VetoRule {
-        name,
+    Ok(placet_model::VetoRule {
+        name: name.parse()?,
         rule,
         message,
-    }
+    })
 }
 
 fn package_set(set: &PackageSet) -> PackageSetDeclaration {

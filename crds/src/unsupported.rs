@@ -46,7 +46,6 @@ fn source(spec: &GitSourceSpec) -> Paths {
 fn class(spec: &NodeClassSpec) -> Paths {
     set(&[
         ("bootImages", !spec.boot_images.is_empty()),
-        ("vetoRules", !spec.veto_rules.is_empty()),
         ("persistence.packages", !spec.persistence.packages),
         ("persistence.bootImage", !spec.persistence.boot_image),
     ])

@@ -27,6 +27,7 @@ fn verdict() -> Verdict {
         boot_id: "boot".to_owned(),
         verdict: VerdictKind::Veto,
         records: vec![VoteRecord {
+            voter: placet_model::Voter::Process,
             process: "chatd".parse().unwrap(),
             pid: 412,
             modules: vec!["usr/lib/libgreet.so.1".parse().unwrap()],

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use crate::{Architecture, NodeName, PackageName, Window};
+use crate::{Architecture, NodeName, PackageName, ProcessName, Window};
 
 /// All declarations of one revision, references checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,8 +42,8 @@ pub struct ClassDeclaration {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VetoRule {
-    /// The name by which it stands in a verdict.
-    pub name: String,
+    /// The name by which it stands in a verdict, where others have that of a process.
+    pub name: ProcessName,
     /// A CEL expression over `node` and `change`; it objects where this is true.
     pub rule: String,
     /// What people are told then.

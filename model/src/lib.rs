@@ -49,6 +49,6 @@ pub use rollout::{Activation, Hold, NodeState, RolloutPhase};
 pub use text::{Visible, Wrapped, visible, wrapped};
 pub use trace::{TraceParent, TraceParentError};
 pub use vote::{
-    Answer, Decision, DecisionKind, NodeChange, Proposal, Verdict, VerdictKind, VoteRecord,
+    Answer, Decision, DecisionKind, NodeChange, Proposal, Verdict, VerdictKind, VoteRecord, Voter,
 };
 pub use window::{Weekday, Window};

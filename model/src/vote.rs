@@ -73,14 +73,39 @@ pub enum Answer {
     Veto,
 }
 
+/// What kind of voter answered.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Voter {
+    /// A process of the node.
+    #[default]
+    Process,
+    /// A rule that the node's class declares.
+    Rule,
+}
+
+impl Voter {
+    /// True for a process, which is what most voters are.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+    fn is_process(&self) -> bool {
+        *self == Self::Process
+    }
+}
+
 /// One voter's answer, as it is kept and shown everywhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VoteRecord {
-    /// The process that answered.
+    /// What kind of voter answered; a process where left out.
+    #[serde(default, skip_serializing_if = "Voter::is_process")]
+    pub voter: Voter,
+    /// The process or rule that answered.
     pub process: ProcessName,
-    /// Its process id.
+    /// Its process id; 0 for a rule.
     pub pid: u32,
     /// The modules concerned: those of the change that touch this process.
     pub modules: Vec<ModulePath>,
@@ -103,7 +128,10 @@ pub struct VoteRecord {
 
 impl fmt::Display for VoteRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}) ", self.process, self.pid)?;
+        match self.voter {
+            Voter::Process => write!(f, "{} ({}) ", self.process, self.pid)?,
+            Voter::Rule => write!(f, "rule {} ", self.process)?,
+        }
         match self.answer {
             Answer::Accept => f.write_str("placet")?,
             Answer::Defer => f.write_str("defers")?,

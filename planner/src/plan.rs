@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use placet_model::{
-    ChangeSet, Digest, Hold, NodeManifest, NodeName, Proposal, RolloutPhase, Strategy,
+    ChangeSet, Digest, Hold, NodeFacts, NodeManifest, NodeName, Proposal, RolloutPhase, Strategy,
 };
 
-use crate::{Note, Problem, Unmet};
+use crate::{Note, Problem, Rules, Unmet};
 
 /// What every node should run, from declarations, catalog and facts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,6 +43,10 @@ pub struct TargetNode {
     pub node_type: Option<String>,
     /// Its labels.
     pub labels: Arc<BTreeMap<String, String>>,
+    /// What is declared of it, and what it announced where nothing is.
+    pub facts: Arc<NodeFacts>,
+    /// The rules of its class that vote for software that cannot; shared by all of them.
+    pub rules: Arc<Rules>,
     /// How a change goes through its class; shared by all of them.
     pub strategy: Arc<Strategy>,
     /// Which waves of the strategy select it, by their place in the list.

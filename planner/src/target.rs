@@ -24,7 +24,7 @@ use self::list::List;
 use self::place::Placed;
 use self::shelf::Shelf;
 use crate::plan::{Target, TargetNode};
-use crate::{Catalog, CatalogEntry, Note, Problem};
+use crate::{Catalog, CatalogEntry, Note, Problem, Rules};
 
 /// What every node should run.
 ///
@@ -184,6 +184,11 @@ fn target_nodes(
         .iter()
         .map(|(name, class)| (name.as_str(), Arc::new(class.strategy.clone())))
         .collect();
+    let rules: BTreeMap<_, _> = desired
+        .classes
+        .iter()
+        .map(|(name, class)| (name.as_str(), Arc::new(Rules::new(&class.veto_rules))))
+        .collect();
     let nodes = placed.iter().map(|(name, placed)| {
         let class = &placed.configuration.class;
         let result = &computed[&placed.configuration];
@@ -194,6 +199,8 @@ fn target_nodes(
             manifest_digest: result.digest,
             node_type: placed.configuration.node_type.clone(),
             labels: Arc::clone(&placed.labels),
+            facts: Arc::clone(&placed.facts),
+            rules: rules.get(class.as_str()).cloned().unwrap_or_default(),
             waves: place::waves(&strategy, placed),
             strategy,
             suspended: desired.nodes.get(name).is_some_and(|node| node.suspended),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use placet_model::{Desired, Digest, NodeManifest, NodeName};
-use placet_planner::{Catalog, ChangeView, NodeView, Problem, Rules, TargetNode, change};
+use placet_planner::{Catalog, ChangeView, NodeView, Problem, TargetNode, change};
 
 use crate::effect::{
     Counts, Effect, GroupChange, Obstacle, Outcome, Processes, Travel, UnknownNode, Veto,
@@ -41,7 +41,6 @@ pub fn compare(from: &Side, to: &Side) -> Result<Effect, Unknowable> {
     require_packages(&[(from, &old), (to, &new)])?;
     let unknown = unknown(from, to, &old, &new);
     let comparison = Comparison {
-        to,
         old: &old,
         new: &new,
     };
@@ -151,7 +150,6 @@ fn left(from: &Desired, to: &Desired) -> BTreeSet<NodeName> {
 }
 
 struct Comparison<'a> {
-    to: &'a Side,
     old: &'a Known,
     new: &'a Known,
 }
@@ -168,10 +166,6 @@ impl Comparison<'_> {
     fn changes(&self) -> Vec<GroupChange> {
         let empty = Arc::new(NodeManifest::default());
         let nothing = (&empty, empty.digest());
-        let classes = self.to.desired.classes.iter();
-        let rules: BTreeMap<_, _> = classes
-            .map(|(name, class)| (name.as_str(), Rules::new(&class.veto_rules)))
-            .collect();
         let unknown: BTreeSet<_> = self.old.unknown.iter().map(|it| &it.node).collect();
         let mut ways: BTreeMap<(Digest, Digest, bool), Way> = BTreeMap::new();
         for (name, node) in &self.new.target.nodes {
@@ -185,32 +179,12 @@ impl Comparison<'_> {
                 .entry((digest, node.manifest_digest, before.is_none()))
                 .or_insert_with(|| Way::new(manifest, node, before.is_none()));
             way.join(name, node);
-            if let Some(rules) = rules.get(node.class.as_str()) {
-                way.hear(&self.view(name, node), rules);
-            }
+            way.hear(name, node);
         }
         let mut changes: Vec<_> = ways.into_values().map(|way| way.group).collect();
         changes.sort_by(|one, other| one.nodes.cmp(&other.nodes));
         changes
     }
-
-    fn view<'n>(&self, name: &'n NodeName, node: &'n TargetNode) -> Voter<'n> {
-        let facts = self.new.facts.get(name).cloned().unwrap_or_default();
-        let declared = self.to.desired.nodes.get(name);
-        let labels = declared.map(|it| it.labels.clone()).unwrap_or_default();
-        Voter {
-            name,
-            class: &node.class,
-            view: NodeView::new(name, &node.class, &facts, &labels),
-        }
-    }
-}
-
-/// A node for which rules speak.
-struct Voter<'n> {
-    name: &'n NodeName,
-    class: &'n str,
-    view: NodeView,
 }
 
 impl Way {
@@ -239,22 +213,28 @@ impl Way {
         }
     }
 
-    fn hear(&mut self, voter: &Voter<'_>, rules: &Rules) {
-        for objection in rules.objections(&voter.view, &self.view) {
+    /// Adds what the rules of a node's class say.
+    fn hear(&mut self, name: &NodeName, node: &TargetNode) {
+        if node.rules.is_empty() {
+            return;
+        }
+        let view = NodeView::new(name, &node.class, &node.facts, &node.labels);
+        for objection in node.rules.objections(&view, &self.view) {
+            let rule = objection.rule.as_str();
             let mut known = self.group.vetoes.iter_mut();
             let same = known.find(|veto| {
-                (&*veto.class, &veto.rule, &veto.message)
-                    == (voter.class, &objection.rule, &objection.message)
+                (veto.class.as_str(), veto.rule.as_str(), &veto.message)
+                    == (node.class.as_str(), rule, &objection.message)
             });
             match same {
                 Some(veto) => {
-                    veto.nodes.insert(voter.name.clone());
+                    veto.nodes.insert(name.clone());
                 }
                 None => self.group.vetoes.push(Veto {
-                    class: voter.class.to_owned(),
-                    rule: objection.rule,
+                    class: node.class.clone(),
+                    rule: rule.to_owned(),
                     message: objection.message,
-                    nodes: BTreeSet::from([voter.name.clone()]),
+                    nodes: BTreeSet::from([name.clone()]),
                 }),
             }
         }

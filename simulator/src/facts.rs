@@ -11,8 +11,6 @@ use crate::effect::UnknownNode;
 /// The target of one side, as far as it can be known.
 pub(crate) struct Known {
     pub(crate) target: Target,
-    /// Facts of the nodes as they count here.
-    pub(crate) facts: BTreeMap<NodeName, NodeFacts>,
     pub(crate) unknown: Vec<UnknownNode>,
     /// The architecture that nodes were taken to have that declare none.
     pub(crate) assumed: Option<Architecture>,
@@ -51,7 +49,6 @@ pub(crate) fn known(side: &Side) -> Known {
     let unknown = set_apart(&mut target, &announced);
     let is_assumed = target.nodes.keys().any(|name| announced.contains_key(name));
     Known {
-        facts: facts(side, &announced),
         unknown,
         assumed: only.filter(|_| is_assumed),
         target,
@@ -92,15 +89,4 @@ fn architectures(catalog: &Catalog) -> BTreeSet<Architecture> {
         .map(|module| module.architecture.clone())
         .filter(|architecture| *architecture != Architecture::default())
         .collect()
-}
-
-fn facts(side: &Side, announced: &BTreeMap<NodeName, NodeFacts>) -> BTreeMap<NodeName, NodeFacts> {
-    let nodes = side.desired.nodes.iter().map(|(name, node)| {
-        let mut facts = node.facts.clone();
-        if facts.architecture.is_none() {
-            facts.architecture = announced.get(name).and_then(|it| it.architecture.clone());
-        }
-        (name.clone(), facts)
-    });
-    nodes.collect()
 }

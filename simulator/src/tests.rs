@@ -135,7 +135,7 @@ impl Fleet {
     fn rule(mut self, class: &str, rule: &str) -> Self {
         let class = self.0.desired.classes.get_mut(class).unwrap();
         class.veto_rules.push(VetoRule {
-            name: "office-hours".to_owned(),
+            name: "office-hours".parse().unwrap(),
             rule: rule.to_owned(),
             message: "the chat is in use until six".to_owned(),
         });
@@ -431,7 +431,7 @@ fn a_comment_is_bounded_and_cannot_be_broken_out_of() {
     let class = hostile.0.desired.classes.get_mut("core").unwrap();
     class.veto_rules = (0..64)
         .map(|number| VetoRule {
-            name: format!("rule-{number}"),
+            name: format!("rule-{number}").parse().unwrap(),
             rule: "true".to_owned(),
             message: format!("````` </details> @everyone {}", "x ".repeat(400)),
         })

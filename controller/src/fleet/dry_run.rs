@@ -11,7 +11,8 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use placet_model::{
-    Digest, DryRunAnswer, NodeManifest, NodeName, Proposal, TraceParent, Verdict, canonical_json,
+    Digest, DryRunAnswer, NodeManifest, NodeName, Proposal, TraceParent, Verdict, VoteRecord,
+    canonical_json,
 };
 use placet_planner::verdict_of;
 use placet_protocol::wire::Release;
@@ -60,6 +61,8 @@ pub(crate) struct Question {
     pub(crate) manifest: Arc<NodeManifest>,
     pub(crate) change_digest: Digest,
     pub(crate) vote_seconds: u32,
+    /// What the rules of its class say, whatever the node answers.
+    pub(crate) objections: Vec<VoteRecord>,
 }
 
 /// The dry runs that are under way, by name.
@@ -80,6 +83,7 @@ struct DryRun {
 /// A node that has not answered yet.
 struct Asked {
     change_digest: Digest,
+    objections: Vec<VoteRecord>,
     session: u64,
     trace: TraceParent,
 }
@@ -134,6 +138,7 @@ impl Fleet {
             manifest,
             change_digest,
             vote_seconds,
+            objections,
         } = question;
         let proposal = Proposal {
             rollout: name.to_owned(),
@@ -151,6 +156,7 @@ impl Fleet {
         self.send(&node, question, Some(trace));
         Ok(Asked {
             change_digest,
+            objections,
             session: id,
             trace,
         })
@@ -174,9 +180,11 @@ impl Fleet {
             );
             return;
         }
+        if let Some(asked) = run.waiting.remove(node) {
+            verdict.records.extend(asked.objections);
+        }
         // The node's own word may only be stricter than what its voters said.
         verdict.verdict = verdict.verdict.max(verdict_of(&verdict.records));
-        run.waiting.remove(node);
         let answer = DryRunAnswer::Verdict(Box::new(verdict));
         run.answers.insert(node.clone(), answer);
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use placet_crds::NodeRollout;
-use placet_model::{Activation, Answer, Digest, NodeName, NodeState, Verdict, visible};
+use placet_model::{Activation, Answer, Digest, NodeName, NodeState, Verdict, VoteRecord, visible};
 use placet_planner::{Presence, RolloutState, Running, verdict_of};
 
 use super::feed;
@@ -137,6 +137,7 @@ impl World {
     }
 
     fn verdict(&mut self, name: &NodeName, mut verdict: Verdict, turn: &mut Turn) {
+        let rules = self.rules_on(name, &verdict);
         let (Some(node), Some(rollout)) = (self.nodes.get_mut(name), &mut self.rollout) else {
             tracing::warn!("node {name}: a verdict to no roll-out is not counted");
             return;
@@ -149,6 +150,12 @@ impl World {
                 return;
             }
         };
+        let Some(objections) = rules else {
+            // Whoever came back since it was asked is asked again by the next plan.
+            tracing::warn!("node {name}: a verdict is not counted before there is a plan");
+            return;
+        };
+        verdict.records.extend(objections);
         // The node's own word may only be stricter than what its voters said.
         verdict.verdict = verdict.verdict.max(verdict_of(&verdict.records));
         if state.verdict.as_ref() == Some(&verdict) {
@@ -161,6 +168,18 @@ impl World {
         });
         state.verdict = Some(verdict.clone());
         node.last_verdict = Some(verdict);
+    }
+
+    /// What the rules of the node's class say of the change that a verdict answers to; nothing if
+    /// that change is not in the plan.
+    fn rules_on(&self, name: &NodeName, verdict: &Verdict) -> Option<Vec<VoteRecord>> {
+        let wanted = self.target.as_ref()?.nodes.get(name)?;
+        if wanted.rules.is_empty() {
+            return Some(Vec::new());
+        }
+        let change = self.plan.as_ref()?.nodes.get(name)?;
+        (change.change_digest == verdict.change_digest)
+            .then(|| wanted.objections(name, change, verdict.time))
     }
 
     /// Notes how staging went; true if all is there that was not there before.

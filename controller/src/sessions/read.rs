@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use placet_crds::NodeProcess;
-use placet_model::{Digest, NodeFacts, NodeManifest, NodeName, Verdict, visible};
+use placet_model::{Digest, NodeFacts, NodeManifest, NodeName, Verdict, Voter, visible};
 use placet_protocol::json;
 use placet_protocol::wire::from_node::Message;
 use placet_protocol::wire::{Activated, Failed, Hello, Process, Report, Staged};
@@ -108,6 +108,12 @@ fn verdict(node: &NodeName, bytes: &[u8]) -> Result<Verdict, Status> {
         return Err(Status::invalid_argument(
             "a verdict has at most 1024 records",
         ));
+    }
+    if let Some(record) = verdict.records.iter().find(|it| it.voter != Voter::Process) {
+        return Err(Status::permission_denied(format!(
+            "node {node} gave a record of rule {}; rules are evaluated by the controller",
+            record.process
+        )));
     }
     verdict.message = shown(&verdict.message);
     for record in &mut verdict.records {

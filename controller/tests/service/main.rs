@@ -15,6 +15,7 @@ mod metrics;
 mod node;
 mod nodes;
 mod openmetrics;
+mod rules;
 mod sources;
 mod story;
 mod swift;

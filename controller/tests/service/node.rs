@@ -133,6 +133,7 @@ impl State {
         let records: Vec<VoteRecord> = asked
             .filter_map(|process| {
                 Some(VoteRecord {
+                    voter: placet_model::Voter::Process,
                     process: process.name.clone(),
                     pid: *self.pids.get(process.name.as_str())?,
                     modules: changed(&computed),

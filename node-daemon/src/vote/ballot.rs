@@ -234,6 +234,7 @@ impl Proposal {
     fn record(&self, voter: &Voter, pid: u32, vote: Vote) -> Result<VoteRecord, CallError> {
         let now = Timestamp::now();
         Ok(VoteRecord {
+            voter: placet_model::Voter::Process,
             process: voter.process.clone(),
             pid,
             modules: voter.modules.clone(),
@@ -252,6 +253,7 @@ impl Proposal {
 
     fn failure(&self, key: &Key, answer: Answer, message: String) -> VoteRecord {
         VoteRecord {
+            voter: placet_model::Voter::Process,
             process: key.0.clone(),
             pid: key.1,
             modules: self.voters[&key.0].modules.clone(),

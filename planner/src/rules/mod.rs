@@ -2,13 +2,34 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use placet_model::{ChangeSet, NodeFacts, NodeName, VetoRule};
+use jiff::Timestamp;
+use placet_model::{
+    Answer, ChangeSet, NodeFacts, NodeName, ProcessName, VetoRule, VoteRecord, Voter,
+};
 use placet_rules::{Rule, RuleError, Variable};
 use serde::Serialize;
+
+use crate::plan::{NodePlan, TargetNode};
 
 /// The rules of one class, ready to be evaluated.
 #[derive(Debug, Clone, Default)]
 pub struct Rules(Vec<Ready>);
+
+/// Rules are the same if they were declared the same.
+impl PartialEq for Rules {
+    fn eq(&self, other: &Self) -> bool {
+        let declared = |rules: &Self| {
+            rules
+                .0
+                .iter()
+                .map(|it| it.declared.clone())
+                .collect::<Vec<_>>()
+        };
+        declared(self) == declared(other)
+    }
+}
+
+impl Eq for Rules {}
 
 #[derive(Debug, Clone)]
 struct Ready {
@@ -21,7 +42,7 @@ struct Ready {
 #[serde(rename_all = "camelCase")]
 pub struct Objection {
     /// The rule.
-    pub rule: String,
+    pub rule: ProcessName,
     /// What it tells people.
     pub message: String,
 }
@@ -76,6 +97,38 @@ impl ChangeView {
     /// The change set as it stands in a proposal.
     pub fn new(change: &ChangeSet) -> Self {
         Self(Variable::new("change", change))
+    }
+}
+
+impl TargetNode {
+    /// What the rules of its class say of a change of the node `name`, as they stand in a verdict:
+    /// a record, given at `time`, for each that does not agree.
+    pub fn objections(
+        &self,
+        name: &NodeName,
+        change: &NodePlan,
+        time: Timestamp,
+    ) -> Vec<VoteRecord> {
+        if self.rules.is_empty() {
+            return Vec::new();
+        }
+        let node = NodeView::new(name, &self.class, &self.facts, &self.labels);
+        let objections = self
+            .rules
+            .objections(&node, &ChangeView::new(&change.change_set));
+        let record = |objection: Objection| VoteRecord {
+            voter: Voter::Rule,
+            process: objection.rule,
+            pid: 0,
+            modules: Vec::new(),
+            answer: Answer::Veto,
+            code: String::new(),
+            message: objection.message,
+            until: None,
+            time,
+            change_digest: change.change_digest,
+        };
+        objections.into_iter().map(record).collect()
     }
 }
 

@@ -26,7 +26,7 @@ fn objections(rule: &str) -> Vec<String> {
         }],
     };
     let declared = VetoRule {
-        name: "guard".to_owned(),
+        name: "guard".parse().unwrap(),
         rule: rule.to_owned(),
         message: "not here".to_owned(),
     };

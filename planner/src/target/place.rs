@@ -24,20 +24,15 @@ pub(super) struct Placement {
 pub(super) struct Placed {
     pub(super) configuration: Configuration,
     pub(super) labels: Arc<BTreeMap<String, String>>,
-    location: Option<String>,
+    /// What is declared of it, and what it announced where nothing is.
+    pub(super) facts: Arc<NodeFacts>,
 }
 
 /// Which waves of a strategy select a node.
 pub(super) fn waves(strategy: &Strategy, placed: &Placed) -> BTreeSet<usize> {
-    let facts = NodeFacts {
-        kind: placed.configuration.node_type.clone(),
-        architecture: Some(placed.configuration.architecture.clone()),
-        location: placed.location.clone(),
-        features: BTreeSet::new(),
-    };
     let waves = strategy.waves.iter().enumerate();
     waves
-        .filter(|(_, wave)| is_selected(&wave.selector, &facts, &placed.labels))
+        .filter(|(_, wave)| is_selected(&wave.selector, &placed.facts, &placed.labels))
         .map(|(index, _)| index)
         .collect()
 }
@@ -65,14 +60,15 @@ pub(super) fn place(
         let class = class_of(desired, name, node, &facts);
         match (class, facts.architecture.clone()) {
             (Ok((class, declaration)), Some(architecture)) => {
-                let configuration = configure(class, declaration, node, facts.kind, architecture);
+                let configuration =
+                    configure(class, declaration, node, facts.kind.clone(), architecture);
                 let labels = Arc::new(node.labels.clone());
                 placement.nodes.insert(
                     name.clone(),
                     Placed {
                         configuration,
                         labels,
-                        location: facts.location,
+                        facts: Arc::new(facts),
                     },
                 );
             }

@@ -544,6 +544,7 @@ fn v4_veto_precedes_error_precedes_no_answer_precedes_defer_precedes_accept() {
     let rollout = world.observed.rollout.as_ref().unwrap();
     let verdict = rollout.nodes[&text("core-1")].verdict.clone().unwrap();
     let record = |answer| placet_model::VoteRecord {
+        voter: placet_model::Voter::Process,
         answer,
         ..verdict.records[0].clone()
     };

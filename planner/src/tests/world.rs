@@ -226,6 +226,7 @@ impl World {
         };
         let now = self.observed.now;
         let record = VoteRecord {
+            voter: placet_model::Voter::Process,
             process: text("chatd"),
             pid: 7,
             modules: Vec::new(),

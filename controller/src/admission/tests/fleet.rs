@@ -176,6 +176,7 @@ fn verdict(proposal: &Proposal, says: Says) -> Option<Verdict> {
     };
     let now = Timestamp::now();
     let records = message.map(|message| VoteRecord {
+        voter: placet_model::Voter::Process,
         process: "chatd".parse().unwrap(),
         pid: 412,
         modules: Vec::new(),

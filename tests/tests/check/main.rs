@@ -1,7 +1,13 @@
 //! `placet check` as a person and as a pull request meet it: the real command on a git repository
 //! with real packages, and beside a live fleet.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
+mod workflows;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -12,12 +18,17 @@ use placet_tests::{Event, Fleet, FleetOptions, packages, placet};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A repository that declares the example fleet.
-struct Repository(TempDir);
+/// A repository that declares the example fleet, in a folder of it.
+struct Repository(TempDir, &'static str);
 
 impl Repository {
     fn new() -> Self {
-        let repository = Self(tempfile::tempdir().unwrap());
+        Self::below(".")
+    }
+
+    fn below(folder: &'static str) -> Self {
+        let repository = Self(tempfile::tempdir().unwrap(), folder);
+        fs::create_dir_all(repository.0.path().join(folder)).unwrap();
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/fleet");
         for entry in fs::read_dir(examples).unwrap().flatten() {
             fs::copy(
@@ -32,7 +43,7 @@ impl Repository {
     }
 
     fn file(&self, name: &str) -> std::path::PathBuf {
-        self.0.path().join(name)
+        self.0.path().join(self.1).join(name)
     }
 
     fn git(&self, arguments: &[&str]) {

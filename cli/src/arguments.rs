@@ -13,6 +13,7 @@ Examples:
   placet demo                                   The whole story on this machine
   placet up --source /srv/fleet.git             Run the controller for a git repository
   placet get rollouts                           What is under way, and what was
+  placet get fleetnodes --context production    The same on a Kubernetes cluster
   placet rollout show ro-2                      Who objects, and why
   placet rollout decide ro-2 --skip --reason 'core-1 can wait'";
 
@@ -42,6 +43,21 @@ pub(crate) struct Common {
     /// The controller's admin socket [default: `admin.sock` in the state folder].
     #[arg(long, global = true, env = "PLACET_ADMIN", value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
+    /// Work on a fleet on Kubernetes with this kubeconfig [default: the one that kubectl uses,
+    /// where no controller runs on this machine].
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig [default: its current one].
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// On Kubernetes: the namespace of the controller.
+    #[arg(
+        long,
+        global = true,
+        default_value = "placet-system",
+        value_name = "NAME"
+    )]
+    pub(crate) namespace: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -195,6 +211,9 @@ pub(crate) struct Apply {
     /// Validate, plan, ask the live nodes, and say what would happen; change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// On Kubernetes: take over fields that others apply too.
+    #[arg(long)]
+    pub(crate) force_conflicts: bool,
     /// With --dry-run: seconds that nodes may take to answer.
     #[arg(
         long,
@@ -268,7 +287,9 @@ pub(crate) enum RolloutCommand {
 Examples:
   placet rollout decide ro-2 --skip --reason 'core-1 has sessions, tonight'
   placet rollout decide ro-2 --force --node core-1 --reason 'announced to users'
-  placet rollout decide ro-2 --abort --reason 'wrong version'"
+  placet rollout decide ro-2 --abort --reason 'wrong version'
+
+Exit code 1: the decision was not taken; somebody else was first, or no hold is open."
 )]
 pub(crate) struct Decide {
     /// The roll-out.

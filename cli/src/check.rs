@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use placet_controller::catalog::{Packages, WantedPackage};
+use placet_controller::catalog::{MODULES_MOST, Packages, WantedPackage};
 use placet_controller::git::{FetchError, LocalRepository, Place};
 use placet_controller::secrets::Secrets;
 use placet_crds::{Fault, Loaded, Object, SourceFile, load_all, locate, not_carried_out};
@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &Check, common: &Common) -> anyhow::Result<Answer> 
     let reader = Reader {
         repository: &repository,
         path: &arguments.path,
-        packages: Packages::with_registries(fetched.path(), secrets),
+        packages: Packages::with_registries(fetched.path(), MODULES_MOST, secrets),
         base: arguments
             .packages
             .as_deref()

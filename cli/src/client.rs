@@ -24,6 +24,12 @@ pub(crate) fn default_state() -> PathBuf {
     base.join("placet")
 }
 
+/// True if the socket was not named at the command line, but by the environment.
+pub(crate) fn is_from_environment(common: &Common) -> bool {
+    let named = std::env::var_os("PLACET_ADMIN").map(PathBuf::from);
+    named.is_some() && common.socket == named
+}
+
 fn socket(common: &Common) -> PathBuf {
     common
         .socket
@@ -70,19 +76,6 @@ pub(crate) async fn get(
             serde_json::from_slice(json).context("the controller sent a malformed resource")
         })
         .collect()
-}
-
-/// One resource; an error where there is none.
-pub(crate) async fn get_one(
-    client: &mut AdminClient<Channel>,
-    kind: &str,
-    name: &str,
-) -> anyhow::Result<Value> {
-    let found = get(client, kind, name).await?;
-    found
-        .into_iter()
-        .next()
-        .ok_or_else(|| anyhow!("there is no {kind} `{name}`"))
 }
 
 /// The feed of events.

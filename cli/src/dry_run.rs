@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use placet_model::{DryRunAnswer, DryRunReport, VerdictKind, visible};
-use placet_protocol::wire::DryRunRequest;
+use serde_json::json;
 
 use crate::arguments::Common;
+use crate::home::{Applied, Home, Tried};
 use crate::output::{self, Answer, Format};
-use crate::{client, resources};
+use crate::resources;
 
 /// Asks, and prints what comes of it. The answer is no if somebody would object.
 pub(crate) async fn run(
@@ -15,20 +16,12 @@ pub(crate) async fn run(
     seconds: u32,
     common: &Common,
 ) -> anyhow::Result<Answer> {
-    let request = DryRunRequest {
-        files: resources::read_all(files)?,
-        seconds,
+    let files = resources::read_all(files)?;
+    let report = match Home::open(common).await?.dry_run(files, seconds).await? {
+        Tried::Refused(problems) => return Ok(resources::refused(&problems)),
+        Tried::Answered(answered) => return print_answered(&answered, common.output),
+        Tried::Report(report) => report,
     };
-    let mut client = client::connect(common).await?;
-    let response = client
-        .dry_run(request)
-        .await
-        .map_err(|status| client::refusal(&status))?
-        .into_inner();
-    if !response.problems.is_empty() {
-        return Ok(resources::refused(&response.problems));
-    }
-    let report: DryRunReport = serde_json::from_slice(&response.report_json)?;
     match common.output {
         Format::Table => print(&report),
         format => output::print(&serde_json::to_value(&report)?, format)?,
@@ -37,6 +30,40 @@ pub(crate) async fn run(
         Answer::Done
     } else {
         Answer::No
+    })
+}
+
+/// Prints what an API server passed on of the nodes' answers.
+fn print_answered(tried: &Applied, format: Format) -> anyhow::Result<Answer> {
+    let Applied {
+        results,
+        warnings,
+        problems,
+    } = tried;
+    let answers = warnings.iter();
+    let is_clean = problems.is_empty()
+        && answers
+            .filter_map(|line| DryRunReport::summary_is_clean(line))
+            .all(|it| it);
+    if format == Format::Table {
+        for result in results {
+            anstream::println!("{} (dry run)", visible(result));
+        }
+        for line in warnings {
+            let style = match DryRunReport::summary_is_clean(line) {
+                Some(true) => output::GOOD,
+                Some(false) => output::WAIT,
+                None => output::BAD,
+            };
+            anstream::println!("{style}{}{}", visible(line), style.render_reset());
+        }
+    } else {
+        let value = json!({ "results": results, "warnings": warnings, "problems": problems });
+        output::print(&value, format)?;
+    }
+    Ok(match resources::refused(problems) {
+        Answer::Done if is_clean => Answer::Done,
+        _ => Answer::No,
     })
 }
 

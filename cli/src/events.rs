@@ -102,6 +102,15 @@ impl Event {
                 let modules = count(usize::try_from(modules).unwrap_or_default(), "module");
                 format!("{node} fetched {modules}, {} bytes", text("bytes"))
             }
+            "phase" => {
+                let reason = text("reason");
+                let reason = if reason.is_empty() {
+                    reason
+                } else {
+                    format!(": {reason}")
+                };
+                format!("{rollout}: {}{reason}", text("phase"))
+            }
             "failed" => format!("{node} failed: {}", text("reason")),
             "verified" => {
                 format!(
@@ -208,7 +217,8 @@ fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{plural}")
 }
 
-fn wrapped(text: &str, indent: usize) -> Vec<String> {
+/// A text in lines, those after the first indented.
+pub(crate) fn wrapped(text: &str, indent: usize) -> Vec<String> {
     let text = placet_model::wrapped(text, indent).to_string();
     text.lines().map(str::to_owned).collect()
 }

@@ -10,6 +10,7 @@ mod client;
 mod demo;
 mod dry_run;
 mod events;
+mod home;
 mod node;
 mod output;
 mod package;

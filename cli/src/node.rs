@@ -1,27 +1,17 @@
 //! `placet node`: joining nodes and looking at them.
 
-use placet_protocol::wire::TokenRequest;
 use serde_json::{Value, json};
 
 use crate::arguments::{Common, Get, Token};
+use crate::home::Home;
 use crate::output::{self, Answer, Format};
-use crate::{client, resources};
+use crate::resources;
 
 const KIND: &str = "FleetNode";
 
 /// `placet node token`.
 pub(crate) async fn token(arguments: &Token, common: &Common) -> anyhow::Result<Answer> {
-    let mut client = client::connect(common).await?;
-    let request = TokenRequest {
-        node: arguments.node.clone(),
-        valid_seconds: arguments.valid,
-        replace: arguments.replace,
-    };
-    let response = client
-        .create_token(request)
-        .await
-        .map_err(|status| client::refusal(&status))?
-        .into_inner();
+    let response = Home::open(common).await?.token(arguments).await?;
     if common.output != Format::Table {
         let value = json!({
             "node": arguments.node, "token": response.token,
@@ -73,8 +63,7 @@ pub(crate) async fn list(common: &Common) -> anyhow::Result<Answer> {
 
 /// `placet node show`.
 pub(crate) async fn show(name: &str, common: &Common) -> anyhow::Result<Answer> {
-    let mut client = client::connect(common).await?;
-    let node = client::get_one(&mut client, KIND, name).await?;
+    let node = Home::open(common).await?.get_one(KIND, name).await?;
     if common.output != Format::Table {
         output::print(&node, common.output)?;
         return Ok(Answer::Done);

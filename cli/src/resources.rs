@@ -5,23 +5,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use placet_crds::{KindInfo, find_kind, kinds};
-use placet_protocol::wire::{ApplyRequest, DeleteRequest, File};
+use placet_protocol::wire::File;
 use serde_json::Value;
 
 use crate::arguments::{Apply, Common, Describe, Get};
+use crate::dry_run;
+use crate::home::Home;
 use crate::output::{self, Answer, Format};
-use crate::{client, dry_run, events};
 
 /// `placet get`.
 pub(crate) async fn get(arguments: &Get, common: &Common) -> anyhow::Result<Answer> {
     let kind = canonical(&arguments.kind)?;
-    let mut client = client::connect(common).await?;
-    let objects = client::get(
-        &mut client,
-        kind.map_or("", |kind| &kind.kind),
-        &arguments.name,
-    )
-    .await?;
+    let home = Home::open(common).await?;
+    let objects = home.get(kind, &arguments.name).await?;
     if objects.is_empty() && !arguments.name.is_empty() {
         bail!("there is no {} `{}`", arguments.kind, arguments.name);
     }
@@ -115,8 +111,8 @@ pub(crate) async fn describe(arguments: &Describe, common: &Common) -> anyhow::R
     let Some(info) = canonical(&arguments.kind)? else {
         bail!("name a kind to describe")
     };
-    let mut client = client::connect(common).await?;
-    let object = client::get_one(&mut client, &info.kind, &arguments.name).await?;
+    let home = Home::open(common).await?;
+    let object = home.get_one(&info.kind, &arguments.name).await?;
     if common.output != Format::Table {
         output::print(&object, common.output)?;
         return Ok(Answer::Done);
@@ -133,7 +129,7 @@ pub(crate) async fn describe(arguments: &Describe, common: &Common) -> anyhow::R
     {
         print_conditions(&conditions);
     }
-    latest_events(&mut client, info, &arguments.name).await?;
+    latest_events(&home, info, &arguments.name).await?;
     Ok(Answer::Done)
 }
 
@@ -182,23 +178,20 @@ fn print_conditions(conditions: &[Value]) {
 /// How many events `describe` shows.
 const LATEST: usize = 10;
 
-async fn latest_events(
-    client: &mut placet_protocol::wire::admin_client::AdminClient<tonic::transport::Channel>,
-    info: &KindInfo,
-    name: &str,
-) -> anyhow::Result<()> {
-    let rollout = if info.kind == "Rollout" { name } else { "" };
-    let about: Vec<_> = events::kept(client, rollout)
-        .await?
-        .into_iter()
-        .filter(|event| info.kind == "Rollout" || event.mentions(name))
-        .collect();
+async fn latest_events(home: &Home, info: &KindInfo, name: &str) -> anyhow::Result<()> {
+    let about = match home.happened(info, name).await {
+        Ok(about) => about,
+        Err(error) => {
+            anstream::eprintln!("its events cannot be read: {error:#}");
+            return Ok(());
+        }
+    };
     if about.is_empty() {
         return Ok(());
     }
     anstream::println!("{}Events{}", output::HEAD, output::HEAD.render_reset());
     for event in about.iter().rev().take(LATEST).rev() {
-        for line in event.lines() {
+        for line in &event.lines {
             anstream::println!("  {:>4}  {line}", age(&event.time));
         }
     }
@@ -211,16 +204,12 @@ pub(crate) async fn apply(arguments: &Apply, common: &Common) -> anyhow::Result<
         return dry_run::run(&arguments.file, arguments.within, common).await;
     }
     let files = read_all(&arguments.file)?;
-    let mut client = client::connect(common).await?;
-    let response = client
-        .apply(ApplyRequest { files })
-        .await
-        .map_err(|status| client::refusal(&status))?
-        .into_inner();
-    for result in &response.results {
-        anstream::println!("{result}");
+    let home = Home::open(common).await?;
+    let applied = home.apply(files, arguments.force_conflicts).await?;
+    for result in &applied.results {
+        anstream::println!("{}", placet_model::visible(result));
     }
-    Ok(refused(&response.problems))
+    Ok(refused(&applied.problems))
 }
 
 /// Says what is wrong with declarations.
@@ -312,16 +301,7 @@ pub(crate) async fn delete(arguments: &Describe, common: &Common) -> anyhow::Res
     let Some(info) = canonical(&arguments.kind)? else {
         bail!("name a kind to delete")
     };
-    let mut client = client::connect(common).await?;
-    let request = DeleteRequest {
-        kind: info.kind.clone(),
-        name: arguments.name.clone(),
-    };
-    let response = client
-        .delete(request)
-        .await
-        .map_err(|status| client::refusal(&status))?
-        .into_inner();
-    anstream::println!("{}", response.result);
+    let home = Home::open(common).await?;
+    anstream::println!("{}", home.delete(info, &arguments.name).await?);
     Ok(Answer::Done)
 }

@@ -1,13 +1,14 @@
 //! `placet rollout`: changes under way and past.
 
-use placet_model::{Decision, DecisionKind, NodeName};
-use placet_protocol::wire::{DecideRequest, WatchRequest};
+use placet_crds::find_kind;
+use placet_model::Decision;
 use serde_json::Value;
 
 use crate::arguments::{Common, Decide, Get};
-use crate::events::{self, Event};
+use crate::events::Event;
+use crate::home::{Decided, Home};
 use crate::output::{self, Answer, Format};
-use crate::{client, resources};
+use crate::resources;
 
 const KIND: &str = "Rollout";
 
@@ -22,13 +23,13 @@ pub(crate) async fn list(common: &Common) -> anyhow::Result<Answer> {
 
 /// `placet rollout show`.
 pub(crate) async fn show(name: &str, common: &Common) -> anyhow::Result<Answer> {
-    let mut client = client::connect(common).await?;
-    let rollout = client::get_one(&mut client, KIND, name).await?;
+    let home = Home::open(common).await?;
+    let rollout = home.get_one(KIND, name).await?;
     if common.output != Format::Table {
         output::print(&rollout, common.output)?;
         return Ok(Answer::Done);
     }
-    let nodes = client::get(&mut client, "FleetNode", "").await?;
+    let nodes = home.get(find_kind("FleetNode"), "").await?;
     let status = &rollout["status"];
     print_head(&rollout);
     print_nodes(name, &nodes);
@@ -167,30 +168,12 @@ fn print_ways_on(name: &str, hold: u64) {
 
 /// `placet rollout watch`.
 pub(crate) async fn watch(name: Option<&str>, common: &Common) -> anyhow::Result<Answer> {
-    let mut client = client::connect(common).await?;
+    let home = Home::open(common).await?;
     if let Some(name) = name {
-        client::get_one(&mut client, KIND, name).await?;
+        home.get_one(KIND, name).await?;
     }
-    let since = match name {
-        Some(_) => 0,
-        None => events::kept(&mut client, "")
-            .await?
-            .last()
-            .map_or(0, |event| event.sequence),
-    };
-    let rollout = name.unwrap_or_default().to_owned();
-    let request = WatchRequest {
-        since,
-        rollout,
-        kept_only: false,
-    };
-    let mut stream = client::watch(&mut client, request).await?;
-    while let Some(event) = stream
-        .message()
-        .await
-        .map_err(|status| client::refusal(&status))?
-    {
-        let event = Event::from(event);
+    let mut feed = home.watch(name).await?;
+    while let Some(event) = feed.next().await? {
         print_event(&event, common.output)?;
         if name.is_some() && event.ends_rollout() {
             break;
@@ -216,34 +199,14 @@ fn print_event(event: &Event, format: Format) -> anyhow::Result<()> {
 
 /// `placet rollout decide`.
 pub(crate) async fn decide(arguments: &Decide, common: &Common) -> anyhow::Result<Answer> {
-    let mut client = client::connect(common).await?;
-    let request = DecideRequest {
-        rollout: arguments.name.clone(),
-        hold: arguments.hold,
-        kind_json: placet_model::canonical_json(&kind(arguments)?),
-        reason: arguments.reason.clone(),
-    };
-    let response = client
-        .decide(request)
-        .await
-        .map_err(|status| client::refusal(&status))?
-        .into_inner();
-    let decision: Decision = serde_json::from_slice(&response.decision_json)?;
-    match common.output {
-        Format::Table => print_decision(&decision),
-        format => output::print(&serde_json::to_value(&decision)?, format)?,
+    let home = Home::open(common).await?;
+    match home.decide(arguments).await? {
+        Decided::Taken(decision) => match common.output {
+            Format::Table => print_decision(&decision),
+            format => output::print(&serde_json::to_value(&decision)?, format)?,
+        },
+        Decided::Written(text) => anstream::eprintln!("{text}"),
+        Decided::Refused(why) => return Ok(resources::refused(&[why])),
     }
     Ok(Answer::Done)
-}
-
-fn kind(arguments: &Decide) -> anyhow::Result<DecisionKind> {
-    Ok(if arguments.skip {
-        DecisionKind::Skip
-    } else if arguments.force {
-        let nodes: Result<Vec<NodeName>, _> =
-            arguments.node.iter().map(|node| node.parse()).collect();
-        DecisionKind::Force { nodes: nodes? }
-    } else {
-        DecisionKind::Abort
-    })
 }

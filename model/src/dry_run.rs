@@ -96,6 +96,14 @@ impl DryRunReport {
         lines.into_iter().map(|(_, line)| line).collect()
     }
 
+    /// Whether a [`Self::summary`] says that nothing stands in the way and no node objects; none
+    /// for a line that is no summary. For those to whom nothing but lines is passed on.
+    pub fn summary_is_clean(line: &str) -> Option<bool> {
+        let (_, says) = line.strip_prefix("dry run ")?.split_once(": ")?;
+        let bad = ["nobody was asked", OBJECT, UNSURE, SILENT];
+        Some(!bad.iter().any(|bad| says.contains(bad)))
+    }
+
     /// All of it in one line.
     pub fn summary(&self) -> String {
         if !self.problems.is_empty() {
@@ -117,10 +125,10 @@ impl DryRunReport {
         let silent = count(&|answer| matches!(answer, DryRunAnswer::Silent(_)));
         let parts = [
             (said(VerdictKind::Accept), "would accept"),
-            (said(VerdictKind::Veto), "would object"),
+            (said(VerdictKind::Veto), OBJECT),
             (said(VerdictKind::Defer), "would put it off"),
-            (said(VerdictKind::Error), "could not say"),
-            (said(VerdictKind::NoAnswer) + silent, "did not answer"),
+            (said(VerdictKind::Error), UNSURE),
+            (said(VerdictKind::NoAnswer) + silent, SILENT),
             (
                 count(&|answer| matches!(answer, DryRunAnswer::NotAsked(_))),
                 "not asked",
@@ -139,6 +147,11 @@ impl DryRunReport {
         )
     }
 }
+
+/// What a summary says of nodes whose answer is not clean.
+const OBJECT: &str = "would object";
+const UNSURE: &str = "could not say";
+const SILENT: &str = "did not answer";
 
 fn counted(count: usize, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };

@@ -127,6 +127,9 @@ impl World {
         Common {
             output: Format::Json,
             socket: Some(self.socket()),
+            kubeconfig: None,
+            context: None,
+            namespace: String::new(),
         }
     }
 

@@ -6,7 +6,6 @@ mod watch;
 use std::pin::Pin;
 
 use futures_util::Stream;
-use jiff::{SignedDuration, Timestamp};
 use placet_crds::{KindInfo, find_kind, kinds};
 use placet_model::{DecisionKind, NodeName, visible};
 use placet_protocol::wire::admin_server::Admin;
@@ -15,7 +14,7 @@ use placet_protocol::wire::{
     DryRunRequest, DryRunResponse, Event, GetRequest, GetResponse, TokenRequest, TokenResponse,
     WatchRequest,
 };
-use placet_protocol::{AdminPeer, Authority, Token, json};
+use placet_protocol::{AdminPeer, Authority, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
@@ -37,9 +36,6 @@ pub(crate) struct AdminService {
     /// Ends the streams that would go on for ever.
     pub(crate) stopping: CancellationToken,
 }
-
-/// A token that nobody asked a time for is good for an hour.
-const TOKEN_SECONDS: u32 = 3_600;
 
 type Events = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
 
@@ -134,22 +130,13 @@ impl Admin for AdminService {
             .map_err(|error: placet_model::NameError| {
                 Status::invalid_argument(error.to_string())
             })?;
-        let seconds = match request.valid_seconds {
-            0 => TOKEN_SECONDS,
-            seconds => seconds,
-        };
-        let valid = SignedDuration::from_secs(seconds.into());
-        let expires = Timestamp::now().checked_add(valid);
-        let expires =
-            expires.map_err(|_| Status::invalid_argument("no token lives for that long"))?;
-        let token = Token::generate(self.authority.pin());
-        let kept = NewToken {
-            id: token.id.clone(),
-            secret_hash: token.secret.hash(),
+        let (token, kept) = NewToken::make(
+            self.authority.pin(),
             node,
-            expires,
-            replace: request.replace,
-        };
+            request.valid_seconds,
+            request.replace,
+        );
+        let expires = kept.expires;
         self.with_home(move |home| home.create_token(&kept)).await?;
         Ok(Response::new(TokenResponse {
             token: token.to_string(),

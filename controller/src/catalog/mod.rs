@@ -38,7 +38,7 @@ struct Known {
 }
 
 /// Modules from registries that are kept where nobody says how many, in bytes.
-pub(crate) const MODULES_MOST: u64 = 16 << 30;
+pub const MODULES_MOST: u64 = 16 << 30;
 
 /// A package to look up, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]

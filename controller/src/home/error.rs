@@ -81,6 +81,15 @@ pub enum HomeError {
         /// What is wrong with it.
         why: String,
     },
+    /// No controller has led in this namespace.
+    #[error(
+        "namespace `{}` has no ConfigMap `placet-authority`, which a controller that leads puts there; name the controller's namespace, or wait for it",
+        visible(namespace)
+    )]
+    NoAuthority {
+        /// The namespace.
+        namespace: String,
+    },
     /// There is no such resource.
     #[error("there is no {} `{}`", visible(kind), visible(name))]
     NotFound {

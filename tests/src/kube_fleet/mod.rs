@@ -17,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use self::nodes::Away;
-use crate::packages::{controller_program, packages};
+use crate::packages::{controller_program, packages, placet};
 
 /// The namespace of the controllers.
 pub const NAMESPACE: &str = "placet-system";
@@ -242,6 +242,27 @@ impl KubeFleet {
         let output = self.try_kubectl(&["get", kind, "-o", "json"]);
         let list: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
         list["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Runs `placet` as the administrator, whatever comes of it.
+    pub fn try_placet(&self, arguments: &[&str]) -> Output {
+        Command::new(placet())
+            .args(arguments)
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .env_remove("PLACET_ADMIN")
+            .env_remove("KUBECONFIG")
+            .stdin(Stdio::null())
+            .output()
+            .expect("placet starts")
+    }
+
+    /// Runs `placet` as the administrator; returns what it printed.
+    pub fn placet(&self, arguments: &[&str]) -> String {
+        let output = self.try_placet(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "placet {arguments:?}: {error}");
+        String::from_utf8(output.stdout).expect("placet prints UTF-8")
     }
 
     /// The newest roll-out whose revision has this end, in this phase.

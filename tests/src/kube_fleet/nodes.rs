@@ -68,13 +68,18 @@ impl KubeFleet {
             },
         });
         self.apply(&secret.to_string(), &[]);
+        self.join_with(name, &token.to_string());
+    }
+
+    /// Lets a node join with this token.
+    pub fn join_with(&mut self, name: &str, token: &str) {
         fs::File::options()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
             .open(self.path(&format!("{name}.token")))
-            .and_then(|mut file| std::io::Write::write_all(&mut file, token.to_string().as_bytes()))
+            .and_then(|mut file| std::io::Write::write_all(&mut file, token.as_bytes()))
             .expect("a file");
         self.start_node(name);
         self.until(&format!("{name} to join"), |fleet| {

@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use crate::common::{NODES, OnKubernetes, kubernetes, open_session, settled};
 
 /// A person with a kubectl.
-struct Person {
+pub(crate) struct Person {
     kubectl: PathBuf,
     kubeconfig: PathBuf,
 }
 
 impl Person {
-    fn new(fleet: &mut OnKubernetes, name: &str) -> Self {
+    pub(crate) fn new(fleet: &mut OnKubernetes, name: &str) -> Self {
         let cluster = fleet.cluster();
         Self {
             kubectl: cluster.kubectl(),
@@ -76,7 +76,7 @@ fn configurations(helm: &Path, address: &str) -> String {
 }
 
 /// Starts controllers with a webhook each; the API server asks the first one's.
-fn with_webhooks(fleet: &mut KubeFleet, helm: &Path, names: &[&str]) {
+pub(crate) fn with_webhooks(fleet: &mut KubeFleet, helm: &Path, names: &[&str]) {
     let mut first = None;
     for name in names {
         let address = free_address();
@@ -98,7 +98,7 @@ fn with_webhooks(fleet: &mut KubeFleet, helm: &Path, names: &[&str]) {
 }
 
 /// Removes what others would be in the way of.
-struct Removed<'a>(&'a Person);
+pub(crate) struct Removed<'a>(pub(crate) &'a Person);
 
 impl Drop for Removed<'_> {
     fn drop(&mut self) {
@@ -114,7 +114,7 @@ impl Drop for Removed<'_> {
 }
 
 /// Waits until the API server asks the webhook, and somebody leads.
-fn until_asked(fleet: &KubeFleet, person: &Person, file: &str) -> String {
+pub(crate) fn until_asked(fleet: &KubeFleet, person: &Person, file: &str) -> String {
     fleet.until("the webhook to be asked", |_| {
         let said = person.says(&["apply", "--dry-run=server", "-f", file]);
         said.contains("Warning: dry run dry-").then_some(said)
@@ -137,9 +137,9 @@ fn stored(folder: &Path) -> BTreeSet<(PathBuf, u64, i64)> {
 }
 
 /// Everything that a dry run has to leave as it is.
-type Everything = (Vec<Value>, Vec<BTreeSet<(PathBuf, u64, i64)>>);
+pub(crate) type Everything = (Vec<Value>, Vec<BTreeSet<(PathBuf, u64, i64)>>);
 
-fn everything(fleet: &KubeFleet) -> Everything {
+pub(crate) fn everything(fleet: &KubeFleet) -> Everything {
     let kinds = [
         "gitsources",
         "nodeclasses",
@@ -153,7 +153,7 @@ fn everything(fleet: &KubeFleet) -> Everything {
 }
 
 /// The declarations with another version of the package `greet`, in a file.
-fn next_version(fleet: &KubeFleet) -> String {
+pub(crate) fn next_version(fleet: &KubeFleet) -> String {
     let text = KubeFleet::example()
         .replace("1.0.0 # greet", "1.1.0 # greet")
         .replace("greet:1.0.0", "greet:1.1.0");

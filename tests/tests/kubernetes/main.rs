@@ -1,6 +1,7 @@
 //! Placet on Kubernetes: a real API server, controllers, nodes and processes.
 
 mod admission;
+mod cli;
 mod common;
 mod decisions;
 mod faults;

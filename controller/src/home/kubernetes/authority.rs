@@ -6,7 +6,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Error};
-use placet_protocol::Authority;
+use placet_protocol::{Authority, Pin};
 
 use super::MANAGER;
 use crate::home::HomeError;
@@ -16,6 +16,9 @@ use crate::home::HomeError;
 pub const AUTHORITY: &str = "placet-authority";
 
 const KEY: &str = "authority.pem";
+
+const CERTIFICATE: &str = "ca.crt";
+const ADDRESSES: &str = "addresses";
 
 /// The authority that the controllers of `namespace` share, made where there is none. `names` are
 /// those by which nodes reach the controller.
@@ -94,8 +97,8 @@ pub async fn publish(
             ..ObjectMeta::default()
         },
         data: Some(BTreeMap::from([
-            ("ca.crt".to_owned(), authority.certificate()),
-            ("addresses".to_owned(), addresses.join("\n")),
+            (CERTIFICATE.to_owned(), authority.certificate()),
+            (ADDRESSES.to_owned(), addresses.join("\n")),
         ])),
         ..ConfigMap::default()
     };
@@ -105,4 +108,30 @@ pub async fn publish(
         what: "publish the authority's certificate",
         source: Box::new(source),
     })
+}
+
+/// What was published: by what nodes know the controllers of `namespace`, and where they reach
+/// them.
+pub async fn published(client: &Client, namespace: &str) -> Result<(Pin, Vec<String>), HomeError> {
+    let maps = Api::<ConfigMap>::namespaced(client.clone(), namespace);
+    let found = maps.get_opt(AUTHORITY).await;
+    let found = found.map_err(|source| HomeError::Api {
+        what: "read the authority's certificate",
+        source: Box::new(source),
+    })?;
+    let Some(map) = found else {
+        return Err(HomeError::NoAuthority {
+            namespace: namespace.to_owned(),
+        });
+    };
+    let data = map.data.unwrap_or_default();
+    let certificate = data.get(CERTIFICATE);
+    let pin = certificate.and_then(|pem| Pin::of_certificate(pem));
+    let pin = pin.ok_or_else(|| HomeError::Damaged {
+        what: "ConfigMap",
+        name: AUTHORITY.to_owned(),
+        why: format!("it has no certificate in `{CERTIFICATE}`"),
+    })?;
+    let addresses = data.get(ADDRESSES).map_or("", String::as_str);
+    Ok((pin, addresses.lines().map(str::to_owned).collect()))
 }

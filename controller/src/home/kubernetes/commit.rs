@@ -338,7 +338,15 @@ fn manager(owner: &Owner) -> &'static str {
     }
 }
 
-/// What is applied: never more than what is declared, so that others keep what is theirs.
+/// What a person applies: never more than what is declared, so that others keep what is theirs.
+pub fn declared(object: &Object) -> Value {
+    let owner = Owner::Person {
+        user: String::new(),
+    };
+    let expected = object.metadata().resource_version.as_deref();
+    body(object, &owner, expected)
+}
+
 fn body(object: &Object, owner: &Owner, expected: Option<&str>) -> Value {
     let declared = object.metadata();
     let mut labels = declared.labels.clone().unwrap_or_default();

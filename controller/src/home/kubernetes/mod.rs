@@ -23,7 +23,7 @@ use k8s_openapi::api::authentication::v1::TokenReview;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::{Api, Client};
-use placet_crds::{Object, kinds};
+use placet_crds::{KindInfo, Object, kinds};
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc};
@@ -31,8 +31,10 @@ use tokio::task::JoinSet;
 
 pub use review::{AUDIENCE, SERVICE_ACCOUNT};
 
-pub use authority::{AUTHORITY, authority, publish};
+pub use authority::{AUTHORITY, authority, publish, published};
+pub use commit::declared;
 pub(crate) use tokens::TOKEN_PREFIX;
+pub use tokens::make_token;
 
 use self::history::History;
 use super::{Applied, Changed, HomeError, Owner, Seen, Stored, StoredEvent, WATCH_BUFFER};
@@ -41,14 +43,26 @@ use crate::leader::Term;
 /// The field manager of everything that the controller writes.
 pub const MANAGER: &str = "placet-controller";
 
-/// The field manager of what the controller's own commands apply on behalf of a person.
-const PERSON: &str = "placet";
+/// The field manager of what `placet apply` applies on behalf of a person.
+pub const PERSON: &str = "placet";
 
 /// Names the `GitSource` that declares an object.
 pub const SOURCE_LABEL: &str = "placet.dev/git-source";
 
 /// Marks what the controller itself declares.
 pub const MANAGED_LABEL: &str = "placet.dev/managed-by";
+
+/// All resources of a kind.
+pub fn api(client: &Client, kind: &KindInfo) -> Api<DynamicObject> {
+    let resource = ApiResource {
+        group: placet_crds::GROUP.to_owned(),
+        version: placet_crds::VERSION.to_owned(),
+        api_version: placet_crds::API_VERSION.to_owned(),
+        kind: kind.kind.clone(),
+        plural: kind.plural.clone(),
+    };
+    Api::all_with(client.clone(), &resource)
+}
 
 /// Objects in one page of a list.
 const PAGE: u32 = 500;
@@ -87,19 +101,7 @@ impl Kubernetes {
         term: Term,
         events: Option<mpsc::Sender<StoredEvent>>,
     ) -> Result<Self, HomeError> {
-        let api = |kind: &placet_crds::KindInfo| {
-            let resource = ApiResource {
-                group: placet_crds::GROUP.to_owned(),
-                version: placet_crds::VERSION.to_owned(),
-                api_version: placet_crds::API_VERSION.to_owned(),
-                kind: kind.kind.clone(),
-                plural: kind.plural.clone(),
-            };
-            (
-                known_kind(&kind.kind),
-                Api::all_with(client.clone(), &resource),
-            )
-        };
+        let api = |kind: &KindInfo| (known_kind(&kind.kind), api(client, kind));
         let (seen, receiver) = mpsc::channel(watch::BATCHES);
         let home = Self(Arc::new(Inner {
             apis: kinds().iter().map(api).collect(),

@@ -6,12 +6,14 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
+use kube::{Api, Client};
+use placet_crds::find_kind;
 use placet_model::{Digest, NodeName};
-use placet_protocol::{TokenRefusal, same_digest, secret_hash};
+use placet_protocol::{Token, TokenRefusal, same_digest, secret_hash};
 use serde_json::Value;
 
-use super::Kubernetes;
 use super::client::{Answer, classify};
+use super::{Kubernetes, api, published};
 use crate::home::{HomeError, NewToken, TakeTokenError};
 
 /// What the names of the Secrets begin with that are join tokens.
@@ -32,8 +34,7 @@ impl Kubernetes {
     pub(in crate::home) fn create_token(&self, token: &NewToken) -> Result<(), HomeError> {
         self.wait(async {
             if !token.replace && self.has_joined(&token.node).await? {
-                let node = token.node.clone();
-                return Err(HomeError::NameTaken { node });
+                return Err(taken(&token.node));
             }
             let secret = secret_of(token);
             let params = PostParams::default();
@@ -104,9 +105,54 @@ impl Kubernetes {
 
     async fn has_joined(&self, node: &NodeName) -> Result<bool, HomeError> {
         let found = self.read("FleetNode", node.as_str()).await?;
-        let presence = found.map(|node| node.status["presence"].clone());
-        Ok(presence.is_some_and(|presence| presence != Value::Null && presence != "NeverSeen"))
+        Ok(found.is_some_and(|node| is_member(&node.status)))
     }
+}
+
+/// Makes a token by which `node` joins the controllers of `namespace`, and keeps it where they look
+/// for it. `seconds` and `replace` are as in [`NewToken::make`].
+///
+/// # Errors
+///
+/// [`HomeError::NameTaken`] where a node of that name has joined and is not to be replaced;
+/// [`HomeError::NoAuthority`] where no controller has led yet.
+pub async fn make_token(
+    client: &Client,
+    namespace: &str,
+    node: &NodeName,
+    seconds: u32,
+    replace: bool,
+) -> Result<(Token, NewToken, Vec<String>), HomeError> {
+    let failed = |what| {
+        move |source| HomeError::Api {
+            what,
+            source: Box::new(source),
+        }
+    };
+    let (pin, addresses) = published(client, namespace).await?;
+    if !replace && let Some(kind) = find_kind("FleetNode") {
+        let found = api(client, kind).get_opt(node.as_str()).await;
+        let found = found.map_err(failed("look up the node"))?;
+        if found.is_some_and(|found| is_member(&found.data["status"])) {
+            return Err(taken(node));
+        }
+    }
+    let (token, kept) = NewToken::make(pin, node.clone(), seconds, replace);
+    Api::<Secret>::namespaced(client.clone(), namespace)
+        .create(&PostParams::default(), &secret_of(&kept))
+        .await
+        .map_err(failed("keep a token"))?;
+    Ok((token, kept, addresses))
+}
+
+/// True if a node's status says that it joined.
+fn is_member(status: &Value) -> bool {
+    let presence = &status["presence"];
+    !presence.is_null() && presence != "NeverSeen"
+}
+
+fn taken(node: &NodeName) -> HomeError {
+    HomeError::NameTaken { node: node.clone() }
 }
 
 /// Ids are made by this program: letters and digits, which a Secret's name may hold.

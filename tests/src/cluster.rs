@@ -1,6 +1,5 @@
 //! A Kubernetes API server with an etcd of its own.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use rcgen::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::ports::free_port;
 use crate::proxy::Proxy;
 use crate::servers::servers;
 
@@ -74,7 +74,7 @@ impl Cluster {
             .prefix("placet-api-")
             .tempdir_in("/tmp")
             .expect("a temporary folder");
-        let [etcd, peers, api] = free_ports();
+        let [etcd, peers, api] = std::array::from_fn(|_| free_port());
         let ports = Ports { etcd, peers, api };
         let authority = Authority::new(folder.path());
         let mut cluster = Self {
@@ -435,11 +435,4 @@ fn log(folder: &Path, name: &str) -> fs::File {
         .append(true)
         .open(folder.join(format!("{name}.log")))
         .expect("a log")
-}
-
-/// Ports that nobody uses, held together while they are looked for so that they differ.
-fn free_ports() -> [u16; 3] {
-    let listeners: [TcpListener; 3] =
-        std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("an address").port())
 }

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::packages::{edit, packages, placet};
+use crate::ports::free_address;
 use crate::{Event, Feed};
 
 /// What a fleet is made of.
@@ -86,7 +87,7 @@ impl Fleet {
             .expect("a temporary folder");
         let feed = Feed::follow(&folder.path().join("controller/admin.sock"));
         let mut fleet = Self {
-            address: format!("127.0.0.1:{}", free_port()),
+            address: free_address(),
             folder,
             options,
             nodes: BTreeMap::new(),
@@ -395,11 +396,6 @@ impl Drop for Fleet {
             }
         }
     }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
 }
 
 /// Asks again and again until there is an answer: for things that nobody announces.

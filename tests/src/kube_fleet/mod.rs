@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use self::nodes::Away;
 use crate::packages::{controller_program, packages, placet};
+use crate::ports::free_address;
 
 /// The namespace of the controllers.
 pub const NAMESPACE: &str = "placet-system";
@@ -92,9 +93,9 @@ impl KubeFleet {
     pub fn add_controller(&mut self, name: &str, arguments: &[String]) {
         let replica = Replica {
             child: None,
-            address: format!("127.0.0.1:{}", free_port()),
-            receiver: format!("127.0.0.1:{}", free_port()),
-            metrics: format!("127.0.0.1:{}", free_port()),
+            address: free_address(),
+            receiver: free_address(),
+            metrics: free_address(),
             arguments: arguments.to_vec(),
         };
         self.controllers.insert(name.to_owned(), replica);
@@ -330,10 +331,4 @@ fn http_get(address: &str, path: &str) -> std::io::Result<(u16, String)> {
     let (head, text) = answer.split_once("\r\n\r\n").unwrap_or_default();
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
     Ok((status.unwrap_or_default(), text.to_owned()))
-}
-
-/// A port that nobody listens on.
-pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use placet_tests::{Cluster, KubeFleet, NAMESPACE, program};
+use placet_tests::{Cluster, KubeFleet, NAMESPACE, free_port, program};
 use serde_json::Value;
 
 use crate::{Helm, chart};
@@ -191,9 +191,4 @@ fn story(fleet: &mut KubeFleet, done: &dyn Fn() -> BTreeSet<String>) {
     fleet.until("b to lead", |fleet| {
         (fleet.leader().as_deref() == Some("b")).then_some(())
     });
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
 }

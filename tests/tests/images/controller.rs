@@ -3,13 +3,13 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::process::{Child, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use placet_tests::{
     Cluster, KubeFleet, NAMESPACE, REGISTRY_NAME, REGISTRY_PASSWORD, REGISTRY_USER, RegistryServer,
+    free_address,
 };
 
 use crate::pushed;
@@ -59,11 +59,6 @@ impl Drop for Contained {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
 }
 
 /// What an object says of its being ready, in one text.

@@ -135,7 +135,7 @@ fn a_dry_apply_prints_the_veto_and_changes_nothing_and_a_real_one_says_what_it_d
     let session = open_session(&fleet, "core-1");
     until_asked(&fleet, &ann, &file);
     let before = everything(&fleet);
-    let tried = fleet.try_placet(&["apply", "--dry-run", "-f", &file]);
+    let tried = ann.placet(&["apply", "--dry-run", "-f", &file]);
     let said = out(&tried);
     assert_eq!(tried.status.code(), Some(1), "{said}{}", error(&tried));
     let warned = error(&tried);

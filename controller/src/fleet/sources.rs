@@ -32,7 +32,7 @@ struct Accepted {
     writes: Vec<Write>,
     /// What is declared but not carried out.
     left_out: Vec<String>,
-    /// True for a commit that declares what is declared already, and decides.
+    /// True for a commit that declares what is declared already, and decides what nobody decided.
     decides_only: bool,
 }
 
@@ -167,7 +167,9 @@ impl World {
         if prune {
             accepted.prune(source);
         }
-        accepted.decides_only = !decisions.is_empty() && accepted.writes.is_empty();
+        // What was decided before may stay in the repository.
+        let decides = |it: &RolloutDecision| !self.is_decided(&it.rollout, it.decision.hold);
+        accepted.decides_only = accepted.writes.is_empty() && decisions.iter().any(decides);
         match accepted.objects.desired() {
             Ok(_) => Ok(accepted),
             Err(faults) => Err(refuse(faults)),

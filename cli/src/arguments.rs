@@ -278,6 +278,22 @@ pub(crate) enum RolloutCommand {
     DryRun(DryRun),
     /// Answer a hold: skip the nodes that object, force, or abort.
     Decide(Decide),
+    /// Let no further node begin to change; those that have begun go on to the end.
+    Pause(Pause),
+    /// Let nodes change again after a pause.
+    Resume(Pause),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  placet rollout pause ro-2
+  placet rollout resume ro-2
+
+Exit code 1: the roll-out is over.")]
+pub(crate) struct Pause {
+    /// The roll-out.
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use crate::arguments::{Cli, Command, NodeCommand, PackageCommand, RolloutCommand};
+use crate::arguments::{Cli, Command, NodeCommand};
 use crate::output::Answer;
 
 fn main() -> ExitCode {
@@ -63,35 +63,11 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
             Command::Get(arguments) => resources::get(&arguments, common).await,
             Command::Describe(arguments) => resources::describe(&arguments, common).await,
             Command::Delete(arguments) => resources::delete(&arguments, common).await,
-            Command::Rollout(RolloutCommand::List) => rollout::list(common).await,
-            Command::Rollout(RolloutCommand::Show { name }) => rollout::show(&name, common).await,
-            Command::Rollout(RolloutCommand::Watch { name }) => {
-                rollout::watch(name.as_deref(), common).await
-            }
-            Command::Rollout(RolloutCommand::DryRun(arguments)) => {
-                dry_run::run(&arguments.file, arguments.within, common).await
-            }
-            Command::Rollout(RolloutCommand::Decide(arguments)) => {
-                rollout::decide(&arguments, common).await
-            }
+            Command::Rollout(command) => rollout::run(command, common).await,
             Command::Node(NodeCommand::Token(arguments)) => node::token(&arguments, common).await,
             Command::Node(NodeCommand::List) => node::list(common).await,
             Command::Node(NodeCommand::Show { name }) => node::show(&name, common).await,
-            Command::Package(PackageCommand::Build(arguments)) => {
-                package::build(&arguments, common)
-            }
-            Command::Package(PackageCommand::Inspect(arguments)) => {
-                package::inspect(&arguments, common)
-            }
-            Command::Package(PackageCommand::Push(arguments)) => {
-                package::registry::push(&arguments, common).await
-            }
-            Command::Package(PackageCommand::Pull(arguments)) => {
-                package::registry::pull(&arguments, common).await
-            }
-            Command::Package(PackageCommand::Tags(arguments)) => {
-                package::registry::tags(&arguments, common).await
-            }
+            Command::Package(command) => package::run(command, common).await,
             Command::Completion { shell } => {
                 clap_complete::generate(
                     shell,

@@ -1,19 +1,33 @@
 //! `placet rollout`: changes under way and past.
 
 use placet_crds::find_kind;
-use placet_model::Decision;
+use placet_model::{Decision, RolloutPhase};
 use serde_json::Value;
 
-use crate::arguments::{Common, Decide, Get};
+use crate::arguments::{Common, Decide, Get, RolloutCommand};
 use crate::events::Event;
 use crate::home::{Decided, Home};
 use crate::output::{self, Answer, Format};
-use crate::resources;
+use crate::{dry_run, resources};
 
 const KIND: &str = "Rollout";
 
-/// `placet rollout list`.
-pub(crate) async fn list(common: &Common) -> anyhow::Result<Answer> {
+/// `placet rollout`.
+pub(crate) async fn run(command: RolloutCommand, common: &Common) -> anyhow::Result<Answer> {
+    match command {
+        RolloutCommand::List => list(common).await,
+        RolloutCommand::Show { name } => show(&name, common).await,
+        RolloutCommand::Watch { name } => watch(name.as_deref(), common).await,
+        RolloutCommand::DryRun(arguments) => {
+            dry_run::run(&arguments.file, arguments.within, common).await
+        }
+        RolloutCommand::Decide(arguments) => decide(&arguments, common).await,
+        RolloutCommand::Pause(arguments) => pause(&arguments.name, true, common).await,
+        RolloutCommand::Resume(arguments) => pause(&arguments.name, false, common).await,
+    }
+}
+
+async fn list(common: &Common) -> anyhow::Result<Answer> {
     let arguments = Get {
         kind: KIND.to_owned(),
         name: String::new(),
@@ -22,7 +36,7 @@ pub(crate) async fn list(common: &Common) -> anyhow::Result<Answer> {
 }
 
 /// `placet rollout show`.
-pub(crate) async fn show(name: &str, common: &Common) -> anyhow::Result<Answer> {
+async fn show(name: &str, common: &Common) -> anyhow::Result<Answer> {
     let home = Home::open(common).await?;
     let rollout = home.get_one(KIND, name).await?;
     if common.output != Format::Table {
@@ -167,7 +181,7 @@ fn print_ways_on(name: &str, hold: u64) {
 }
 
 /// `placet rollout watch`.
-pub(crate) async fn watch(name: Option<&str>, common: &Common) -> anyhow::Result<Answer> {
+async fn watch(name: Option<&str>, common: &Common) -> anyhow::Result<Answer> {
     let home = Home::open(common).await?;
     if let Some(name) = name {
         home.get_one(KIND, name).await?;
@@ -198,7 +212,7 @@ fn print_event(event: &Event, format: Format) -> anyhow::Result<()> {
 }
 
 /// `placet rollout decide`.
-pub(crate) async fn decide(arguments: &Decide, common: &Common) -> anyhow::Result<Answer> {
+async fn decide(arguments: &Decide, common: &Common) -> anyhow::Result<Answer> {
     let home = Home::open(common).await?;
     match home.decide(arguments).await? {
         Decided::Taken(decision) => match common.output {
@@ -208,5 +222,32 @@ pub(crate) async fn decide(arguments: &Decide, common: &Common) -> anyhow::Resul
         Decided::Written(text) => anstream::eprintln!("{text}"),
         Decided::Refused(why) => return Ok(resources::refused(&[why])),
     }
+    Ok(Answer::Done)
+}
+
+/// `placet rollout pause` and `placet rollout resume`.
+async fn pause(name: &str, paused: bool, common: &Common) -> anyhow::Result<Answer> {
+    let home = Home::open(common).await?;
+    let rollout = home.get_one(KIND, name).await?;
+    let phase = serde_json::from_value::<RolloutPhase>(rollout["status"]["phase"].clone());
+    if phase.is_ok_and(RolloutPhase::is_over) {
+        let phase = output::plain(&rollout["status"]["phase"]);
+        let text = format!("{name} is over (its phase is {phase})");
+        return Ok(resources::refused(&[text]));
+    }
+    let is_paused = rollout["spec"]["paused"].as_bool().unwrap_or_default();
+    if is_paused != paused {
+        let applied = home.pause(&rollout, paused).await?;
+        if !applied.problems.is_empty() {
+            return Ok(resources::refused(&applied.problems));
+        }
+    }
+    if common.output != Format::Table {
+        output::print(&home.get_one(KIND, name).await?, common.output)?;
+        return Ok(Answer::Done);
+    }
+    let word = if paused { "paused" } else { "resumed" };
+    let already = if is_paused == paused { " already" } else { "" };
+    anstream::println!("rollout.placet.dev/{name} {word}{already}");
     Ok(Answer::Done)
 }

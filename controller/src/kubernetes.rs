@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::admission::{Admission, AdmissionOptions, Lifetimes};
+use crate::events;
 use crate::home::{Home, HomeError, Kubernetes, kubernetes};
 use crate::http;
 use crate::leader::{ADDRESS, Election, Term};
@@ -257,7 +258,8 @@ impl Replica {
     async fn lead(&self, term: &Term, stop: &CancellationToken) -> Result<(), Error> {
         let namespace = &self.options.namespace;
         self.telemetry.is(Role::Opens);
-        let home = Kubernetes::open(&self.client, namespace, term.clone(), None).await?;
+        let events = events::writer(&self.client, &self.options.identity, term.clone());
+        let home = Kubernetes::open(&self.client, namespace, term.clone(), Some(events)).await?;
         let addresses = run::reachable(&self.addresses, &self.options.names);
         kubernetes::publish(&self.client, namespace, &self.authority, &addresses).await?;
         let ground = Ground {

@@ -17,6 +17,7 @@ pub mod arguments;
 pub mod catalog;
 mod counters;
 mod dry_run;
+mod events;
 mod fleet;
 pub mod git;
 pub mod home;

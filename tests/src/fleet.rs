@@ -399,7 +399,7 @@ impl Drop for Fleet {
 }
 
 /// Asks again and again until there is an answer: for things that nobody announces.
-fn poll<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
+pub fn poll<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
     for _ in 0..3_000 {
         if let Some(answer) = ask() {
             return answer;

@@ -23,7 +23,7 @@ mod servers;
 
 pub use cluster::Cluster;
 pub use feed::{Event, Feed};
-pub use fleet::{Fleet, FleetOptions, Node};
+pub use fleet::{Fleet, FleetOptions, Node, poll};
 pub use inspect::{assert_never_a_mixture, pids};
 pub use kube_fleet::{KubeFleet, NAMESPACE};
 pub use network::Network;

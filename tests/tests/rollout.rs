@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use placet_tests::{Fleet, FleetOptions, assert_never_a_mixture, pids};
+use placet_tests::{Fleet, FleetOptions, assert_never_a_mixture, pids, poll};
 use serde_json::Value;
 
 /// Inodes of everything in a node's store and generations.
@@ -160,6 +160,42 @@ async fn force_changes_the_vetoing_node_too_and_abort_changes_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_paused_rollout_changes_nobody_until_it_is_resumed() {
+    let mut fleet = Fleet::settled(FleetOptions::default()).await;
+    let session = fleet.open_session("core-1");
+    let before = pids(&fleet, "core-2");
+    let commit = fleet.commit_greet("1.1.0");
+    let held = fleet.held(&commit).await;
+    let name = held.text("rollout");
+    let paused = fleet.placet(&["rollout", "pause", name]);
+    assert_eq!(paused, format!("rollout.placet.dev/{name} paused\n"));
+    let again = fleet.placet(&["rollout", "pause", name]);
+    assert_eq!(again, format!("rollout.placet.dev/{name} paused already\n"));
+
+    fleet.placet(&["rollout", "decide", name, "--skip", "--reason", "tonight"]);
+    poll("core-2 to wait for the end of the pause", || {
+        let node = fleet.resource("fleetnode", "core-2");
+        let text = node["status"]["conditions"].to_string();
+        text.contains("the roll-out is paused").then_some(())
+    });
+    let fetched = |event: &placet_tests::Event| {
+        event.name == "fetched" && event.text("rollout") == name && event.text("node") == "core-2"
+    };
+    fleet.feed.wait(0, "core-2 to have fetched", fetched).await;
+    assert_eq!(pids(&fleet, "core-2"), before);
+
+    let resumed = fleet.placet(&["rollout", "resume", name]);
+    assert_eq!(resumed, format!("rollout.placet.dev/{name} resumed\n"));
+    fleet.verified(&commit).await;
+    assert_ne!(pids(&fleet, "core-2")["chatd"], before["chatd"]);
+    let over = fleet.placet_output(&["rollout", "pause", name]);
+    assert_eq!(over.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&over.stderr).into_owned();
+    assert!(error.contains("is over (its phase is Done)"), "{error}");
+    drop(session);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stale_decision_is_refused_and_names_the_hold_that_is_open() {
     let mut fleet = Fleet::settled(FleetOptions::default()).await;
     let _session = fleet.open_session("core-1");
@@ -176,7 +212,7 @@ async fn a_stale_decision_is_refused_and_names_the_hold_that_is_open() {
         "7",
     ];
     let output = fleet.placet_output(&decide);
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(error.contains("hold 1"), "{error}");
 }

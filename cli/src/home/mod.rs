@@ -156,6 +156,14 @@ impl Home {
         }
     }
 
+    /// Pauses or resumes a roll-out.
+    pub(crate) async fn pause(&self, rollout: &Value, paused: bool) -> anyhow::Result<Applied> {
+        match self {
+            Self::Socket(home) => home.pause(rollout, paused).await,
+            Self::Kubernetes(home) => home.pause(rollout, paused).await,
+        }
+    }
+
     /// Makes a join token.
     pub(crate) async fn token(&self, token: &Token) -> anyhow::Result<JoinToken> {
         match self {

@@ -8,7 +8,7 @@ use placet_protocol::wire::{
     ApplyRequest, DecideRequest, DeleteRequest, DryRunRequest, Event, File, TokenRequest,
     WatchRequest,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tonic::Code;
 use tonic::transport::Channel;
 
@@ -93,6 +93,22 @@ impl Socket {
             }
             Err(status) => Err(client::refusal(&status)),
         }
+    }
+
+    pub(super) async fn pause(&self, rollout: &Value, paused: bool) -> anyhow::Result<Applied> {
+        let mut spec = rollout["spec"].clone();
+        spec["paused"] = paused.into();
+        let declared = json!({
+            "apiVersion": rollout["apiVersion"],
+            "kind": rollout["kind"],
+            "metadata": { "name": rollout["metadata"]["name"] },
+            "spec": spec,
+        });
+        let file = File {
+            name: "the roll-out".to_owned(),
+            text: declared.to_string(),
+        };
+        self.apply(vec![file]).await
     }
 
     pub(super) async fn token(&self, token: &Token) -> anyhow::Result<JoinToken> {

@@ -1,6 +1,6 @@
 //! `placet package`: the build environment.
 
-pub(crate) mod registry;
+mod registry;
 
 use std::path::Path;
 
@@ -9,11 +9,22 @@ use placet_model::PackageConfig;
 use placet_package::Reference;
 use serde_json::json;
 
-use crate::arguments::{Build, Common, Inspect};
+use crate::arguments::{Build, Common, Inspect, PackageCommand};
 use crate::output::{self, Answer, Format};
 
+/// `placet package`.
+pub(crate) async fn run(command: PackageCommand, common: &Common) -> anyhow::Result<Answer> {
+    match command {
+        PackageCommand::Build(arguments) => build(&arguments, common),
+        PackageCommand::Inspect(arguments) => inspect(&arguments, common),
+        PackageCommand::Push(arguments) => registry::push(&arguments, common).await,
+        PackageCommand::Pull(arguments) => registry::pull(&arguments, common).await,
+        PackageCommand::Tags(arguments) => registry::tags(&arguments, common).await,
+    }
+}
+
 /// `placet package build`.
-pub(crate) fn build(arguments: &Build, common: &Common) -> anyhow::Result<Answer> {
+fn build(arguments: &Build, common: &Common) -> anyhow::Result<Answer> {
     let Some(layout) = arguments.to.strip_prefix("oci-layout:") else {
         bail!(
             "`{}` is not an OCI layout; write --to oci-layout:DIR",
@@ -41,7 +52,7 @@ pub(crate) fn build(arguments: &Build, common: &Common) -> anyhow::Result<Answer
 }
 
 /// `placet package inspect`.
-pub(crate) fn inspect(arguments: &Inspect, common: &Common) -> anyhow::Result<Answer> {
+fn inspect(arguments: &Inspect, common: &Common) -> anyhow::Result<Answer> {
     let reference: Reference = arguments.reference.parse()?;
     let package = placet_package::open_package(&reference, Path::new("."))
         .with_context(|| format!("failed to open {}", arguments.reference))?;

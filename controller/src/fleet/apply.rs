@@ -83,7 +83,10 @@ impl World {
             validate(kind, &object.to_json(), Some(&old.object.to_json()))?;
         }
         if let Object::Rollout(rollout) = &object {
-            return match (&rollout.spec.decision, old) {
+            let decided = self.objects.rollout(&name);
+            let decided = decided.and_then(|(_, old)| old.spec.decision.as_ref());
+            let decision = rollout.spec.decision.as_ref();
+            return match (decision.filter(|it| Some(*it) != decided), old) {
                 (Some(request), Some(_)) => Ok(Done::Ruled(Ruling::of(&name, request, author))),
                 (None, Some(old)) => {
                     let applied = self.pause(&name, rollout.spec.paused, old.owner.clone(), turn);

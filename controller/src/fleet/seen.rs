@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
-use placet_crds::{DriftPolicy, find_kind};
+use placet_crds::{DriftPolicy, Object, find_kind};
 
+use super::drift::drift;
 use super::feed;
 use super::news::Ruling;
-use super::objects::{Entry, full_name};
+use super::objects::Entry;
 use super::turn::Turn;
 use super::world::{Told, World};
 use crate::home::{Committed, Owner, Refused, Seen, Stored, Write};
@@ -85,7 +86,8 @@ impl World {
             && tags(now) == tags(before)
             && now.owner == before.owner;
         if !is_same && self.is_put_right(before) {
-            self.put_right(before, turn);
+            let found = now.object.clone();
+            self.put_right(before, Some(&found), turn);
             return false;
         }
         !is_same
@@ -101,10 +103,15 @@ impl World {
     }
 
     /// Declares an object as its repository does, whatever others made of it.
-    fn put_right(&mut self, declared: &Entry, turn: &mut Turn) {
+    fn put_right(&mut self, declared: &Entry, found: Option<&Object>, turn: &mut Turn) {
         let (object, owner) = (declared.object.clone(), declared.owner.clone());
-        let name = full_name(object.kind(), object.name());
-        tracing::warn!("{name} was changed by somebody else; it is put right");
+        if let Owner::Git { source } = &owner {
+            let drifted = drift(std::slice::from_ref(&object), |_| found);
+            let texts: Vec<String> = drifted.iter().map(ToString::to_string).collect();
+            if !texts.is_empty() {
+                turn.tell("driftCorrected", feed::drift(source, &texts));
+            }
+        }
         self.put(object, owner, turn);
     }
 
@@ -114,7 +121,7 @@ impl World {
             return false;
         };
         if self.is_put_right(&removed) {
-            self.put_right(&removed, turn);
+            self.put_right(&removed, None, turn);
             return false;
         }
         if kind == "Rollout" && self.rollout.as_ref().is_some_and(|it| it.name == name) {

@@ -174,6 +174,16 @@ fn story(fleet: &mut KubeFleet, done: &dyn Fn() -> BTreeSet<String>) {
         };
         fleet.until(&what, is_gone);
     }
+    // What is put right twice is one Event with a count.
+    let set = fleet.object("packageset", "base");
+    let patch = r#"[{"op":"replace","path":"/spec/packages/0/version","value":"1.1.0"}]"#;
+    fleet.until("an Event to be counted", |fleet| {
+        fleet.kubectl(&["patch", "packageset", "base", "--type=json", "-p", patch]);
+        fleet.until("the declaration to be put right", |fleet| {
+            (fleet.object("packageset", "base")["spec"] == set["spec"]).then_some(())
+        });
+        done().contains("patch events.k8s.io/events").then_some(())
+    });
     let changed = fleet.commit_greet("1.0.0", "1.1.0");
     fleet.rollout(&changed, "Done");
     // Another replica follows, and takes over from one that is told to end.

@@ -91,6 +91,8 @@ fn nodes_join_by_the_command_line_and_a_veto_is_decided_there_once() {
 
     let closed = decide(&fleet, "ro-none", "--skip", "x");
     assert_eq!(closed.status.code(), Some(2), "{}", error(&closed));
+    let paused = fleet.placet(&["rollout", "pause", name]);
+    assert_eq!(paused, format!("rollout.placet.dev/{name} paused\n"));
     let first = decide(&fleet, name, "--skip", "core-1 can wait");
     assert_eq!(first.status.code(), Some(0), "{}", error(&first));
     assert!(
@@ -105,6 +107,12 @@ fn nodes_join_by_the_command_line_and_a_veto_is_decided_there_once() {
         words.contains("somebody else decided hold 1") && words.contains("core-1 can wait"),
         "{words}"
     );
+    fleet.until("core-2 to wait for the end of the pause", |fleet| {
+        let node = fleet.object("fleetnode", "core-2").to_string();
+        node.contains("the roll-out is paused").then_some(())
+    });
+    let resumed = fleet.placet(&["rollout", "resume", name]);
+    assert_eq!(resumed, format!("rollout.placet.dev/{name} resumed\n"));
     fleet.rollout(&commit, "Done");
 
     // What happened is told from the beginning, and ends with the roll-out.

@@ -1,4 +1,4 @@
-//! What a person says to a veto: by commit and by kubectl.
+//! What a person says to a veto: by commit, by kubectl and by placet.
 
 use std::fs;
 
@@ -12,6 +12,8 @@ use crate::common::{all_run, kubernetes, open_session, settled};
 enum Way {
     Commit,
     Kubectl,
+    /// `placet rollout decide`.
+    Placet,
 }
 
 /// Who a decision is said to come from.
@@ -34,6 +36,11 @@ fn decide(fleet: &KubeFleet, way: Way, rollout: &str, action: &str) {
         Way::Kubectl => {
             let patch = json!({ "spec": { "decision": decision } }).to_string();
             fleet.kubectl(&["patch", "rollout", rollout, "--type=merge", "-p", &patch]);
+        }
+        Way::Placet => {
+            let action = format!("--{action}");
+            let words = ["rollout", "decide", rollout, &action, "--reason", &reason];
+            fleet.placet(&words);
         }
     }
 }
@@ -59,7 +66,7 @@ fn chatd(fleet: &KubeFleet, node: &str) -> u64 {
 }
 
 #[test]
-fn force_abort_and_skip_by_commit_and_by_kubectl() {
+fn force_abort_and_skip_by_commit_by_kubectl_and_by_placet() {
     let Some(mut fleet) = kubernetes(&["a"]) else {
         return;
     };
@@ -75,7 +82,7 @@ fn force_abort_and_skip_by_commit_and_by_kubectl() {
     });
     fleet.apply(&source.to_string(), &[]);
     let versions = ("1.0.0", "1.1.0");
-    for way in [Way::Commit, Way::Kubectl] {
+    for way in [Way::Commit, Way::Kubectl, Way::Placet] {
         let session = open_session(&fleet, "core-1");
         let (first, second) = (chatd(&fleet, "core-1"), chatd(&fleet, "core-2"));
         let forced = fleet.commit_greet(versions.0, versions.1);

@@ -4,6 +4,7 @@ mod admission;
 mod cli;
 mod common;
 mod decisions;
+mod events;
 mod faults;
 mod figures;
 mod health;

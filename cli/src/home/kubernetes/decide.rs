@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::Kubernetes;
 use crate::arguments::Decide;
-use crate::home::Decided;
+use crate::home::{Applied, Decided};
 use crate::output::plain;
 
 /// A roll-out that changes each time between reading and writing is left alone.
@@ -61,6 +61,32 @@ impl Kubernetes {
             }
         }
         bail!("Rollout `{name}` changes all the time; try again")
+    }
+}
+
+impl Kubernetes {
+    /// Pauses or resumes a roll-out, whatever else has changed in it since it was read.
+    pub(in crate::home) async fn pause(
+        &self,
+        rollout: &Value,
+        paused: bool,
+    ) -> anyhow::Result<Applied> {
+        let name = plain(&rollout["metadata"]["name"]);
+        let patch = Patch::Merge(json!({ "spec": { "paused": paused } }));
+        let by = PatchParams {
+            field_manager: Some(PERSON.to_owned()),
+            ..PatchParams::default()
+        };
+        let patched = self.api("Rollout")?.patch(&name, &by, &patch).await;
+        let mut applied = Applied::default();
+        match patched {
+            Ok(_) => {}
+            Err(Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
+                applied.problems.push(status.message.clone());
+            }
+            Err(error) => return Err(self.failed(error)),
+        }
+        Ok(applied)
     }
 }
 

@@ -76,6 +76,10 @@ pub(crate) enum Command {
     Describe(Describe),
     /// Delete a resource.
     Delete(Describe),
+    /// Keep everything that the controller of `placet up` needs to go on elsewhere, in one file.
+    Backup(Backup),
+    /// Lay out a folder for a controller that goes on from a backup.
+    Restore(Restore),
     /// Changes under way and past.
     #[command(subcommand)]
     Rollout(RolloutCommand),
@@ -238,6 +242,31 @@ pub(crate) struct DryRun {
     /// Seconds that nodes may take to answer.
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     pub(crate) within: u32,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  placet backup /backups/fleet.placet
+
+The file holds the controller's keys, and secrets: whoever has it can act as the controller.")]
+pub(crate) struct Backup {
+    /// The file to write, readable by its owner alone; it is replaced if it is there.
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  placet restore /backups/fleet.placet --state /var/lib/placet
+  placet up --state /var/lib/placet")]
+pub(crate) struct Restore {
+    /// The backup.
+    pub(crate) file: PathBuf,
+    /// Folder for the controller that goes on from it; it holds no fleet yet
+    /// [default: /var/lib/placet for root, otherwise ~/.local/state/placet].
+    #[arg(long, env = "PLACET_STATE", value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

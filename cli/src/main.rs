@@ -5,6 +5,7 @@
 //! binary is enough to try everything.
 
 mod arguments;
+mod backup;
 mod check;
 mod client;
 mod demo;
@@ -63,6 +64,8 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
             Command::Get(arguments) => resources::get(&arguments, common).await,
             Command::Describe(arguments) => resources::describe(&arguments, common).await,
             Command::Delete(arguments) => resources::delete(&arguments, common).await,
+            Command::Backup(arguments) => backup::take(&arguments, common).await,
+            Command::Restore(arguments) => backup::restore(&arguments),
             Command::Rollout(command) => rollout::run(command, common).await,
             Command::Node(NodeCommand::Token(arguments)) => node::token(&arguments, common).await,
             Command::Node(NodeCommand::List) => node::list(common).await,

@@ -18,7 +18,7 @@ use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::admin::AdminService;
+use crate::admin::{AdminService, Backups};
 use crate::admission::Asker;
 use crate::catalog::{MODULES_MOST, Packages};
 use crate::dry_run::DryRuns;
@@ -185,6 +185,7 @@ impl Controller {
             dry_runs: parts.dry_runs(),
             news: parts.news.clone(),
             addresses: reachable,
+            backups: Backups::of(&options.state),
             stopping: controller.stopping.clone(),
         };
         controller.serve_admin(&options.state, admin)?;

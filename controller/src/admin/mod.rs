@@ -1,6 +1,7 @@
 //! What the command line uses: resources, decisions, tokens, events.
 
 mod apply;
+mod backup;
 mod watch;
 
 use std::pin::Pin;
@@ -10,9 +11,9 @@ use placet_crds::{KindInfo, find_kind, kinds};
 use placet_model::{DecisionKind, NodeName, visible};
 use placet_protocol::wire::admin_server::Admin;
 use placet_protocol::wire::{
-    ApplyRequest, ApplyResponse, DecideRequest, DecideResponse, DeleteRequest, DeleteResponse,
-    DryRunRequest, DryRunResponse, Event, GetRequest, GetResponse, TokenRequest, TokenResponse,
-    WatchRequest,
+    ApplyRequest, ApplyResponse, BackupRequest, Chunk, DecideRequest, DecideResponse,
+    DeleteRequest, DeleteResponse, DryRunRequest, DryRunResponse, Event, GetRequest, GetResponse,
+    TokenRequest, TokenResponse, WatchRequest,
 };
 use placet_protocol::{AdminPeer, Authority, json};
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +21,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+pub(crate) use self::backup::Backups;
 use crate::dry_run::DryRuns;
 use crate::fleet::news::{News, Reply, Ruling};
 use crate::home::{Home, HomeError, NewToken};
@@ -33,15 +35,18 @@ pub(crate) struct AdminService {
     pub(crate) dry_runs: DryRuns,
     /// Where nodes reach the controller.
     pub(crate) addresses: Vec<String>,
+    pub(crate) backups: Backups,
     /// Ends the streams that would go on for ever.
     pub(crate) stopping: CancellationToken,
 }
 
 type Events = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
+type Chunks = Pin<Box<dyn Stream<Item = Result<Chunk, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Admin for AdminService {
     type WatchStream = Events;
+    type BackupStream = Chunks;
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let GetRequest { kind, name } = request.into_inner();
@@ -155,6 +160,14 @@ impl Admin for AdminService {
             self.stopping.clone(),
         );
         Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn backup(
+        &self,
+        request: Request<BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        tracing::info!("{} takes a backup", author(&request)?);
+        Ok(Response::new(Box::pin(self.backups.open())))
     }
 }
 

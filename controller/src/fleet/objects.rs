@@ -165,6 +165,20 @@ impl Objects {
         }
     }
 
+    /// A repository that declares something though nobody knows at which revision, as after a
+    /// restored backup: nodes may have been told of a later one.
+    pub(crate) fn source_of_unknown_revision(&self) -> Option<&str> {
+        let declares = |source: &str| {
+            let mut owners = self.0.values().map(|entry| &entry.owner);
+            owners.any(|owner| matches!(owner, Owner::Git { source: of } if of == source))
+        };
+        let mut sources = self.sources();
+        let unknown = sources.find(|(name, entry, object)| {
+            !object.spec.suspend && entry.status["revision"].is_null() && declares(name)
+        });
+        unknown.map(|(name, ..)| name)
+    }
+
     pub(crate) fn rollout(&self, name: &str) -> Option<(&Entry, &Rollout)> {
         let entry = self.get("Rollout", name)?;
         match &entry.object {

@@ -189,6 +189,10 @@ impl World {
     pub(crate) fn retarget(&mut self) {
         self.facts_changed = false;
         let Some(catalog) = &self.catalog else { return };
+        if let Some(source) = self.objects.source_of_unknown_revision() {
+            tracing::info!("nothing is planned before GitSource {source} was looked at once");
+            return;
+        }
         let mut desired = match self.objects.desired() {
             Ok(desired) => desired,
             Err(faults) => {

@@ -37,6 +37,23 @@ pub enum HomeError {
         /// The file.
         path: PathBuf,
     },
+    /// A backup is restored where there is a fleet.
+    #[error(
+        "`{}` holds a fleet already; name a state folder that does not, or move this one away",
+        path.display()
+    )]
+    Occupied {
+        /// The state folder.
+        path: PathBuf,
+    },
+    /// The file is not a backup, or is damaged.
+    #[error("`{}` is not a backup that can be restored: {why}", path.display())]
+    NotABackup {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The database was written by a newer version.
     #[error(
         "`{}` has layout {found}, and this version knows layouts up to {known}; start the newer version of Placet that wrote it",
@@ -152,7 +169,7 @@ impl HomeError {
     }
 
     /// For `map_err`: a file operation failed.
-    pub(super) fn files(
+    pub(crate) fn files(
         what: &'static str,
         path: impl Into<PathBuf>,
     ) -> impl Fn(io::Error) -> Self {

@@ -3,6 +3,7 @@
 //! People may read the database with `sqlite3` while the controller runs. A transaction is there as
 //! a whole or not at all, and is announced to watchers only after it is durable.
 
+mod backup;
 mod events;
 mod objects;
 mod open;
@@ -19,6 +20,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use serde_json::Value;
 use tokio::sync::broadcast;
 
+pub use backup::{back_up, restore};
 pub use events::EVENTS_MAX;
 
 use super::{

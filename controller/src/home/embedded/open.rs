@@ -13,7 +13,7 @@ use super::HomeError;
 const APPLICATION_ID: i64 = 0x504c_4354;
 
 /// One script for each layout; the number of scripts run is kept in `user_version`.
-const LAYOUTS: [&str; 1] = [include_str!("schema.sql")];
+static LAYOUTS: [&str; 1] = [include_str!("schema.sql")];
 
 /// Only people who look with `sqlite3` ever hold the database; they are done sooner than this.
 const BUSY: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ pub(super) fn open(folder: &Path) -> Result<Opened, HomeError> {
     })
 }
 
-fn make_private(folder: &Path) -> Result<(), HomeError> {
+pub(super) fn make_private(folder: &Path) -> Result<(), HomeError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -50,7 +50,7 @@ fn make_private(folder: &Path) -> Result<(), HomeError> {
 }
 
 /// The lock is the kernel's and goes with the process, however it ends.
-fn lock(folder: &Path) -> Result<File, HomeError> {
+pub(super) fn lock(folder: &Path) -> Result<File, HomeError> {
     let file = private_file(&folder.join("lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -62,7 +62,7 @@ fn lock(folder: &Path) -> Result<File, HomeError> {
 }
 
 /// The database's helper files take their mode from it.
-fn private_file(path: &Path) -> Result<File, HomeError> {
+pub(super) fn private_file(path: &Path) -> Result<File, HomeError> {
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -87,42 +87,51 @@ fn connect(path: &Path) -> Result<Connection, HomeError> {
     set().map_err(HomeError::database("open the tables"))
 }
 
-fn lay_out(connection: &mut Connection, path: &Path) -> Result<(), HomeError> {
-    let failed = || HomeError::database("lay out the tables");
-    let number = |connection: &Connection, name| {
+/// The scripts that were not run on a database yet.
+pub(super) fn check_layout(
+    connection: &Connection,
+    path: &Path,
+) -> Result<&'static [&'static str], HomeError> {
+    let number = |name| {
         connection
             .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
-            .map_err(failed())
+            .map_err(HomeError::database("read the layout of the tables"))
     };
-    let application = number(connection, "application_id")?;
-    let found = number(connection, "user_version")?;
-    let schema = number(connection, "schema_version")?;
+    let application = number("application_id")?;
+    let found = number("user_version")?;
+    let schema = number("schema_version")?;
     if application != APPLICATION_ID && schema != 0 {
         let path = path.to_owned();
         return Err(HomeError::Foreign { path });
     }
-    let known = i64::try_from(LAYOUTS.len()).unwrap_or(i64::MAX);
     let done = usize::try_from(found).unwrap_or(usize::MAX);
-    let Some(missing) = LAYOUTS.get(done..) else {
-        return Err(HomeError::Newer {
-            path: path.to_owned(),
-            found,
-            known,
-        });
-    };
+    LAYOUTS.get(done..).ok_or_else(|| HomeError::Newer {
+        path: path.to_owned(),
+        found,
+        known: known(),
+    })
+}
+
+/// The newest layout that is known here.
+fn known() -> i64 {
+    i64::try_from(LAYOUTS.len()).unwrap_or(i64::MAX)
+}
+
+fn lay_out(connection: &mut Connection, path: &Path) -> Result<(), HomeError> {
+    let missing = check_layout(connection, path)?;
     let mut run = || {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for script in missing {
             transaction.execute_batch(script)?;
         }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", known)?;
+        transaction.pragma_update(None, "user_version", known())?;
         transaction.commit()
     };
     if missing.is_empty() {
         Ok(())
     } else {
-        run().map_err(failed())
+        run().map_err(HomeError::database("lay out the tables"))
     }
 }
 

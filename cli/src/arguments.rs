@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, with examples.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -160,6 +161,9 @@ pub(crate) struct Up {
     /// Seconds for which a node's certificate is valid; it is renewed at half its life.
     #[arg(long, default_value_t = 86_400, value_name = "SECONDS")]
     pub(crate) certificate_seconds: u32,
+    /// How many roll-outs are kept, with their history; the oldest go first.
+    #[arg(long, default_value_t = placet_controller::ROLLOUTS_KEPT, value_name = "COUNT")]
+    pub(crate) rollouts_kept: NonZeroU64,
     /// What to log, as in `info` or `placet_controller=debug`.
     #[arg(
         long,

@@ -56,6 +56,7 @@ fn options(arguments: Up) -> Options {
         names,
         packages: arguments.packages,
         certificate_lifetime: SignedDuration::from_secs(arguments.certificate_seconds.into()),
+        rollouts_kept: arguments.rollouts_kept,
         source: arguments.source.map(|url| InitialSource {
             url: absolute(&url),
             branch: arguments.branch,

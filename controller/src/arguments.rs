@@ -1,6 +1,7 @@
 //! The command line of `placet-controller`.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use crate::kubernetes::{KubernetesOptions, WebhookOptions, run_kubernetes};
+use crate::options::ROLLOUTS_KEPT;
 
 /// Placet's controller on Kubernetes: from a commit to running processes, asking first.
 #[derive(Debug, Clone, Parser)]
@@ -43,6 +45,9 @@ pub struct Arguments {
     /// As much of it as modules from registries may take; older ones make room, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     module_cache_mib: u64,
+    /// How many roll-outs are kept, with their history; the oldest go first
+    #[arg(long, value_name = "COUNT", default_value_t = ROLLOUTS_KEPT)]
+    rollouts_kept: NonZeroU64,
     /// Where nodes reach this replica; may be repeated
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:7443")]
     listen: Vec<SocketAddr>,
@@ -115,6 +120,7 @@ impl Arguments {
             lease: self.lease.clone(),
             state: self.state.clone(),
             modules_most: self.module_cache_mib << 20,
+            rollouts_kept: self.rollouts_kept,
             listen: self.listen.clone(),
             receiver_listen: self.receiver_listen,
             metrics_listen: self.metrics_listen,

@@ -5,6 +5,7 @@
 //! the replica waits again.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,8 @@ pub struct KubernetesOptions {
     pub state: PathBuf,
     /// As much of it as modules from registries may take, in bytes.
     pub modules_most: u64,
+    /// How many roll-outs are kept, with their history.
+    pub rollouts_kept: NonZeroU64,
     /// Where nodes reach the controller.
     pub listen: Vec<SocketAddr>,
     /// Where git hosts say, over HTTP, that something was pushed.
@@ -268,6 +271,7 @@ impl Replica {
             secrets: Secrets::kubernetes(&self.client, namespace),
             state: self.options.state.clone(),
             modules_most: self.options.modules_most,
+            rollouts_kept: self.options.rollouts_kept,
             base: self
                 .options
                 .packages

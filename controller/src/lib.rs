@@ -36,5 +36,5 @@ mod status;
 mod telemetry;
 
 pub use counters::Counters;
-pub use options::{InitialSource, Options};
+pub use options::{InitialSource, Options, ROLLOUTS_KEPT};
 pub use run::{Controller, Error, run};

@@ -1,10 +1,14 @@
 //! How a controller is set up.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use jiff::SignedDuration;
 use url::Url;
+
+/// How many roll-outs are kept where nobody says otherwise.
+pub const ROLLOUTS_KEPT: NonZeroU64 = NonZeroU64::new(100).expect("more than none");
 
 /// How a controller is set up.
 #[derive(Debug, Clone)]
@@ -25,6 +29,8 @@ pub struct Options {
     pub names: Vec<String>,
     /// Folder that relative package references start from; the state folder where none is given.
     pub packages: Option<PathBuf>,
+    /// How many roll-outs are kept, with their history.
+    pub rollouts_kept: NonZeroU64,
     /// How long a node's certificate is valid.
     pub certificate_lifetime: SignedDuration,
     /// A repository to follow from the start, as if a `GitSource` of this kind had been applied.
@@ -54,6 +60,7 @@ impl Options {
             otlp_endpoint: None,
             names: Vec::new(),
             packages: None,
+            rollouts_kept: ROLLOUTS_KEPT,
             certificate_lifetime: SignedDuration::from_hours(24),
             source: None,
         }

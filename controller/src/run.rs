@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,6 +143,8 @@ pub(crate) struct Ground {
     pub(crate) state: PathBuf,
     /// As much of it as modules from registries may take, in bytes.
     pub(crate) modules_most: u64,
+    /// How many roll-outs are kept, with their history.
+    pub(crate) rollouts_kept: NonZeroU64,
     /// What relative package references start from.
     pub(crate) base: PathBuf,
     pub(crate) certificate_lifetime: SignedDuration,
@@ -252,6 +255,7 @@ impl Controller {
         controller.serve_nodes(listeners, &ground, &parts)?;
         let shared = Arc::clone(&parts.shared);
         let fleet = recover(ground.home.clone(), shared, wanted).await?;
+        let fleet = fleet.keeping(ground.rollouts_kept);
         ground.telemetry.is(Role::Leads);
         controller.observe(parts.observers.clone(), ground.secrets.clone());
         controller.hear_others(&ground.home, parts.news.clone());
@@ -458,6 +462,7 @@ async fn open(options: &Options, addresses: &[SocketAddr]) -> Result<Ground, Err
     let (state, source) = (options.state.clone(), options.source.clone());
     let base = options.packages.clone();
     let certificate_lifetime = options.certificate_lifetime;
+    let rollouts_kept = options.rollouts_kept;
     let telemetry = telemetry(options.otlp_endpoint.as_ref(), "placet")?;
     let opened = spawn_blocking(move || {
         let home = Home::from(Embedded::open(&state)?);
@@ -472,6 +477,7 @@ async fn open(options: &Options, addresses: &[SocketAddr]) -> Result<Ground, Err
             base: base.unwrap_or_else(|| state.clone()),
             state,
             modules_most: MODULES_MOST,
+            rollouts_kept,
             certificate_lifetime,
             telemetry,
         })

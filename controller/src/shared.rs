@@ -87,13 +87,11 @@ impl Wanted {
             if source.spec.suspend {
                 return None;
             }
-            let annotations = source.metadata.annotations.as_ref();
-            let requested = annotations.and_then(|all| all.get(REQUESTED_AT)).cloned();
             let wanted = WantedSource {
                 source: source.clone(),
                 generation: entry.generation,
                 revision: entry.status["revision"].as_str().map(str::to_owned),
-                poke: (world.pokes, requested),
+                poke: (world.pokes, entry.requested_at().map(str::to_owned)),
             };
             Some((name.to_owned(), wanted))
         });

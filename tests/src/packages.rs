@@ -38,6 +38,9 @@ fn build_program(package: &str) {
 pub fn controller_program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
+        if let Some(program) = env::var_os("PLACET_CONTROLLER") {
+            return program.into();
+        }
         let program = placet().with_file_name("placet-controller");
         if env::var_os("PLACET_PROGRAM").is_none() {
             build_program("placet-controller");
@@ -49,6 +52,14 @@ pub fn controller_program() -> &'static Path {
         );
         program
     })
+}
+
+/// How [`controller_program`] was built: `release` or `debug`.
+pub fn build_kind() -> &'static str {
+    let is_release = controller_program()
+        .components()
+        .any(|part| part.as_os_str() == "release");
+    if is_release { "release" } else { "debug" }
 }
 
 /// A folder with the OCI layouts `chat`, `clock`, `metrics` (1.0.0 each) and `greet`:

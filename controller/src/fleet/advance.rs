@@ -9,14 +9,18 @@ use placet_model::{NodeName, RolloutPhase};
 use placet_planner::{Action, Observed, Plan, Presence, RolloutState, Step, Target, noted, tally};
 
 use super::feed;
+use super::recover::number;
 use super::turn::{Order, Turn};
 use super::world::{Ordered, Told, World};
-use crate::home::Owner;
+use crate::home::{Owner, Write};
 use crate::status;
 use crate::telemetry::{self, Happened, TRACEPARENT};
 
 /// The first plan may open a roll-out, the second is made for that one.
 const PLANS_MOST: usize = 3;
+
+/// Roll-outs that are removed at once.
+const FORGOTTEN_MOST: usize = 10;
 
 impl World {
     /// Plans on what is known, notes what the plan does, and gives the orders that it asks for.
@@ -79,6 +83,7 @@ impl World {
         let trace = BTreeMap::from([(TRACEPARENT.to_owned(), telemetry::begin().to_string())]);
         object.metadata.annotations = Some(trace);
         self.put(Object::Rollout(object), Owner::Controller, turn);
+        self.forget_oldest(turn);
         self.beginnings.opened = Some((name.clone(), Timestamp::now()));
         self.told = Told::default();
         self.rollout = Some(RolloutState {
@@ -93,6 +98,26 @@ impl World {
             paused: false,
             nodes: BTreeMap::new(),
         });
+    }
+
+    /// Removes the oldest roll-outs beyond those that are kept; none but the newest is under way.
+    fn forget_oldest(&mut self, turn: &mut Turn) {
+        let Some(kept) = self.rollouts_kept else {
+            return;
+        };
+        let last = self.rollouts.saturating_sub(kept.get());
+        let oldest: Vec<String> = self
+            .objects
+            .of("Rollout")
+            .filter(|(name, _)| number(name).is_some_and(|number| number <= last))
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        // A backlog goes bit by bit.
+        for name in oldest.into_iter().take(FORGOTTEN_MOST) {
+            self.objects.remove("Rollout", &name);
+            let kind = "Rollout";
+            turn.writes.push(Write::Remove { kind, name });
+        }
     }
 
     /// Ends a roll-out whose place another takes: its votes are released.

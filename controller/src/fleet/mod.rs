@@ -30,6 +30,7 @@ pub(crate) mod turn;
 pub(crate) mod world;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -88,6 +89,12 @@ impl Fleet {
         };
         fleet.turn(Vec::new())?;
         Ok(fleet)
+    }
+
+    /// The same, of which so many roll-outs are kept.
+    pub(crate) fn keeping(mut self, rollouts: NonZeroU64) -> Self {
+        self.world.rollouts_kept = Some(rollouts);
+        self
     }
 
     /// Works off news until nobody can bring any more.

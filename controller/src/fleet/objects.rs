@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::catalog::WantedPackage;
 use crate::home::{Applied, Owner, Stored};
+use crate::shared::REQUESTED_AT;
 
 /// Kind and name.
 pub(crate) type Key = (&'static str, String);
@@ -306,6 +307,12 @@ impl Objects {
 const REVISION_MOST: usize = 512;
 
 impl Entry {
+    /// What the annotation holds by which people ask for a look now.
+    pub(crate) fn requested_at(&self) -> Option<&str> {
+        let annotations = self.object.metadata().annotations.as_ref()?;
+        annotations.get(REQUESTED_AT).map(String::as_str)
+    }
+
     /// True for a node that joined and that nobody declares.
     fn is_blank_node(&self) -> bool {
         let is_blank = |node: &FleetNode| node.spec == FleetNodeSpec::default();

@@ -41,10 +41,6 @@ impl World {
     }
 
     fn recover_rollout(&mut self) {
-        let number = |name: &str| {
-            name.strip_prefix("ro-")
-                .and_then(|number| number.parse::<u64>().ok())
-        };
         let numbers = self
             .objects
             .of("Rollout")
@@ -91,6 +87,11 @@ impl World {
             .max()
             .unwrap_or(Timestamp::MIN)
     }
+}
+
+/// The number of a roll-out, by its name.
+pub(super) fn number(rollout: &str) -> Option<u64> {
+    rollout.strip_prefix("ro-")?.parse().ok()
 }
 
 /// What the feed was told of a roll-out before the controller ended, as far as can be known.

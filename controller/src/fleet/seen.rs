@@ -81,6 +81,7 @@ impl World {
         let Some(before) = before else {
             return true;
         };
+        let is_requested = now.requested_at() != before.requested_at();
         let tags = |entry: &Entry| entry.object.metadata().labels.clone();
         let is_same = now.object.spec() == before.object.spec()
             && tags(now) == tags(before)
@@ -90,7 +91,11 @@ impl World {
             self.put_right(before, Some(&found), turn);
             return false;
         }
-        !is_same
+        if let (true, "FleetNode", Ok(node)) = (is_requested, kind, name.parse()) {
+            self.touched.insert(node);
+        }
+        // Packages are looked up anew on request.
+        !is_same || (is_requested && kind == "PackageSet")
     }
 
     /// True for what a repository declares whose source puts drift right.

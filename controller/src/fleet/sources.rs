@@ -15,7 +15,6 @@ use super::objects::{Entry, Objects};
 use super::turn::Turn;
 use super::world::World;
 use crate::home::{Applied, Owner, Write};
-use crate::shared::REQUESTED_AT;
 use crate::status;
 
 /// Why a commit is not taken.
@@ -279,8 +278,9 @@ impl World {
     }
 
     fn set_source(&mut self, source: &str, mut status: GitSourceStatus, turn: &mut Turn) {
-        let requested = self.objects.get("GitSource", source).and_then(requested_at);
-        status.last_handled_reconcile_at = requested;
+        let entry = self.objects.get("GitSource", source);
+        let requested = entry.and_then(Entry::requested_at);
+        status.last_handled_reconcile_at = requested.map(str::to_owned);
         self.set_status("GitSource", source, &status, turn);
     }
 
@@ -366,12 +366,6 @@ fn without_use(rollout: &str, message: String) -> Fault {
         field: "spec.decision".to_owned(),
         message,
     }
-}
-
-/// What the annotation by which people ask for a look holds.
-fn requested_at(entry: &Entry) -> Option<String> {
-    let annotations = entry.object.metadata().annotations.as_ref()?;
-    annotations.get(REQUESTED_AT).cloned()
 }
 
 fn inventory(objects: &[Object]) -> BTreeSet<InventoryEntry> {

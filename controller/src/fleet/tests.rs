@@ -1,6 +1,7 @@
 //! The world without sockets, clocks and disks: events in, world and writes out.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -382,6 +383,18 @@ fn a_revision_that_changes_nothing_has_a_rollout_that_is_done() {
     let status: RolloutStatus = stage.world.objects.rollout("ro-2").unwrap().0.status();
     assert_eq!(status.phase, Some(RolloutPhase::Done));
     assert!(status.ended.is_some());
+}
+
+#[test]
+fn of_the_rollouts_the_newest_are_kept() {
+    let mut stage = Stage::settled();
+    stage.world.rollouts_kept = NonZeroU64::new(3);
+    for number in 2..=6 {
+        stage.look(number, "1.0.0");
+    }
+    let rollouts = stage.world.objects.of("Rollout");
+    let names: Vec<_> = rollouts.map(|(name, _)| name).collect();
+    assert_eq!(names, ["ro-4", "ro-5", "ro-6"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the controller knows: declared objects, nodes as they were heard, the newest roll-out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -51,6 +52,8 @@ pub(crate) struct World {
     pub(crate) all_touched: bool,
     /// The roll-out that may carry a decision which was not heard yet.
     pub(crate) unheard: Option<String>,
+    /// As many roll-outs are kept; all of them where this is none.
+    pub(crate) rollouts_kept: Option<NonZeroU64>,
     /// True if writing is dear, and what nobody needs at once is written later.
     pub(crate) is_patient: bool,
     /// Nodes whose status is written later, and when.
@@ -280,10 +283,14 @@ impl World {
         status: &T,
         turn: &mut Turn,
     ) {
-        let status = serde_json::to_value(status).expect("status types serialise to JSON");
+        let mut status = serde_json::to_value(status).expect("status types serialise to JSON");
         let Some(entry) = self.objects.get_mut(kind, name) else {
             return;
         };
+        // A repository is handled when it was looked at, all else when it was planned with.
+        if let (Some(requested), true) = (entry.requested_at(), kind != "GitSource") {
+            status["lastHandledReconcileAt"] = requested.into();
+        }
         if entry.status != status {
             entry.status.clone_from(&status);
             let name = name.to_owned();

@@ -23,7 +23,6 @@ use crate::Condition;
     status = "RolloutStatus",
     derive = "PartialEq",
     doc = "One change on its way through the fleet, from proposal to verified or given up.",
-    printcolumn(name = "Revision", type_ = "string", json_path = ".spec.to"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Nodes", type_ = "integer", json_path = ".status.nodes.total"),
     printcolumn(name = "Done", type_ = "integer", json_path = ".status.nodes.done"),
@@ -36,6 +35,12 @@ use crate::Condition;
         name = "Status",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].message"
+    ),
+    printcolumn(
+        name = "Revision",
+        type_ = "string",
+        json_path = ".spec.to",
+        priority = "1"
     ),
     printcolumn(
         name = "Hold",

@@ -140,6 +140,11 @@ impl KubeFleet {
         answered.expect("the controller answers")
     }
 
+    /// As [`Self::look`]; none while it does not answer.
+    pub fn try_look(&self, name: &str, path: &str) -> Option<(u16, String)> {
+        http_get(&self.controllers[name].metrics, path).ok()
+    }
+
     /// Process id of a controller.
     pub fn controller(&self, name: &str) -> Pid {
         let child = self.controllers[name].child.as_ref();

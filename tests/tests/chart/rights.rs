@@ -115,6 +115,7 @@ fn the_controller_may_do_what_it_does_and_nothing_else() {
             format!("--webhook-listen=127.0.0.1:{webhook}"),
             format!("--webhook-url=https://127.0.0.1:{webhook}"),
             "--webhook-configuration=placet".to_owned(),
+            "--rollouts-kept=2".to_owned(),
         ];
         fleet.add_controller("a", &arguments);
         story(&mut fleet, &|| done_by(&cluster, &user).0);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use placet_tests::{KubeFleet, NAMESPACE, evidence};
+use placet_tests::{KubeFleet, NAMESPACE, build_kind, evidence};
 use serde_json::{Value, json};
 
 use crate::common::{OnKubernetes, all_run, kubernetes, settled};
@@ -35,7 +35,7 @@ fn declarations(location: &str) -> String {
 }
 
 /// CPU seconds and the largest resident memory, in MiB, of a process so far.
-fn usage(process: nix::unistd::Pid) -> (f64, f64) {
+pub(crate) fn usage(process: nix::unistd::Pid) -> (f64, f64) {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("the process is there");
     let fields: Vec<_> = stat
         .rsplit(')')
@@ -165,7 +165,7 @@ fn from_push_to_verdicts_and_four_writes_for_each_node() {
     sample.sort_by(f64::total_cmp);
     evidence(
         "kubernetes-push-to-verdicts",
-        &json!({ "nodes": 3, "rounds": sample.len(), "medianMilliseconds": sample[sample.len() / 2], "milliseconds": sample }),
+        &json!({ "build": build_kind(), "nodes": 3, "rounds": sample.len(), "medianMilliseconds": sample[sample.len() / 2], "milliseconds": sample }),
     );
 }
 
@@ -188,6 +188,7 @@ fn a_thousand_declarations_beside_kubectl() {
         &file,
     ];
     let mut figures = serde_json::Map::new();
+    figures.insert("build".to_owned(), json!(build_kind()));
     let began = Instant::now();
     fleet.kubectl(&kubectl);
     figures.insert(

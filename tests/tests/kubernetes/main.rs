@@ -8,6 +8,7 @@ mod events;
 mod faults;
 mod figures;
 mod health;
+mod many;
 mod networks;
 mod registry;
 mod story;

@@ -79,6 +79,21 @@ fn what_others_do_to_a_repositorys_declaration_is_put_right() {
         (fleet.object("gitsource", "fleet")["status"]["revision"] == status["revision"])
             .then_some(())
     });
+    // Who asks for a look sees that it was had.
+    for (kind, name) in [
+        ("gitsource", "fleet"),
+        ("packageset", "base"),
+        ("nodeclass", "core"),
+        ("fleetnode", "core-1"),
+        ("rollout", "ro-1"),
+    ] {
+        let asked = format!("reconcile.placet.dev/requestedAt=for-{kind}");
+        fleet.kubectl(&["annotate", kind, name, &asked]);
+        fleet.until(&format!("the {kind} to be looked at"), |fleet| {
+            let handled = &fleet.object(kind, name)["status"]["lastHandledReconcileAt"];
+            (*handled == format!("for-{kind}")).then_some(())
+        });
+    }
     assert_eq!(fleet.objects("rollouts").len(), 1, "nothing had to change");
 }
 

@@ -16,6 +16,7 @@ use kube::Client;
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use placet_protocol::{Authority, incoming, join_server, nodes_server, server};
+use reqwest::header::{HeaderValue, USER_AGENT};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -356,9 +357,12 @@ impl Webhook {
     }
 }
 
+/// How the API server's audit log names the controller.
+const AGENT: &str = concat!("placet-controller/", env!("CARGO_PKG_VERSION"));
+
 async fn client(kubeconfig: Option<&PathBuf>, telemetry: &Telemetry) -> Result<Client, Error> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Access(source);
-    let config = match kubeconfig {
+    let mut config = match kubeconfig {
         Some(path) => {
             let kubeconfig = Kubeconfig::read_from(path).map_err(|error| failed(error.into()))?;
             let options = KubeConfigOptions::default();
@@ -370,6 +374,8 @@ async fn client(kubeconfig: Option<&PathBuf>, telemetry: &Telemetry) -> Result<C
             .await
             .map_err(|error| failed(error.into()))?,
     };
+    let agent = (USER_AGENT, HeaderValue::from_static(AGENT));
+    config.headers.push(agent);
     let is_https = config.cluster_url.scheme_str() == Some("https");
     if is_https && config.root_cert.is_none() && !config.accept_invalid_certs {
         http::system().map_err(|_| Error::NoAuthorities)?;

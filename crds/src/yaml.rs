@@ -90,6 +90,10 @@ fn explain(error: &Error) -> String {
             breach: BudgetBreach::Depth { .. },
             ..
         } => format!("nested deeper than {DEPTH_MAX} levels; no resource needs that"),
+        Error::Budget {
+            breach: BudgetBreach::Documents { .. },
+            ..
+        } => format!("more than {DOCUMENTS_MAX} documents; split the file"),
         Error::Budget { .. } => {
             format!("more than {VALUES_MAX} values, or too many aliases; split the file")
         }
@@ -105,6 +109,8 @@ fn explain(error: &Error) -> String {
 const DEPTH_MAX: usize = 32;
 /// How many values a file may hold.
 const VALUES_MAX: usize = 50_000;
+/// How many documents a file may hold: more than fit into its size.
+const DOCUMENTS_MAX: usize = 20_000;
 /// How many values aliases may repeat in all.
 const REPEATED_MAX: usize = 10_000;
 
@@ -116,7 +122,7 @@ fn options() -> serde_yaml::Options {
             flow_nesting_limit: DEPTH_MAX,
             max_nodes: VALUES_MAX,
             max_events: 3 * VALUES_MAX,
-            max_documents: 1_000,
+            max_documents: DOCUMENTS_MAX,
             max_anchors: 1_000,
             max_aliases: 1_000,
             max_merge_keys: 1_000,

@@ -1,6 +1,7 @@
 //! The declared objects, as the home keeps them: the fleet's own copy.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use placet_crds::{
     Fault, FleetNode, FleetNodeSpec, GitSource, InventoryEntry, Object, PackageSetStatus, Rollout,
@@ -17,9 +18,9 @@ use crate::shared::REQUESTED_AT;
 /// Kind and name.
 pub(crate) type Key = (&'static str, String);
 
-/// Every object that the home holds.
+/// Every object that the home holds. Clones share what neither of them changes.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Objects(BTreeMap<Key, Entry>);
+pub(crate) struct Objects(BTreeMap<Key, Arc<Entry>>);
 
 /// One object, who declares it, and what is known of it.
 #[derive(Debug, Clone)]
@@ -56,11 +57,11 @@ fn is_planned(kind: &str) -> bool {
 
 impl Objects {
     pub(crate) fn get(&self, kind: &'static str, name: &str) -> Option<&Entry> {
-        self.0.get(&(kind, name.to_owned()))
+        self.0.get(&(kind, name.to_owned())).map(|entry| &**entry)
     }
 
     pub(crate) fn get_mut(&mut self, kind: &'static str, name: &str) -> Option<&mut Entry> {
-        self.0.get_mut(&(kind, name.to_owned()))
+        self.0.get_mut(&(kind, name.to_owned())).map(Arc::make_mut)
     }
 
     /// Every object of a kind, by name.
@@ -70,7 +71,7 @@ impl Objects {
     ) -> impl Iterator<Item = (&'a str, &'a Entry)> {
         let all = self.0.range((kind, String::new())..);
         all.take_while(move |((of, _), _)| *of == kind)
-            .map(|((_, name), entry)| (name.as_str(), entry))
+            .map(|((_, name), entry)| (name.as_str(), &**entry))
     }
 
     /// Takes in an object as the home has it.
@@ -84,7 +85,7 @@ impl Objects {
             status: stored.status.clone(),
             version: stored.resource_version,
         };
-        self.0.insert(key, entry);
+        self.0.insert(key, Arc::new(entry));
         Ok(())
     }
 
@@ -104,7 +105,7 @@ impl Objects {
                 status: Value::Null,
                 version: 0,
             };
-            self.0.insert(key, entry);
+            self.0.insert(key, Arc::new(entry));
             return Ok(Applied::Created);
         };
         let owner = match (&entry.owner, owner) {
@@ -123,6 +124,7 @@ impl Objects {
         if is_same_spec && tags(&entry.object) == tags(&object) && entry.owner == owner {
             return Ok(Applied::Unchanged);
         }
+        let entry = Arc::make_mut(entry);
         entry.generation += i64::from(!is_same_spec);
         entry.object = object;
         entry.owner = owner;
@@ -137,10 +139,10 @@ impl Objects {
                 source: name.to_owned(),
             };
             for entry in self.0.values_mut().filter(|entry| entry.owner == of_source) {
-                entry.owner = Owner::Controller;
+                Arc::make_mut(entry).owner = Owner::Controller;
             }
         }
-        Some(removed)
+        Some(Arc::unwrap_or_clone(removed))
     }
 
     /// As [`Self::remove`], for a kind that comes as text.
@@ -199,7 +201,7 @@ impl Objects {
         let of_source = Owner::Git {
             source: source.to_owned(),
         };
-        let is_gone = |((kind, name), entry): &(&Key, &Entry)| {
+        let is_gone = |((kind, name), entry): &(&Key, &Arc<Entry>)| {
             let entry_of = InventoryEntry {
                 kind: (*kind).to_owned(),
                 name: name.clone(),
@@ -217,7 +219,7 @@ impl Objects {
         let wanted = self.0.iter().filter(|((kind, _), _)| is_wanted(kind));
         Self(
             wanted
-                .map(|(key, entry)| (key.clone(), entry.clone()))
+                .map(|(key, entry)| (key.clone(), Arc::clone(entry)))
                 .collect(),
         )
     }

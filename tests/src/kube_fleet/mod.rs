@@ -124,6 +124,8 @@ impl KubeFleet {
             .arg("--packages")
             .arg(packages())
             .args(&replica.arguments)
+            // As the chart sets it.
+            .env("MALLOC_ARENA_MAX", "2")
             .env("PLACET_LOG", "info");
         replica.child = Some(command.spawn().expect("a controller starts"));
         self.controllers.insert(name.to_owned(), replica);

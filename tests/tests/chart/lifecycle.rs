@@ -147,8 +147,13 @@ fn declarations_outlive_the_release_unless_somebody_says_otherwise() {
 
     world.upgrade(&chart(), &["--set", "crds.keep=false"]);
     world.uninstall();
-    let definitions = world.kubectl(&["get", "crd", "-o", "name"]);
-    assert_eq!(definitions, "", "who says so is rid of everything");
+    // A definition goes after the last of its objects, in its own time.
+    world.cluster.until("everything to be gone", |_| {
+        world
+            .kubectl(&["get", "crd", "-o", "name"])
+            .is_empty()
+            .then_some(())
+    });
 }
 
 /// The first chart left the definitions to Helm's own folder, which is never upgraded: its successor

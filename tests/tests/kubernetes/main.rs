@@ -11,4 +11,5 @@ mod health;
 mod many;
 mod networks;
 mod registry;
+mod skew;
 mod story;

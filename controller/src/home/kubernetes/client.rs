@@ -15,6 +15,11 @@ const PAUSE_MOST: Duration = Duration::from_secs(1);
 /// An API server that has not answered by then is asked again.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A request that does not work is told of after so many attempts, which is about a second, and then
+/// once a minute.
+const TOLD_FIRST: u32 = 5;
+const TOLD_EVERY: u32 = 60;
+
 /// What came of one request.
 pub(super) enum Answer {
     /// Asking again may help.
@@ -36,7 +41,7 @@ impl Kubernetes {
         F: Future<Output = Result<T, Error>>,
     {
         let mut pause = PAUSE;
-        loop {
+        for attempt in 1_u32.. {
             if !self.0.term.is_held() {
                 return Err(HomeError::Deposed);
             }
@@ -51,7 +56,10 @@ impl Kubernetes {
                     source: Box::new(error),
                 });
             }
-            tracing::debug!(%error, "failed to {what}; asks again in {pause:?}");
+            if attempt % TOLD_EVERY == TOLD_FIRST {
+                let hint = hint(&error);
+                tracing::warn!("failed to {what}: {error}; asks again until it works{hint}");
+            }
             // Cancel safe: both only wait.
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -59,6 +67,17 @@ impl Kubernetes {
             }
             pause = (pause * 2).min(PAUSE_MOST);
         }
+        Err(HomeError::Deposed)
+    }
+}
+
+/// What a person can do about it, where that is known.
+fn hint(error: &Error) -> &'static str {
+    match error {
+        Error::Api(status) if status.message.contains("not declared in schema") => {
+            "; the resource definitions in the API server are older than this controller: apply those of its chart (charts/placet/definitions)"
+        }
+        _ => "",
     }
 }
 

@@ -11,7 +11,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Inner, Kubernetes, PAGE, lock, stored};
-use crate::home::{HomeError, Seen};
+use crate::home::{HomeError, Seen, Stored};
 
 /// Batches that may wait for the loop.
 pub(super) const BATCHES: usize = 16;
@@ -82,7 +82,7 @@ struct Watch {
     home: std::sync::Weak<Inner>,
     kind: &'static str,
     /// What a list that is under way has brought so far.
-    fresh: BTreeMap<String, DynamicObject>,
+    fresh: BTreeMap<String, Stored>,
     /// Told when the first list is complete.
     first: Option<oneshot::Sender<()>>,
     changes: mpsc::Sender<Seen>,
@@ -120,11 +120,17 @@ impl Watch {
                 Vec::new()
             }
             Event::InitApply(object) => {
-                self.fresh.insert(object.name_any(), object);
+                // Kept without what the API server notes of it, which is most of it.
+                if let Some(stored) = stored::stored(self.kind, &object) {
+                    self.fresh.insert(stored.name.clone(), stored);
+                }
                 Vec::new()
             }
             Event::InitDone => self.listed(home),
-            Event::Apply(object) => self.is(&object, home).into_iter().collect(),
+            Event::Apply(object) => stored::stored(self.kind, &object)
+                .and_then(|stored| self.is(stored, home))
+                .into_iter()
+                .collect(),
             Event::Delete(object) => self.gone(object.name_any(), home).into_iter().collect(),
         }
     }
@@ -134,10 +140,7 @@ impl Watch {
     fn listed(&mut self, home: &Inner) -> Vec<Seen> {
         let fresh = std::mem::take(&mut self.fresh);
         if let Some(first) = self.first.take() {
-            let objects = fresh.values();
-            let all: Vec<_> = objects
-                .filter_map(|object| stored::stored(self.kind, object))
-                .collect();
+            let all: Vec<_> = fresh.into_values().collect();
             for stored in &all {
                 home.note(self.kind, &stored.name, stored.resource_version);
             }
@@ -157,12 +160,12 @@ impl Watch {
         };
         let lost = known.into_iter().filter(|name| !fresh.contains_key(name));
         let mut seen: Vec<Seen> = lost.filter_map(|name| self.gone(name, home)).collect();
-        seen.extend(fresh.values().filter_map(|object| self.is(object, home)));
+        let fresh = fresh.into_values();
+        seen.extend(fresh.filter_map(|stored| self.is(stored, home)));
         seen
     }
 
-    fn is(&self, object: &DynamicObject, home: &Inner) -> Option<Seen> {
-        let stored = stored::stored(self.kind, object)?;
+    fn is(&self, stored: Stored, home: &Inner) -> Option<Seen> {
         if !home.note(self.kind, &stored.name, stored.resource_version) {
             return None;
         }

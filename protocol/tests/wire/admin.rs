@@ -5,9 +5,9 @@ use std::path::Path;
 
 use placet_protocol::wire::admin_server::Admin;
 use placet_protocol::wire::{
-    ApplyRequest, ApplyResponse, DecideRequest, DecideResponse, DeleteRequest, DeleteResponse,
-    DryRunRequest, DryRunResponse, Event, GetRequest, GetResponse, TokenRequest, TokenResponse,
-    WatchRequest,
+    ApplyRequest, ApplyResponse, BackupRequest, Chunk, DecideRequest, DecideResponse,
+    DeleteRequest, DeleteResponse, DryRunRequest, DryRunResponse, Event, GetRequest, GetResponse,
+    TokenRequest, TokenResponse, WatchRequest,
 };
 use placet_protocol::{
     AdminError, AdminPeer, admin_client, admin_connect, admin_incoming, admin_server, server,
@@ -21,6 +21,7 @@ struct WhoAmI;
 #[tonic::async_trait]
 impl Admin for WhoAmI {
     type WatchStream = tokio_stream::Empty<Result<Event, Status>>;
+    type BackupStream = tokio_stream::Empty<Result<Chunk, Status>>;
 
     async fn get(&self, _: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         Err(Status::unimplemented(""))
@@ -55,6 +56,13 @@ impl Admin for WhoAmI {
     }
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn backup(
+        &self,
+        _: Request<BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
         Err(Status::unimplemented(""))
     }
 }

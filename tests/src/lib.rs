@@ -27,7 +27,7 @@ pub use fleet::{Fleet, FleetOptions, Node, poll};
 pub use inspect::{assert_never_a_mixture, pids};
 pub use kube_fleet::{KubeFleet, NAMESPACE};
 pub use network::Network;
-pub use packages::{build_kind, controller_program, packages, placet};
+pub use packages::{build_kind, controller_program, edit, packages, placet};
 pub use ports::{free_address, free_port};
 pub use proxy::Proxy;
 pub use registry::{REGISTRY_NAME, REGISTRY_PASSWORD, REGISTRY_USER, RegistryServer};

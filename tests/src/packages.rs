@@ -132,7 +132,7 @@ fn build_package(folder: &Path, source: &Path, name: &str) {
 }
 
 /// Replaces `from`, which must occur, by `to`.
-pub(crate) fn edit(path: &Path, from: &str, to: &str) {
+pub fn edit(path: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(path).expect("the file can be read");
     assert!(text.contains(from), "`{from}` occurs in {}", path.display());
     fs::write(path, text.replace(from, to)).expect("the file can be written");

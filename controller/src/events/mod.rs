@@ -43,7 +43,7 @@ const REMEMBERED: usize = 1_000;
 /// An API server that has not answered by then loses an Event.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// At most so many Events a second, on average and after a short burst.
+/// Between one Event and the next: an API server gets 50 a second at most.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Writes Events for one term of leadership: for whatever is sent, until nobody sends any more.

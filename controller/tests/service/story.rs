@@ -133,6 +133,7 @@ async fn a_newer_commit_takes_the_place_of_a_held_one_and_releases_its_votes() {
     );
     assert_eq!(bench.get("ro", "ro-3").await["status"]["phase"], "Done");
     for node in [&first, &second] {
+        node.has_order("release").await;
         let released = node
             .orders()
             .iter()

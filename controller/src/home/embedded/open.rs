@@ -3,6 +3,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError, set_permissions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
@@ -17,6 +18,10 @@ static LAYOUTS: [&str; 1] = [include_str!("schema.sql")];
 
 /// Only people who look with `sqlite3` ever hold the database; they are done sooner than this.
 const BUSY: Duration = Duration::from_secs(10);
+
+/// Tries for the lock after the first, and the pause before each.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) struct Opened {
     pub(super) connection: Connection,
@@ -49,15 +54,24 @@ pub(super) fn make_private(folder: &Path) -> Result<(), HomeError> {
         .map_err(HomeError::files("make private", folder))
 }
 
-/// The lock is the kernel's and goes with the process, however it ends.
+/// The lock is the kernel's and goes with the process, however it ends; a child that has just been
+/// forked still has it for an instant.
 pub(super) fn lock(folder: &Path) -> Result<File, HomeError> {
     let file = private_file(&folder.join("lock"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(HomeError::InUse {
-            path: folder.to_owned(),
-        }),
-        Err(TryLockError::Error(source)) => Err(HomeError::files("lock", folder)(source)),
+    let mut tries = 0..LOCK_TRIES;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if tries.next().is_some() => thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => {
+                return Err(HomeError::InUse {
+                    path: folder.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(HomeError::files("lock", folder)(source));
+            }
+        }
     }
 }
 

@@ -131,6 +131,11 @@ impl KubeFleet {
         self.controllers.insert(name.to_owned(), replica);
     }
 
+    /// Where nodes reach a controller.
+    pub fn address(&self, name: &str) -> &str {
+        &self.controllers[name].address
+    }
+
     /// Where a controller hears git hosts.
     pub fn receiver(&self, name: &str) -> &str {
         &self.controllers[name].receiver

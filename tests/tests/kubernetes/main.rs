@@ -10,6 +10,7 @@ mod figures;
 mod health;
 mod many;
 mod networks;
+mod pods;
 mod reach;
 mod registry;
 mod skew;

@@ -103,9 +103,10 @@ pub(crate) fn is_full() -> bool {
     std::env::var("PLACET_FULL").is_ok_and(|full| full == "1")
 }
 
-/// How often a node changed over to another generation.
+/// How often a node changed over to another generation, as its log says: what is begun and cut off
+/// before the pointer is swapped does not count.
 pub(crate) fn activations(fleet: &KubeFleet, node: &str) -> usize {
-    fleet.log(node).matches("activates generation").count()
+    fleet.log(node).matches("is committed in place of").count()
 }
 
 /// Waits until a log has a line with these words after its first `seen` bytes.

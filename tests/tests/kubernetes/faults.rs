@@ -118,9 +118,15 @@ fn whatever_fails_in_whichever_phase_the_fleet_ends_as_declared() {
             versions = (versions.1, versions.0);
             fleet.rollout(&commit, "Done");
             all_run(&fleet);
-            let after: Vec<_> = NODES.iter().map(|it| activations(&fleet, it)).collect();
-            let once: Vec<_> = before.iter().map(|count| count + 1).collect();
-            assert_eq!(after, once, "{fault:?} while {phase}: once, and only once");
+            for (node, before) in NODES.iter().zip(before) {
+                let times = activations(&fleet, node) - before;
+                // Who dies right after the swap has no time to say so.
+                let least = usize::from(!(fault == Fault::Node && *node == "core-2"));
+                assert!(
+                    (least..=1).contains(&times),
+                    "{fault:?} while {phase}: {node} changed {times} times, not once"
+                );
+            }
             assert_eq!(
                 fleet.objects("rollouts").len(),
                 rollouts + 1,

@@ -7,7 +7,6 @@ use placet_controller::catalog::{MODULES_MOST, Packages, WantedPackage};
 use placet_controller::git::{FetchError, LocalRepository, Place};
 use placet_controller::secrets::Secrets;
 use placet_crds::{Fault, Loaded, Object, SourceFile, load_all, locate, not_carried_out};
-use placet_model::PackageReference;
 use placet_simulator::{Effect, Outcome, Paint, Side};
 
 use crate::arguments::{Check, Common};
@@ -107,11 +106,7 @@ fn wanted(objects: &[Object]) -> Vec<WantedPackage> {
     });
     let wanted = sets.flat_map(|set| {
         set.packages.iter().map(|entry| WantedPackage {
-            reference: PackageReference {
-                name: entry.name.clone(),
-                version: entry.version.clone(),
-                reference: entry.reference.clone(),
-            },
+            reference: entry.into(),
             secret: set.secret_ref.as_ref().map(|secret| secret.name.clone()),
             pinned: None,
         })

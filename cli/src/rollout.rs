@@ -1,6 +1,6 @@
 //! `placet rollout`: changes under way and past.
 
-use placet_crds::find_kind;
+use placet_crds::{find_kind, full_name};
 use placet_model::{Decision, RolloutPhase};
 use serde_json::Value;
 
@@ -248,6 +248,6 @@ async fn pause(name: &str, paused: bool, common: &Common) -> anyhow::Result<Answ
     }
     let word = if paused { "paused" } else { "resumed" };
     let already = if is_paused == paused { " already" } else { "" };
-    anstream::println!("rollout.placet.dev/{name} {word}{already}");
+    anstream::println!("{} {word}{already}", full_name(KIND, name));
     Ok(Answer::Done)
 }

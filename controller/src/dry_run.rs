@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use placet_crds::{Object, SourceFile};
+use placet_crds::{Object, SourceFile, full_name};
 use placet_model::{Digest, DryRunAnswer, DryRunNode, DryRunReport, NodeName, TraceParent};
 use placet_planner::{Catalog, NodePlan, Observed, Plan, Presence, Target, TargetNode};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 use crate::catalog::{Packages, WantedPackage};
 use crate::fleet::dry_run::{Answers, Inquiry, PREFIX, Question, RUNNING_MOST};
 use crate::fleet::news::News;
-use crate::fleet::objects::{Objects, full_name, word};
+use crate::fleet::objects::{Objects, word};
 use crate::fleet::trials::manifests;
 use crate::fleet::turn::Turn;
 use crate::fleet::world::World;

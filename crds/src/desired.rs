@@ -139,11 +139,7 @@ fn veto_rule(rule: &VetoRule) -> Result<placet_model::VetoRule, NameError> {
 }
 
 fn package_set(set: &PackageSet) -> PackageSetDeclaration {
-    let packages = set.spec.packages.iter().map(|entry| PackageReference {
-        name: entry.name.clone(),
-        version: entry.version.clone(),
-        reference: entry.reference.clone(),
-    });
+    let packages = set.spec.packages.iter().map(PackageReference::from);
     PackageSetDeclaration {
         packages: packages.collect(),
     }

@@ -6,7 +6,7 @@ use kube::CustomResourceExt;
 use serde_json::Value;
 
 use crate::schema::{canonical, tidy, whole};
-use crate::{FleetNode, GitSource, NodeClass, PackageSet, Rollout};
+use crate::{FleetNode, GROUP, GitSource, NodeClass, PackageSet, Rollout};
 
 /// What is known of one kind.
 #[derive(Debug, Clone)]
@@ -63,6 +63,13 @@ pub fn find_kind(text: &str) -> Option<&'static KindInfo> {
     kinds().iter().find(|info| {
         text == info.singular || text == info.plural || info.short_names.iter().any(|it| it == text)
     })
+}
+
+/// Kind and name as commands print them: `nodeclass.placet.dev/core`.
+pub fn full_name(kind: &str, name: &str) -> String {
+    let singular =
+        find_kind(kind).map_or_else(|| kind.to_lowercase(), |info| info.singular.clone());
+    format!("{singular}.{GROUP}/{name}")
 }
 
 /// The files of `charts/placet/definitions`: name and YAML text.

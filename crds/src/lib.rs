@@ -28,7 +28,7 @@ mod yaml;
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason, State, conditions};
 pub use desired::desired;
 pub use fault::{Fault, locate};
-pub use kind::{Column, KindInfo, find_kind, generated, kinds};
+pub use kind::{Column, KindInfo, find_kind, full_name, generated, kinds};
 pub use kinds::fleet_node::{
     DeclaredFacts, FleetNode, FleetNodeSpec, FleetNodeStatus, NodeProcess, NodeRollout, Presence,
     TestMode,

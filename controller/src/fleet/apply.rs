@@ -3,11 +3,12 @@
 use std::time::Instant;
 
 use placet_crds::{
-    Fault, KindInfo, Loaded, Object, SourceFile, load_all, locate, not_carried_out, validate,
+    Fault, KindInfo, Loaded, Object, SourceFile, full_name, load_all, locate, not_carried_out,
+    validate,
 };
 
 use super::news::Ruling;
-use super::objects::{full_name, word};
+use super::objects::word;
 use super::refusal::Refusal;
 use super::turn::Turn;
 use super::world::World;

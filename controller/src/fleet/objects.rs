@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use placet_crds::{
     Fault, FleetNode, FleetNodeSpec, GitSource, InventoryEntry, Object, PackageSetStatus, Rollout,
-    find_kind,
 };
-use placet_model::{Desired, NodeName, PackageReference, digest_of};
+use placet_model::{Desired, NodeName, digest_of};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -41,13 +40,6 @@ pub(crate) fn word(applied: Applied) -> &'static str {
         Applied::Configured => "configured",
         Applied::Unchanged => "unchanged",
     }
-}
-
-/// Kind and name as commands print them: `nodeclass.placet.dev/core`.
-pub(crate) fn full_name(kind: &str, name: &str) -> String {
-    let singular =
-        find_kind(kind).map_or_else(|| kind.to_lowercase(), |info| info.singular.clone());
-    format!("{singular}.placet.dev/{name}")
 }
 
 /// True for objects that decide what nodes run.
@@ -288,11 +280,7 @@ impl Objects {
             let secret = secret.map(|secret| secret.name.clone());
             for package in &set.spec.packages {
                 let package = WantedPackage {
-                    reference: PackageReference {
-                        name: package.name.clone(),
-                        version: package.version.clone(),
-                        reference: package.reference.clone(),
-                    },
+                    reference: package.into(),
                     secret: secret.clone(),
                     pinned: status.pinned(package),
                 };

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use placet_crds::{PackageSetSpec, PackageSetStatus, Reason, ResolvedPackage, State, conditions};
-use placet_model::{PackageReference, visible};
+use placet_model::visible;
 use placet_planner::Catalog;
 
 use super::{count, counted};
@@ -18,12 +18,7 @@ pub(crate) fn status(
     let mut packages = Vec::new();
     let mut missing = Vec::new();
     for entry in &spec.packages {
-        let reference = PackageReference {
-            name: entry.name.clone(),
-            version: entry.version.clone(),
-            reference: entry.reference.clone(),
-        };
-        match catalog.get(&reference) {
+        match catalog.get(&entry.into()) {
             Some(Ok(found)) => packages.push(ResolvedPackage {
                 name: found.config.name.clone(),
                 version: found.config.version.clone(),

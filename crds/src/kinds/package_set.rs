@@ -1,7 +1,7 @@
 //! `PackageSet`: an ordered list of package versions.
 
 use kube::{CustomResource, KubeSchema};
-use placet_model::{Digest, PackageName};
+use placet_model::{Digest, PackageName, PackageReference};
 use schemars::JsonSchema;
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,16 @@ pub struct PackageEntry {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub before: Vec<PackageName>,
+}
+
+impl From<&PackageEntry> for PackageReference {
+    fn from(entry: &PackageEntry) -> Self {
+        Self {
+            name: entry.name.clone(),
+            version: entry.version.clone(),
+            reference: entry.reference.clone(),
+        }
+    }
 }
 
 /// When a tag is looked up.

@@ -2,11 +2,11 @@
 
 use kube::api::{ObjectMeta, Patch, PatchParams};
 use placet_controller::home::kubernetes::{PERSON, declared};
-use placet_crds::{Object, RolloutDecision, SourceFile, find_kind, load_all};
+use placet_crds::{Object, RolloutDecision, SourceFile, full_name, load_all};
 use placet_model::DryRunReport;
 use placet_protocol::wire::File;
 
-use super::{Kubernetes, full_name};
+use super::Kubernetes;
 use crate::home::{Applied, Decided, Tried};
 
 impl Kubernetes {
@@ -100,11 +100,9 @@ impl Kubernetes {
             Some(before) if is_same(&before.metadata, &after.metadata) => "unchanged",
             Some(_) => "configured",
         };
-        if let Some(kind) = find_kind(kind) {
-            applied
-                .results
-                .push(format!("{} {word}", full_name(kind, name)));
-        }
+        applied
+            .results
+            .push(format!("{} {word}", full_name(kind, name)));
         Ok(())
     }
 
@@ -113,7 +111,8 @@ impl Kubernetes {
         let RolloutDecision { rollout, decision } = decision;
         match self.answer(&rollout, Some(decision.hold), decision).await? {
             Decided::Taken(decision) => applied.results.push(format!(
-                "rollout.placet.dev/{rollout} decided: {}",
+                "{} decided: {}",
+                full_name("Rollout", &rollout),
                 decision.kind
             )),
             Decided::Written(text) => applied.results.push(text),

@@ -46,11 +46,7 @@ impl Kubernetes {
                 Err(why) => return Ok(Decided::Refused(why)),
             };
             let patch = Patch::Merge(patch(&rollout, &request));
-            let by = PatchParams {
-                field_manager: Some(PERSON.to_owned()),
-                ..PatchParams::default()
-            };
-            match api.patch(name, &by, &patch).await {
+            match api.patch(name, &by_person(), &patch).await {
                 Ok(_) => return Ok(heard(api, name, request.hold).await),
                 // It has changed since it was read; perhaps somebody else decided.
                 Err(Error::Api(status)) if status.code == 409 => {}
@@ -73,11 +69,10 @@ impl Kubernetes {
     ) -> anyhow::Result<Applied> {
         let name = plain(&rollout["metadata"]["name"]);
         let patch = Patch::Merge(json!({ "spec": { "paused": paused } }));
-        let by = PatchParams {
-            field_manager: Some(PERSON.to_owned()),
-            ..PatchParams::default()
-        };
-        let patched = self.api("Rollout")?.patch(&name, &by, &patch).await;
+        let patched = self
+            .api("Rollout")?
+            .patch(&name, &by_person(), &patch)
+            .await;
         let mut applied = Applied::default();
         match patched {
             Ok(_) => {}
@@ -87,6 +82,13 @@ impl Kubernetes {
             Err(error) => return Err(self.failed(error)),
         }
         Ok(applied)
+    }
+}
+
+fn by_person() -> PatchParams {
+    PatchParams {
+        field_manager: Some(PERSON.to_owned()),
+        ..PatchParams::default()
     }
 }
 
@@ -121,16 +123,15 @@ fn open_hold(name: &str, rollout: &DynamicObject, wanted: Option<u32>) -> Result
     {
         return Err(decided_by(name, hold, spec, status));
     }
-    match (latest, open) {
-        (Some(hold), Some(open)) if hold == open => Ok(hold),
-        (Some(hold), Some(open)) => Err(format!(
+    let Some(open) = open else {
+        let phase = plain(&status["phase"]);
+        return Err(format!("{name} has no open hold; its phase is {phase}"));
+    };
+    match wanted {
+        Some(hold) if hold != open => Err(format!(
             "hold {hold} of {name} is not open; the open one is hold {open}"
         )),
-        (_, None) => {
-            let phase = plain(&status["phase"]);
-            Err(format!("{name} has no open hold; its phase is {phase}"))
-        }
-        (None, Some(_)) => Err(format!("{name} has no open hold")),
+        _ => Ok(open),
     }
 }
 

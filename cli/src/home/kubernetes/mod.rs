@@ -11,7 +11,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use placet_controller::home::HomeError;
 use placet_controller::home::kubernetes::{api, make_token};
-use placet_crds::{GROUP, KindInfo, find_kind, kinds};
+use placet_crds::{KindInfo, find_kind, full_name, kinds};
 use placet_model::NodeName;
 use serde_json::Value;
 
@@ -91,7 +91,7 @@ impl Kubernetes {
     pub(super) async fn delete(&self, kind: &KindInfo, name: &str) -> anyhow::Result<String> {
         let (api, by) = (api(&self.client, kind), DeleteParams::default());
         match api.delete(name, &by).await {
-            Ok(_) => Ok(format!("{} deleted", full_name(kind, name))),
+            Ok(_) => Ok(format!("{} deleted", full_name(&kind.kind, name))),
             Err(kube::Error::Api(status)) if status.code == 404 => {
                 Err(anyhow!("there is no {} `{name}`", kind.kind))
             }
@@ -165,11 +165,6 @@ fn json(mut object: DynamicObject, kind: &KindInfo) -> Value {
     value["apiVersion"] = placet_crds::API_VERSION.into();
     value["kind"] = kind.kind.clone().into();
     value
-}
-
-/// `nodeclass.placet.dev/core`
-fn full_name(kind: &KindInfo, name: &str) -> String {
-    format!("{}.{GROUP}/{name}", kind.singular)
 }
 
 fn happened(event: Event) -> Happened {

@@ -53,7 +53,7 @@ fn say(text: &str) {
 }
 
 /// True in a full run.
-pub(crate) fn is_full() -> bool {
+pub fn is_full() -> bool {
     env::var("PLACET_FULL").is_ok_and(|full| full == "1")
 }
 

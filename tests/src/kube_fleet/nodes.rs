@@ -34,9 +34,9 @@ impl KubeFleet {
         self.join(name);
     }
 
-    /// Lets a node join with a token of its own.
-    pub fn join(&mut self, name: &str) {
-        let authority = self.until("the authority's certificate", |fleet| {
+    /// The certificate of the controllers' authority, once it is published.
+    pub fn authority(&self) -> String {
+        self.until("the authority's certificate", |fleet| {
             let path = "jsonpath={.data.ca\\.crt}";
             let map = [
                 "-n",
@@ -50,8 +50,13 @@ impl KubeFleet {
             let output = fleet.try_kubectl(&map);
             let text = String::from_utf8(output.stdout).ok()?;
             (output.status.success() && !text.is_empty()).then_some(text)
-        });
-        let token = Token::generate(Pin::of_certificate(&authority).expect("a certificate"));
+        })
+    }
+
+    /// Lets a node join with a token of its own.
+    pub fn join(&mut self, name: &str) {
+        let authority = Pin::of_certificate(&self.authority()).expect("a certificate");
+        let token = Token::generate(authority);
         let secret = json!({
             "apiVersion": "v1",
             "kind": "Secret",

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use placet_tests::{Cluster, KubeFleet};
+use placet_tests::{Cluster, KubeFleet, is_full};
 use serde_json::Value;
 
 /// A fleet, and the API server that it has for itself.
@@ -96,11 +96,6 @@ pub(crate) fn open_session(fleet: &KubeFleet, node: &str) -> UnixStream {
 /// Longer than a term of leadership; half a minute where everything is tried.
 pub(crate) fn outage() -> Duration {
     Duration::from_secs(if is_full() { 30 } else { 6 })
-}
-
-/// Whether everything is tried, and not just a part of it.
-pub(crate) fn is_full() -> bool {
-    std::env::var("PLACET_FULL").is_ok_and(|full| full == "1")
 }
 
 /// How often a node changed over to another generation, as its log says: what is begun and cut off

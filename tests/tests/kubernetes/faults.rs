@@ -6,10 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use placet_tests::{KubeFleet, evidence};
+use placet_tests::{KubeFleet, evidence, is_full};
 
 use crate::common::{
-    NODES, OnKubernetes, activations, all_run, is_full, kubernetes, outage, settled, wait_for_line,
+    NODES, OnKubernetes, activations, all_run, kubernetes, outage, settled, wait_for_line,
 };
 
 /// What fails, and comes back.

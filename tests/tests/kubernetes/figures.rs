@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use placet_tests::{KubeFleet, NAMESPACE, build_kind, evidence};
+use placet_tests::{KubeFleet, NAMESPACE, build_kind, evidence, is_full};
 use serde_json::{Value, json};
 
 use crate::common::{OnKubernetes, all_run, kubernetes, settled};
@@ -158,10 +158,9 @@ fn from_push_to_verdicts_and_four_writes_for_each_node() {
         fleet.path("fleet").display()
     );
     fleet.apply(&source, &[]);
-    let full = std::env::var("PLACET_FULL").as_deref() == Ok("1");
     let mut sample = Vec::new();
     let mut versions = ("1.0.0", "1.1.0");
-    for round in 0..if full { 20 } else { 3 } {
+    for round in 0..if is_full() { 20 } else { 3 } {
         let seen = fleet.cluster().audit().len();
         let commit = fleet.commit_greet(versions.0, versions.1);
         versions = (versions.1, versions.0);
@@ -198,7 +197,7 @@ fn from_push_to_verdicts_and_four_writes_for_each_node() {
 
 #[test]
 fn a_thousand_declarations_beside_kubectl() {
-    if std::env::var("PLACET_FULL").as_deref() != Ok("1") {
+    if !is_full() {
         return;
     }
     let Some(mut fleet) = kubernetes(&["a"]) else {

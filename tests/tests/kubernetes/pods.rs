@@ -90,21 +90,7 @@ fn a_host_joins_as_itself_and_as_nobody_else() {
         return;
     };
     pods(&fleet);
-    let authority = fleet.until("the authority to be published", |fleet| {
-        let path = r"jsonpath={.data.ca\.crt}";
-        let map = [
-            "-n",
-            NAMESPACE,
-            "get",
-            "configmap",
-            "placet-authority",
-            "-o",
-            path,
-        ];
-        let output = fleet.try_kubectl(&map);
-        output.status.success().then_some(output.stdout)
-    });
-    fs::write(fleet.path("ca.crt"), authority).expect("a file");
+    fs::write(fleet.path("ca.crt"), fleet.authority()).expect("a file");
 
     let own = token(&fleet, "host-1", "placet");
     for (node, token) in [

@@ -18,6 +18,7 @@ mod manifest;
 mod module;
 mod name;
 mod package;
+mod process;
 mod rollout;
 #[cfg(feature = "schema")]
 mod schema;
@@ -38,12 +39,17 @@ pub use digest::{Digest, DigestError, Hasher, Signature, SignatureError, Signatu
 pub use dry_run::{DryRunAnswer, DryRunNode, DryRunReport};
 pub use manifest::{ChosenPackage, ManifestEntry, NodeManifest};
 pub use module::{
-    Api, Architecture, ElfClass, ElfFacts, Mode, Module, ModuleType, Owner, ProcessKind,
-    ProcessSpec, Silence, Supplemental, SymbolLists, SymbolVersion,
+    Api, Architecture, ElfClass, ElfFacts, Mode, Module, ModuleType, Owner, Supplemental,
+    SymbolLists, SymbolVersion,
 };
 pub use name::{LinkTarget, ModulePath, NameError, NodeName, PackageName, PathError, ProcessName};
 pub use package::{
     LocalRequirement, PackageConfig, Purpose, Quantifier, RemoteRequirement, Upgrade,
+};
+pub use process::{
+    Follow, FollowAction, HealthCommand, Limits, ListenSocket, ProcessFault, ProcessKind,
+    ProcessSpec, ReloadSignal, Silence, SocketAddress, SocketType, StateFormat, StateFormatError,
+    StateFormats, StopSignal, VoteCommand,
 };
 pub use rollout::{Activation, Hold, NodeState, RolloutPhase};
 pub use text::{Visible, Wrapped, visible, wrapped};

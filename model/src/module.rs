@@ -1,13 +1,13 @@
 //! The module: one file that is delivered (B2), and what its ELF headers say (B3).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::digest::serde_as_text;
-use crate::{Digest, LinkTarget, ModulePath, ProcessName, Signature, visible};
+use crate::{Digest, LinkTarget, ModulePath, ProcessSpec, Signature, visible};
 
 /// One file of a package: the unit of change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,84 +205,6 @@ pub struct Supplemental {
     /// Where the dependency was declared, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declared_in: Option<String>,
-}
-
-/// Whether a process handles updates by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ProcessKind {
-    /// Restarted by the system manager when a change affects it; knows nothing of updates.
-    Simple,
-    /// Registers, votes, handles its own libraries, signals when it is done.
-    SelfManaging,
-}
-
-impl fmt::Display for ProcessKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Simple => "simple",
-            Self::SelfManaging => "self-managing",
-        })
-    }
-}
-
-/// What a self-managing process that does not answer in time is taken to have said.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Silence {
-    /// No answer at all: the node's verdict says so, and a person decides.
-    #[default]
-    NoAnswer,
-    /// It agrees.
-    Accept,
-    /// It objects.
-    Veto,
-}
-
-/// How a process is run (B7).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ProcessSpec {
-    /// Its name on the node; the file name of the module where left out by the author.
-    pub name: ProcessName,
-    /// Simple or self-managing.
-    pub kind: ProcessKind,
-    /// Arguments after the program's name.
-    pub arguments: Vec<String>,
-    /// Environment variables beside those that Placet sets (`PATH`, `NOTIFY_SOCKET`,
-    /// `PLACET_SOCKET`, `LD_LIBRARY_PATH`).
-    pub environment: BTreeMap<String, String>,
-    /// Processes start in ascending order, and stop in descending order.
-    pub start_order: i32,
-    /// True if it says `READY=1` on `NOTIFY_SOCKET`; otherwise it is ready when it was executed.
-    pub notify: bool,
-    /// Seconds it may take to become ready.
-    pub ready_seconds: u32,
-    /// Seconds between the stop signal and SIGKILL.
-    pub stop_seconds: u32,
-    /// Seconds it may take to vote, to prepare, and to be done with a change.
-    pub vote_seconds: u32,
-    /// What its silence counts as.
-    pub silence: Silence,
-}
-
-impl Default for ProcessSpec {
-    fn default() -> Self {
-        Self {
-            name: "unnamed".parse().expect("a valid name"),
-            kind: ProcessKind::Simple,
-            arguments: Vec::new(),
-            environment: BTreeMap::new(),
-            start_order: 0,
-            notify: false,
-            ready_seconds: 30,
-            stop_seconds: 10,
-            vote_seconds: 5,
-            silence: Silence::NoAnswer,
-        }
-    }
 }
 
 /// ELF word size.

@@ -19,6 +19,14 @@ pub enum ConfigFault {
         /// The architecture.
         architecture: String,
     },
+    /// It cannot be run as it is described.
+    #[error("module `{path}` cannot be run as described: {source}")]
+    Process {
+        /// The module.
+        path: ModulePath,
+        /// Why.
+        source: placet_model::ProcessFault,
+    },
     /// The modules are not in order.
     #[error("module `{path}` is not in order; modules are sorted by path and architecture")]
     Unsorted {
@@ -215,6 +223,10 @@ fn check_texts(config: &PackageConfig) -> Result<(), ConfigFault> {
         }
         if let Some(process) = &module.process {
             check_process_texts(process, module.path.as_str())?;
+            process.check().map_err(|source| ConfigFault::Process {
+                path: module.path.clone(),
+                source,
+            })?;
         }
     }
     Ok(())

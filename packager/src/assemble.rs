@@ -191,6 +191,20 @@ fn spec(entry: &ModuleEntry, process: &ProcessEntry) -> Result<ProcessSpec, Modu
         stop_seconds: process.stop_seconds.unwrap_or(default.stop_seconds),
         vote_seconds: process.vote_seconds.unwrap_or(default.vote_seconds),
         silence: process.silence,
+        user: process.user.clone(),
+        group: process.group.clone(),
+        working_directory: process.working_directory.clone(),
+        limits: process.limits.clone(),
+        sockets: process.sockets.clone(),
+        stored_descriptors: process.stored_descriptors,
+        watchdog_seconds: process.watchdog_seconds,
+        stop_signal: process.stop_signal,
+        reload_signal: process.reload_signal,
+        health: process.health.clone(),
+        state: process.state.clone(),
+        follows: process.follows.clone(),
+        rules: process.rules.clone(),
+        vote_command: process.vote_command.clone(),
     })
 }
 

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use placet_model::{
-    Api, LinkTarget, Mode, ModulePath, ModuleType, PackageName, ProcessKind, ProcessName, Purpose,
-    Quantifier, Silence,
+    Api, Follow, HealthCommand, Limits, LinkTarget, ListenSocket, Mode, ModulePath, ModuleType,
+    PackageName, ProcessKind, ProcessName, Purpose, Quantifier, ReloadSignal, Silence,
+    StateFormats, StopSignal, VetoRule, VoteCommand,
 };
 use semver::{Version, VersionReq};
 use serde::Deserialize;
@@ -222,4 +223,54 @@ pub struct ProcessEntry {
     /// What its silence counts as: `no-answer` (the default), `accept` or `veto`.
     #[serde(default)]
     pub silence: Silence,
+    /// The user that it runs as; the node daemon's where left out.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The group that it runs as; that of its user, or the node daemon's, where left out.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// The folder that it starts in, absolute; its run-time folder where left out.
+    #[serde(default)]
+    pub working_directory: Option<String>,
+    /// What it may use at most: `openFiles`, `coreBytes`, `fileBytes`, `lockedBytes`,
+    /// `addressBytes` for each process; `memoryBytes`, `tasks`, `cpuPercent` for it with all its
+    /// children, where the node has cgroups.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Sockets that the node opens for it and holds while it restarts, so that no connection is
+    /// refused meanwhile. It finds them by `LISTEN_FDS` and `LISTEN_FDNAMES`.
+    #[serde(default)]
+    pub sockets: Vec<ListenSocket>,
+    /// How many descriptors it may have stored (`FDSTORE=1`) beside its saved state; 0 where left
+    /// out.
+    #[serde(default)]
+    pub stored_descriptors: u32,
+    /// Seconds within which it has to say `WATCHDOG=1` again and again; never where left out.
+    #[serde(default)]
+    pub watchdog_seconds: u32,
+    /// The signal that asks it to end: `TERM` (the default), `INT`, `QUIT`, `USR1`, `USR2` or
+    /// `WINCH`.
+    #[serde(default)]
+    pub stop_signal: StopSignal,
+    /// The signal that asks it to read its files again: `HUP` (the default), `USR1` or `USR2`.
+    #[serde(default)]
+    pub reload_signal: ReloadSignal,
+    /// The command that says whether it does its work.
+    #[serde(default)]
+    pub health: Option<HealthCommand>,
+    /// The formats of saved state that it writes (`saves`) and reads (`restores`), as `session/3`.
+    #[serde(default)]
+    pub state: StateFormats,
+    /// Modules in whose change it has an interest, though it does not map them: `paths`, `types`,
+    /// `functions`, and the `action`, which is `reload` (the default), `restart` or `nothing`.
+    #[serde(default)]
+    pub follows: Vec<Follow>,
+    /// Rules that object on its behalf, each with `name`, `rule` and `message` as in a node class.
+    #[serde(default)]
+    pub rules: Vec<VetoRule>,
+    /// The command that votes on its behalf, of the generation that runs now: with the change set
+    /// as JSON on standard input it exits with 0 to accept, with 1 to veto with the message on
+    /// standard error, with 75 to defer.
+    #[serde(default)]
+    pub vote_command: Option<VoteCommand>,
 }

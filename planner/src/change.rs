@@ -205,6 +205,8 @@ fn action_of(kind: ProcessKind) -> ProcessAction {
 
 /// True if a process that runs by `old` need not be touched to run by `new`: time-outs, orders and
 /// what silence means take effect without.
+/// True if a process that runs as `old` says need not be restarted to run as `new` says. Settings
+/// of the system manager alone, and of who votes, come into force without.
 fn runs_same(old: &ProcessSpec, new: &ProcessSpec) -> bool {
     let ProcessSpec {
         name,
@@ -212,13 +214,29 @@ fn runs_same(old: &ProcessSpec, new: &ProcessSpec) -> bool {
         arguments,
         environment,
         notify,
+        user,
+        group,
+        working_directory,
+        limits,
+        sockets,
+        watchdog_seconds,
         start_order: _,
         ready_seconds: _,
         stop_seconds: _,
         vote_seconds: _,
         silence: _,
+        stored_descriptors: _,
+        stop_signal: _,
+        reload_signal: _,
+        health: _,
+        state: _,
+        follows: _,
+        rules: _,
+        vote_command: _,
     } = old;
-    (name, kind, arguments, environment, notify)
+    let program = (name, kind, arguments, environment, notify);
+    let place = (user, group, working_directory, limits, sockets);
+    program
         == (
             &new.name,
             &new.kind,
@@ -226,4 +244,13 @@ fn runs_same(old: &ProcessSpec, new: &ProcessSpec) -> bool {
             &new.environment,
             &new.notify,
         )
+        && place
+            == (
+                &new.user,
+                &new.group,
+                &new.working_directory,
+                &new.limits,
+                &new.sockets,
+            )
+        && *watchdog_seconds == new.watchdog_seconds
 }

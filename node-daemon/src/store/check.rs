@@ -99,6 +99,9 @@ fn check_process<'a>(
             path: module.path.clone(),
         });
     }
+    process
+        .check()
+        .map_err(|source| StoreError::Process { digest, source })?;
     if !processes.insert(&process.name) {
         return Err(StoreError::SameProcess {
             digest,

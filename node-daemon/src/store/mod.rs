@@ -62,6 +62,11 @@ pub(crate) enum StoreError {
     LinkShape { digest: Digest, path: ModulePath },
     #[error("manifest {digest} runs a process from `{path}`, which is not an executable file")]
     NotExecutable { digest: Digest, path: ModulePath },
+    #[error("manifest {digest} cannot be run")]
+    Process {
+        digest: Digest,
+        source: placet_model::ProcessFault,
+    },
     #[error("manifest {digest} has two processes with the name `{process}`")]
     SameProcess {
         digest: Digest,

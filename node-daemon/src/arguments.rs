@@ -78,6 +78,12 @@ pub struct Arguments {
     /// is standard input.
     #[arg(long, hide = true)]
     pub agent_fd: Option<i32>,
+    /// Set by a keeper for its successor: the descriptor that holds what is handed over.
+    #[arg(long, hide = true)]
+    pub handover: Option<i32>,
+    /// Set by a keeper that asks whether this version could be its successor.
+    #[arg(long, hide = true)]
+    pub check_handover: bool,
 }
 
 /// Checked arguments.

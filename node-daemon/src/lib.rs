@@ -43,7 +43,11 @@ pub fn main(arguments: Arguments, reexec: Vec<OsString>) -> ExitCode {
     init_log(&arguments.log);
     let outcome = match arguments.settings() {
         Ok(settings) if arguments.agent_fd.is_some() => agent::main(settings),
-        Ok(settings) => keeper::main(&settings, arguments.reexec(reexec)),
+        Ok(_) if arguments.check_handover => keeper::check_handover(),
+        Ok(settings) => match arguments.handover {
+            Some(handover) => keeper::succeed(&settings, arguments.reexec(reexec), handover),
+            None => keeper::main(&settings, arguments.reexec(reexec)),
+        },
         Err(error) => Err(error.into()),
     };
     outcome.unwrap_or_else(|error| {

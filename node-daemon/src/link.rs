@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use placet_model::{Digest, ProcessName, visible};
+use placet_model::{
+    Digest, Limits, ListenSocket, ProcessName, ReloadSignal, StateFormats, StopSignal, visible,
+};
 use serde::{Deserialize, Serialize};
 
 /// Longer lines end the connection: something is badly wrong on the other side.
@@ -34,6 +36,8 @@ pub(crate) enum Command {
         generation: u64,
         manifest: Digest,
     },
+    /// A process of this name is not wanted any more: what is held for it is closed.
+    Forget { process: ProcessName },
 }
 
 /// A process to start.
@@ -47,20 +51,46 @@ pub(crate) struct Start {
     /// Absolute path.
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<String>,
-    /// The whole environment; `NOTIFY_SOCKET` is added by the keeper.
+    /// The environment; the keeper adds `NOTIFY_SOCKET`, `LISTEN_FDS` and the like.
     pub(crate) environment: BTreeMap<String, String>,
+    /// The run-time folder of the process.
     pub(crate) directory: PathBuf,
+    /// Where it starts, if not there.
+    pub(crate) working_directory: Option<PathBuf>,
+    /// Whom it runs as; the daemon's own user where left out.
+    pub(crate) account: Option<Account>,
+    pub(crate) limits: Limits,
+    pub(crate) sockets: Vec<ListenSocket>,
+    pub(crate) stored_descriptors: u32,
+    pub(crate) state: StateFormats,
+    /// 0 for none.
+    pub(crate) watchdog_seconds: u32,
+    pub(crate) stop_signal: StopSignal,
+    pub(crate) reload_signal: ReloadSignal,
     /// Processes are stopped in descending order when the keeper ends.
     pub(crate) order: i32,
     pub(crate) stop_seconds: u32,
+}
+
+/// A user with its groups, looked up by the agent: the keeper asks no name service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Account {
+    pub(crate) user: u32,
+    pub(crate) group: u32,
+    /// Supplementary groups.
+    pub(crate) groups: Vec<u32>,
 }
 
 /// A signal that the agent may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Signal {
+    /// The signal by which this process is asked to end.
     Terminate,
     Kill,
+    /// The signal by which this process is asked to read its files again.
+    Reload,
 }
 
 /// From the keeper.
@@ -99,6 +129,8 @@ pub(crate) enum Event {
 pub(crate) struct Entry {
     pub(crate) process: ProcessName,
     pub(crate) pid: u32,
+    /// The process that it named as its main one (`MAINPID`); otherwise the same as `pid`.
+    pub(crate) main: u32,
     /// The generation that it was started from, and its manifest's digest.
     pub(crate) generation: u64,
     pub(crate) manifest: Digest,
@@ -118,8 +150,14 @@ pub(crate) struct Entry {
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Notice {
     Ready,
+    /// It reads its files again, and will say that it is ready.
+    Reloading,
     Stopping,
     Status(String),
+    /// It needs so many more microseconds for what it is doing.
+    ExtendTimeout(u64),
+    /// Another process of its own speaks for it from now on.
+    MainPid(u32),
 }
 
 /// How a process ended.
@@ -130,6 +168,8 @@ pub(crate) enum Exit {
     NotStarted(String),
     Code(i32),
     Signal(i32),
+    /// It was ended because it gave no sign of life for so many seconds.
+    Silent(u32),
 }
 
 impl fmt::Display for Exit {
@@ -138,6 +178,9 @@ impl fmt::Display for Exit {
             Self::NotStarted(why) => write!(f, "could not be started: {}", visible(why)),
             Self::Code(code) => write!(f, "exited with code {code}"),
             Self::Signal(signal) => write!(f, "was ended by signal {signal}"),
+            Self::Silent(seconds) => {
+                write!(f, "gave no sign of life for {seconds} s and was ended")
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use placet_model::{Digest, ProcessName, Verdict};
 use placet_protocol::wire::{FromNode, ToNode};
@@ -222,14 +222,11 @@ impl Core {
             link::Event::Notify {
                 process,
                 pid,
-                notice: link::Notice::Ready,
-            } => Event::Ready { process, pid },
-            link::Event::Notify {
-                process, notice, ..
-            } => {
-                tracing::debug!(%process, ?notice, "{process} gives notice");
-                return;
-            }
+                notice,
+            } => match self.noticed(process, pid, &notice) {
+                Some(event) => event,
+                None => return,
+            },
             link::Event::Exited {
                 process,
                 pid,
@@ -247,6 +244,27 @@ impl Core {
             link::Event::Table { .. } => return,
         };
         self.decide(event);
+    }
+
+    /// What a notice of a process means to the machine.
+    fn noticed(&self, process: ProcessName, pid: u32, notice: &link::Notice) -> Option<Event> {
+        match notice {
+            link::Notice::Ready => Some(Event::Ready { process, pid }),
+            link::Notice::Reloading => Some(Event::Reloading { process, pid }),
+            link::Notice::ExtendTimeout(micros) => {
+                let by = Duration::from_micros(*micros);
+                Some(Event::Extended { process, pid, by })
+            }
+            link::Notice::MainPid(main) => {
+                self.groups.add(*main, process.clone());
+                let main = *main;
+                Some(Event::Main { process, pid, main })
+            }
+            link::Notice::Stopping | link::Notice::Status(_) => {
+                tracing::debug!(%process, ?notice, "{process} gives notice");
+                None
+            }
+        }
     }
 
     /// Lets the machine decide, and does what it decides.
@@ -306,12 +324,14 @@ fn known(
     alive
         .map(|entry| {
             groups.add(entry.pid, entry.process.clone());
+            groups.add(entry.main, entry.process.clone());
             let origin = load(entry.generation);
             let ready = entry.ready || launch::is_settled(&origin, &entry);
             Known {
                 handled: load(entry.handled_generation),
                 process: entry.process,
                 pid: entry.pid,
+                main: entry.main,
                 origin,
                 ready,
             }

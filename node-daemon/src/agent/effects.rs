@@ -57,7 +57,10 @@ impl Core {
             }
             Effect::Prepare(notice) => self.prepare(notice),
             Effect::Tell(notice, outcome) => self.tell_process(notice, outcome),
-            Effect::Retire(process) => self.voters.withdraw(&process),
+            Effect::Retire(process) => {
+                self.voters.withdraw(&process);
+                self.order_keeper(Command::Forget { process });
+            }
             Effect::Note(note) => log(self.store.note_activating(note.as_ref())),
             Effect::Fail { manifest, reason } => {
                 self.failed.insert(manifest, reason);
@@ -83,7 +86,7 @@ impl Core {
         let run = &self.settings.run;
         let start = match socket.transpose() {
             Ok(socket) => launch::start(process, generation, &tree, run, socket.as_deref())
-                .ok_or_else(|| "it is in no manifest".to_owned()),
+                .map_err(|error| crate::Chain(&error).to_string()),
             Err(error) => Err(crate::Chain(&error).to_string()),
         };
         match start {

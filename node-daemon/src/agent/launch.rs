@@ -1,15 +1,18 @@
 //! How a process is run: where its program is, and what its environment holds.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
 
+use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, getgrouplist};
 use placet_model::{
-    Because, ModulePath, NodeManifest, ProcessKind, ProcessName, Signature, SignatureKind,
+    Because, ModulePath, NodeManifest, ProcessKind, ProcessName, ProcessSpec, Signature,
+    SignatureKind, visible,
 };
 use placet_planner::{change, library_directories};
 
 use super::machine::{Known, find};
-use crate::link::{Entry, Start};
+use crate::link::{Account, Entry, Start};
 use crate::store::Generation;
 
 /// Where programs are looked up, after the generation's own.
@@ -28,6 +31,27 @@ const PROGRAM_FOLDERS: [&str; 6] = [
 /// Milliseconds after which a process that gives no notice counts as ready.
 const SETTLED_AFTER: u64 = 200;
 
+/// A process cannot be started as its package says.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LaunchError {
+    #[error("it is in no manifest")]
+    Unknown,
+    #[error(
+        "it runs as {what} `{name}`, which this node does not have; add it, or name another in the package"
+    )]
+    Account { what: &'static str, name: String },
+    #[error("failed to look up {what} `{name}`, which it runs as")]
+    LookUp {
+        what: &'static str,
+        name: String,
+        source: nix::Error,
+    },
+    #[error(
+        "it runs as user `{0}`, and placetd is not root here: only root can start processes of other users"
+    )]
+    NotRoot(String),
+}
+
 /// The order to start `process` from `generation`, whose tree is at `tree`, in a folder of its own
 /// below `run`. `socket` is where it votes, if it does.
 pub(super) fn start(
@@ -36,9 +60,13 @@ pub(super) fn start(
     tree: &Path,
     run: &Path,
     socket: Option<&Path>,
-) -> Option<Start> {
-    let (module, spec) = find(&generation.manifest, process)?;
+) -> Result<Start, LaunchError> {
+    let (module, spec) = find(&generation.manifest, process).ok_or(LaunchError::Unknown)?;
+    let account = account(spec)?;
     let mut environment = BTreeMap::from([("PATH".to_owned(), path(tree))]);
+    if let Some((_, user)) = &account {
+        environment.extend(of_user(user));
+    }
     environment.extend(spec.environment.clone());
     // What follows is the truth about this process, so that it cannot be declared away.
     let libraries = library_path(&generation.manifest, tree);
@@ -63,7 +91,7 @@ pub(super) fn start(
         }
         None => environment.remove("PLACET_SOCKET"),
     };
-    Some(Start {
+    Ok(Start {
         process: process.clone(),
         generation: generation.number,
         manifest: generation.digest,
@@ -71,9 +99,96 @@ pub(super) fn start(
         arguments: spec.arguments.clone(),
         environment,
         directory,
+        working_directory: spec.working_directory.as_ref().map(PathBuf::from),
+        account: account.map(|(account, _)| account),
+        limits: spec.limits.clone(),
+        sockets: spec.sockets.clone(),
+        stored_descriptors: spec.stored_descriptors,
+        state: spec.state.clone(),
+        watchdog_seconds: spec.watchdog_seconds,
+        stop_signal: spec.stop_signal,
+        reload_signal: spec.reload_signal,
         order: spec.start_order,
         stop_seconds: spec.stop_seconds,
     })
+}
+
+/// Whom a process runs as, if its package says so, and that user's entry.
+pub(super) fn account(spec: &ProcessSpec) -> Result<Option<(Account, User)>, LaunchError> {
+    if spec.user.is_none() && spec.group.is_none() {
+        return Ok(None);
+    }
+    let own = geteuid();
+    let user = find_user(spec.user.as_ref().unwrap_or(&own.to_string()))?;
+    let group = match &spec.group {
+        Some(name) => find_group(name)?,
+        None => user.gid,
+    };
+    if !own.is_root() && (own != user.uid || getegid() != group) {
+        return Err(LaunchError::NotRoot(user.name));
+    }
+    let groups = CString::new(user.name.as_str())
+        .ok()
+        .and_then(|name| getgrouplist(&name, group).ok())
+        .unwrap_or_else(|| vec![group]);
+    let account = Account {
+        user: user.uid.as_raw(),
+        group: group.as_raw(),
+        groups: groups.into_iter().map(Gid::as_raw).collect(),
+    };
+    Ok(Some((account, user)))
+}
+
+/// By name, or by number.
+fn find_user(name: &str) -> Result<User, LaunchError> {
+    let found = match name.parse() {
+        Ok(number) => User::from_uid(Uid::from_raw(number)),
+        Err(_) => User::from_name(name),
+    };
+    look_up("user", name, found)
+}
+
+fn find_group(name: &str) -> Result<Gid, LaunchError> {
+    let found = match name.parse() {
+        Ok(number) => Group::from_gid(Gid::from_raw(number)),
+        Err(_) => Group::from_name(name),
+    };
+    look_up("group", name, found).map(|group| group.gid)
+}
+
+fn look_up<T>(
+    what: &'static str,
+    name: &str,
+    found: nix::Result<Option<T>>,
+) -> Result<T, LaunchError> {
+    let name = visible(name).to_string();
+    match found {
+        Ok(found) => found.ok_or_else(|| missing(what, &name)),
+        Err(source) => Err(LaunchError::LookUp { what, name, source }),
+    }
+}
+
+fn missing(what: &'static str, name: &str) -> LaunchError {
+    LaunchError::Account {
+        what,
+        name: name.to_owned(),
+    }
+}
+
+/// What programs expect to find of the user that they run as.
+fn of_user(user: &User) -> BTreeMap<String, String> {
+    let home = user.dir.display().to_string();
+    let shell = user.shell.display().to_string();
+    let entries = [
+        ("USER", user.name.clone()),
+        ("LOGNAME", user.name.clone()),
+        ("HOME", home),
+        ("SHELL", shell),
+    ];
+    entries
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 fn path(tree: &Path) -> String {

@@ -3,7 +3,7 @@
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -162,6 +162,24 @@ impl Agent {
             running.link = None;
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
+    }
+
+    /// Ends the agent and waits until it is gone, which takes no time.
+    pub(super) fn end_and_wait(&mut self) {
+        self.end();
+        if let Some(mut running) = self.running.take() {
+            let _ = running.child.wait();
+        }
+    }
+
+    /// After [`Self::end`]: starts it at once.
+    pub(super) fn start_again(&mut self) {
+        self.start_at = Some(Instant::now());
+    }
+
+    /// The own program, by its path, and its arguments.
+    pub(super) fn program(&self) -> (&Path, &Reexec) {
+        (&self.program, &self.reexec)
     }
 
     pub(super) fn poll(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {

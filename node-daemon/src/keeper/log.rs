@@ -1,9 +1,10 @@
 //! What processes write: from their pipes into `log/<process>.log`, the last lines kept at hand.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -68,6 +69,24 @@ impl Logs {
         };
         self.pipes.insert(id, pipe);
         Ok((id, writer))
+    }
+
+    /// The pipes that are open, for a successor: number, process, and where it is read.
+    pub(super) fn open_pipes(&self) -> impl Iterator<Item = (u64, &ProcessName, &PipeReader)> {
+        let pipes = self.pipes.iter();
+        pipes.filter_map(|(id, pipe)| Some((*id, &pipe.process, pipe.reader.as_ref()?)))
+    }
+
+    /// Takes over a pipe of a predecessor.
+    pub(super) fn adopt(&mut self, id: u64, process: ProcessName, reader: PipeReader) {
+        let pipe = Pipe {
+            process,
+            reader: Some(reader),
+            tail: Tail::default(),
+            reported: false,
+        };
+        self.pipes.insert(id, pipe);
+        self.next = self.next.max(id + 1);
     }
 
     pub(super) fn fds(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>)> {
@@ -137,7 +156,11 @@ impl Logs {
             fs::rename(&path, self.folder.join(format!("{process}.log.1")))?;
         }
         if !self.files.contains_key(process) {
-            fs::create_dir_all(&self.folder)?;
+            // What processes write is for the daemon's user alone.
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&self.folder)?;
             let file = File::options().append(true).create(true).open(&path)?;
             let size = file.metadata()?.len();
             self.files.insert(process.clone(), Output { file, size });

@@ -8,16 +8,23 @@
 //! with it, and the next keeper ends whatever slipped through before it starts anything.
 
 mod agent;
+mod cgroup;
+mod explain;
+mod handover;
+mod held;
 mod log;
 mod notify;
+mod process;
+mod sockets;
 mod spawn;
 mod survivors;
 mod table;
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -26,13 +33,15 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use placet_model::ProcessName;
 
 use crate::Fatal;
 use crate::arguments::{Reexec, Settings};
 use crate::link::{Command, Event};
 use agent::{Agent, AgentEnd};
+use handover::State;
 use log::Logs;
-use notify::NotifySocket;
+use notify::NotifySockets;
 use table::Table;
 
 /// The keeper cannot start.
@@ -50,39 +59,68 @@ enum KeeperError {
 
 /// Runs until SIGTERM or SIGINT. Returns 2 if the agent gave up for good while nothing ran.
 pub(crate) fn main(settings: &Settings, reexec: Reexec) -> Result<ExitCode, Fatal> {
+    let signals = block_signals().map_err(|error| KeeperError::System(error.into()))?;
     make_folder(&settings.state)?;
     make_folder(&settings.run)?;
-    let _state = lock(&settings.state)?;
-    let _run = (settings.run != settings.state)
-        .then(|| lock(&settings.run))
-        .transpose()?;
-    let notify = NotifySocket::bind(&settings.run)?;
-    survivors::end(notify.path());
-    let system = |error: Errno| KeeperError::System(error.into());
-    nix::sys::prctl::set_child_subreaper(true).map_err(system)?;
-    let signals = block_signals().map_err(system)?;
-    let mut keeper = Keeper {
-        signals,
-        table: Table::new(notify.path()),
-        notify,
-        logs: Logs::new(settings.state.join("log")),
-        agent: Agent::new(reexec)?,
-        ending: false,
-    };
+    let mut locks = vec![lock(&settings.state)?];
+    if settings.run != settings.state {
+        locks.push(lock(&settings.run)?);
+    }
+    let table = new_table(settings)?;
+    table.end_survivors();
+    let mut keeper = Keeper::new(settings, reexec, signals, locks, table)?;
     tracing::info!(node = %settings.node, state = %settings.state.display(), "keeper starts");
     keeper.run().map_err(Into::into)
 }
 
-/// Makes `path` with mode 0700; one that exists stays as it is.
+/// Goes on where a predecessor, which was this process until now, has ended: with the descriptors
+/// of which descriptor `handover` holds a list.
+pub(crate) fn succeed(
+    settings: &Settings,
+    reexec: Reexec,
+    handover: i32,
+) -> Result<ExitCode, Fatal> {
+    let signals = block_signals().map_err(|error| KeeperError::System(error.into()))?;
+    let file = handover::own(handover).map_err(KeeperError::System)?;
+    let state = State::read(file.into())?;
+    let locks = state.locks.iter().map(|lock| handover::own(*lock));
+    let locks = locks
+        .map(|lock| lock.map(File::from))
+        .collect::<Result<_, _>>();
+    let mut table = new_table(settings)?;
+    table.life.clone_from(&state.life);
+    table.open_files = state.open_files;
+    let locks = locks.map_err(KeeperError::System)?;
+    let mut keeper = Keeper::new(settings, reexec, signals, locks, table)?;
+    state.take_over(&mut keeper).map_err(KeeperError::System)?;
+    tracing::info!(node = %settings.node, version = env!("CARGO_PKG_VERSION"), "keeper goes on as this version");
+    // What ended in between is reaped now: its signal may have come before this one was ready.
+    keeper.reap();
+    keeper.run().map_err(Into::into)
+}
+
+/// Says whether this version could [`succeed`] with what standard input describes.
+pub(crate) fn check_handover() -> Result<ExitCode, Fatal> {
+    let file = io::stdin().as_fd().try_clone_to_owned()?;
+    State::read(file.into())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn new_table(settings: &Settings) -> Result<Table, Fatal> {
+    let notify = NotifySockets::new(&settings.run)?;
+    let table = Table::new(notify, &settings.run);
+    table.map_err(|error| KeeperError::System(error).into())
+}
+
+/// Makes `path`, which others may pass through to what they are given in it, and no more: processes
+/// run as users of their own.
 fn make_folder(path: &Path) -> Result<(), KeeperError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| KeeperError::Folder {
-            path: path.to_owned(),
-            source,
-        })
+    let made = DirBuilder::new().recursive(true).mode(0o711).create(path);
+    let opened = made.and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o711)));
+    opened.map_err(|source| KeeperError::Folder {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Keeps a second daemon off the folder for as long as the file lives.
@@ -123,26 +161,53 @@ fn block_signals() -> nix::Result<SignalFd> {
 
 struct Keeper {
     signals: SignalFd,
-    notify: NotifySocket,
     agent: Agent,
     table: Table,
     logs: Logs,
     /// Set by SIGTERM: processes are being stopped, nothing new starts.
     ending: bool,
+    /// Set by SIGHUP: the program at the own path is to take over.
+    hands_over: bool,
+    locks: Vec<File>,
 }
 
 /// Something to read from, or to write to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Source {
     Signals,
-    Notify,
+    Notify(ProcessName),
     Agent,
     Log(u64),
+    /// A stored descriptor whose other end may have gone.
+    Stored(ProcessName, usize),
 }
 
 impl Keeper {
+    fn new(
+        settings: &Settings,
+        reexec: Reexec,
+        signals: SignalFd,
+        locks: Vec<File>,
+        table: Table,
+    ) -> Result<Self, KeeperError> {
+        nix::sys::prctl::set_child_subreaper(true)
+            .map_err(|error| KeeperError::System(error.into()))?;
+        Ok(Self {
+            signals,
+            table,
+            logs: Logs::new(settings.state.join("log")),
+            agent: Agent::new(reexec)?,
+            ending: false,
+            hands_over: false,
+            locks,
+        })
+    }
+
     fn run(&mut self) -> io::Result<ExitCode> {
         loop {
+            if std::mem::take(&mut self.hands_over) && !self.ending {
+                self.hand_over();
+            }
             let now = Instant::now();
             if self.ending {
                 self.table.stop_next(now);
@@ -153,42 +218,59 @@ impl Keeper {
             } else {
                 self.agent.start_if_due(now);
             }
-            for source in self.wait(now)? {
-                self.serve(source);
+            for event in self.table.tick(now) {
+                self.agent.send(&event);
             }
+            let sources = self.wait(now)?;
+            self.serve(sources);
             if self.agent.has_given_up() && !self.table.any_alive() && !self.ending {
                 return Ok(ExitCode::from(2));
             }
         }
     }
 
-    fn serve(&mut self, source: Source) {
-        match source {
-            Source::Signals => self.take_signals(),
-            Source::Notify => {
-                while let Some((pid, notice)) = self.notify.receive() {
-                    let event = self.table.notice(pid, notice);
-                    for event in event {
+    fn serve(&mut self, sources: Vec<Source>) {
+        // First, since what processes say next changes what stands where.
+        self.drop_stored(&sources);
+        for source in sources {
+            match source {
+                Source::Stored(..) => {}
+                Source::Signals => self.take_signals(),
+                Source::Notify(process) => {
+                    for event in self.table.hear(&process) {
                         self.agent.send(&event);
                     }
                 }
-            }
-            Source::Agent => {
-                self.agent.flush();
-                for command in self.agent.receive() {
-                    self.obey(command);
+                Source::Agent => {
+                    self.agent.flush();
+                    for command in self.agent.receive() {
+                        self.obey(command);
+                    }
                 }
+                Source::Log(id) => self.logs.read(id),
             }
-            Source::Log(id) => self.logs.read(id),
+        }
+    }
+
+    fn drop_stored(&mut self, sources: &[Source]) {
+        let mut gone: BTreeMap<&ProcessName, Vec<usize>> = BTreeMap::new();
+        for source in sources {
+            if let Source::Stored(process, at) = source {
+                gone.entry(process).or_default().push(*at);
+            }
+        }
+        for (process, places) in gone {
+            self.table.drop_stored(process, &places);
         }
     }
 
     /// Waits until something happens or time is up.
     fn wait(&self, now: Instant) -> io::Result<Vec<Source>> {
-        let mut sources = vec![
-            (Source::Signals, self.signals.as_fd(), PollFlags::POLLIN),
-            (Source::Notify, self.notify.as_fd(), PollFlags::POLLIN),
-        ];
+        let mut sources = vec![(Source::Signals, self.signals.as_fd(), PollFlags::POLLIN)];
+        let notify = self.table.notify.fds();
+        sources.extend(
+            notify.map(|(process, fd)| (Source::Notify(process.clone()), fd, PollFlags::POLLIN)),
+        );
         let agent = self
             .agent
             .poll()
@@ -196,11 +278,17 @@ impl Keeper {
         sources.extend(agent);
         let log = |(id, fd): (u64, _)| (Source::Log(id), fd, PollFlags::POLLIN);
         sources.extend(self.logs.fds().map(log));
-        let deadline = if self.ending {
-            self.table.deadline()
-        } else {
-            self.agent.deadline()
-        };
+        // Hanging up is told without being asked for.
+        let stored = self.table.watched().map(|(process, at, fd)| {
+            let source = Source::Stored(process.clone(), at);
+            (source, fd, PollFlags::empty())
+        });
+        sources.extend(stored);
+        let deadlines = [
+            self.table.deadline(),
+            self.agent.deadline().filter(|_| !self.ending),
+        ];
+        let deadline = deadlines.into_iter().flatten().min();
         ready(
             &sources,
             deadline.map(|at| at.saturating_duration_since(now)),
@@ -216,9 +304,21 @@ impl Keeper {
                     self.ending = true;
                     self.agent.end();
                 }
+                Ok(Ok(Signal::SIGHUP)) => self.hands_over = true,
                 _ => {}
             }
         }
+    }
+
+    /// Has the program at the own path take over. Comes back only if it does not.
+    fn hand_over(&mut self) {
+        tracing::info!("keeper is told to make room for a successor");
+        self.agent.end_and_wait();
+        let state = State::of(self);
+        let (program, reexec) = self.agent.program();
+        let Err(error) = handover::hand_over(&state, program, reexec);
+        tracing::error!("the keeper goes on itself: {}", crate::Chain(&error));
+        self.agent.start_again();
     }
 
     fn reap(&mut self) {
@@ -242,7 +342,8 @@ impl Keeper {
                 output,
             });
         }
-        table::reap_orphans(|pid| self.table.owns(pid) || self.agent.pid() == Some(pid));
+        let agent = self.agent.pid();
+        table::reap_orphans(|pid| self.table.owns(pid) || agent == Some(pid.as_raw()));
     }
 
     fn obey(&mut self, command: Command) {
@@ -266,9 +367,8 @@ impl Keeper {
                 pid,
                 generation,
                 manifest,
-            } => {
-                self.table.mark(&process, pid, generation, manifest);
-            }
+            } => self.table.mark(&process, pid, (generation, manifest)),
+            Command::Forget { process } => self.table.forget(&process),
         }
     }
 }
@@ -294,6 +394,6 @@ fn ready(
     let pairs = sources.iter().zip(&fds);
     Ok(pairs
         .filter(|(_, fd)| is_ready(fd))
-        .map(|((source, ..), _)| *source)
+        .map(|((source, ..), _)| source.clone())
         .collect())
 }

@@ -14,22 +14,14 @@ use nix::unistd::Pid;
 /// SIGKILL takes effect within milliseconds, unless a process hangs in the kernel.
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// Kills every process that was started with the notification socket `notify`, and waits until
-/// they are gone.
+/// Kills every process that was started with a notification socket in the folder `notify`, and
+/// waits until they are gone.
 pub(super) fn end(notify: &Path) {
-    let mark = [b"NOTIFY_SOCKET=", notify.as_os_str().as_bytes()].concat();
     let until = Instant::now() + WITHIN;
     loop {
-        let found = find(&mark);
+        let found = kill_all(notify);
         if found.is_empty() {
             return;
-        }
-        for pid in &found {
-            tracing::warn!(
-                pid = pid.as_raw(),
-                "kills a process that an earlier keeper left behind"
-            );
-            let _ = kill(*pid, Signal::SIGKILL);
         }
         if Instant::now() > until {
             tracing::error!(?found, "processes of an earlier keeper do not end");
@@ -37,6 +29,18 @@ pub(super) fn end(notify: &Path) {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Kills every process that was started with this notification socket, or with one in this folder;
+/// says which those were.
+pub(super) fn kill_all(notify: &Path) -> Vec<Pid> {
+    let mark = [b"NOTIFY_SOCKET=", notify.as_os_str().as_bytes()].concat();
+    let found = find(&mark);
+    for pid in &found {
+        tracing::warn!(pid = pid.as_raw(), "kills a process that was left behind");
+        let _ = kill(*pid, Signal::SIGKILL);
+    }
+    found
 }
 
 /// A zombie has no environment any more, so it is not found.
@@ -51,8 +55,11 @@ fn find(mark: &[u8]) -> Vec<Pid> {
 
 fn has(pid: Pid, mark: &[u8]) -> bool {
     fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
-        environment
-            .split(|byte| *byte == 0)
-            .any(|entry| entry == mark)
+        let mut entries = environment.split(|byte| *byte == 0);
+        if mark.ends_with(b"/") {
+            entries.any(|entry| entry.starts_with(mark))
+        } else {
+            entries.any(|entry| entry == mark)
+        }
     })
 }

@@ -1,44 +1,45 @@
-//! The table of processes: what was started, what became of it.
+//! The table of processes: what was started, what is held for it, what became of it.
 
 use std::collections::BTreeMap;
-use std::fs::DirBuilder;
-use std::io::{self, PipeWriter};
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt as _, chown};
+use std::path::Path;
+use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::sys::signal::{self, killpg};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, getpgid};
-use placet_model::{Digest, ProcessName};
+use placet_model::{Digest, Limits, ProcessName};
 
+use super::cgroup::{GroupError, Groups};
+use super::explain::explain;
+use super::held::Held;
 use super::log::Logs;
-use super::spawn::spawn;
-use crate::link::{Entry, Event, Exit, Notice, Signal, Start};
+use super::notify::{Message, NotifySockets, Store};
+use super::process::{KILL_AGAIN, Process};
+use super::sockets::SocketError;
+use super::spawn::{Program, SpawnError};
+use super::survivors;
+use crate::link::{Event, Exit, Notice, Signal, Start};
 
-/// A process that hangs in the kernel ends when it can; looking more often does not help it.
-const KILL_AGAIN: Duration = Duration::from_secs(1);
+/// Messages of one process that are heard before others get their turn.
+const TURN: usize = 32;
 
 pub(super) struct Table {
     /// Another one for each life of the keeper.
-    life: String,
-    notify: PathBuf,
-    processes: BTreeMap<ProcessName, Process>,
-}
-
-struct Process {
-    child: Option<Child>,
-    pid: u32,
-    log: u64,
-    start: Start,
-    handled: (u64, Digest),
-    since: Instant,
-    ready: bool,
-    exit: Option<Exit>,
-    /// While the keeper ends: when patience ends.
-    kill_at: Option<Instant>,
+    pub(super) life: String,
+    pub(super) notify: NotifySockets,
+    groups: Groups,
+    pub(super) held: BTreeMap<ProcessName, Held>,
+    pub(super) processes: BTreeMap<ProcessName, Process>,
+    /// Standard input of all processes.
+    nothing: File,
+    /// Open files that a process may have where its package says nothing: the keeper itself needs
+    /// more.
+    pub(super) open_files: (u64, u64),
 }
 
 /// A process that has ended.
@@ -49,19 +50,49 @@ pub(super) struct Dead {
     pub(super) log: u64,
 }
 
+/// A process was not started.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("it runs already, as {0}")]
+    Runs(Pid),
+    #[error("failed to prepare its folder, its output or its notification socket")]
+    Prepare(#[source] io::Error),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    #[error("{0}")]
+    Executed(String),
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+}
+
 impl Table {
-    pub(super) fn new(notify: &Path) -> Self {
+    pub(super) fn new(notify: NotifySockets, run: &Path) -> io::Result<Self> {
         // Process ids come again, times may be set back: together they do not.
         let life = format!(
             "{}-{}",
             jiff::Timestamp::now().as_microsecond(),
             std::process::id()
         );
-        Self {
+        let groups = Groups::find(run);
+        let open_files = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, open_files.1, open_files.1)?;
+        Ok(Self {
             life,
-            notify: notify.to_owned(),
+            notify,
+            groups,
+            held: BTreeMap::new(),
             processes: BTreeMap::new(),
-        }
+            nothing: File::options().read(true).write(true).open("/dev/null")?,
+            open_files,
+        })
+    }
+
+    /// Ends what an earlier keeper left behind.
+    pub(super) fn end_survivors(&self) {
+        self.groups.end_survivors();
+        survivors::end(&self.notify.prefix());
     }
 
     pub(super) fn list(&self) -> Event {
@@ -73,165 +104,243 @@ impl Table {
     }
 
     pub(super) fn any_alive(&self) -> bool {
-        self.alive().next().is_some()
+        self.processes.values().any(Process::is_alive)
     }
 
-    fn alive(&self) -> impl Iterator<Item = &Process> {
-        self.processes
-            .values()
-            .filter(|process| process.child.is_some())
-    }
-
-    pub(super) fn owns(&self, pid: i32) -> bool {
-        self.alive().any(|process| process.group().as_raw() == pid)
+    pub(super) fn owns(&self, pid: Pid) -> bool {
+        let mut alive = self.processes.values().filter(|it| it.is_alive());
+        alive.any(|process| process.main == pid || (process.is_first && process.pid == pid))
     }
 
     /// Starts a process and says how that went.
     pub(super) fn start(&mut self, start: Start, logs: &mut Logs) -> Event {
         let process = start.process.clone();
-        let running = self
-            .processes
-            .get(&process)
-            .filter(|process| process.child.is_some());
-        let outcome = match running {
-            Some(running) => Err(io::Error::other(format!(
-                "it runs already, as {}",
-                running.pid
-            ))),
-            None => self.try_start(start, logs),
-        };
-        match outcome {
+        match self.try_start(start, logs) {
             Ok(pid) => Event::Started { process, pid },
             Err(error) => {
-                tracing::warn!(%process, "failed to start {process}: {error}");
-                let exit = Exit::NotStarted(error.to_string());
+                let why = crate::Chain(&error).to_string();
+                tracing::warn!(%process, "failed to start {process}: {why}");
                 Event::Exited {
                     process,
                     pid: 0,
-                    exit,
+                    exit: Exit::NotStarted(why),
                     output: Vec::new(),
                 }
             }
         }
     }
 
-    fn try_start(&mut self, start: Start, logs: &mut Logs) -> io::Result<u32> {
-        let (log, writer) = logs.open(&start.process)?;
-        match self.execute(&start, writer) {
-            Ok(child) => Ok(self.insert(start, child, log)),
+    fn try_start(&mut self, start: Start, logs: &mut Logs) -> Result<u32, StartError> {
+        let running = self.processes.get(&start.process);
+        if let Some(running) = running.filter(|process| process.is_alive()) {
+            return Err(StartError::Runs(running.main));
+        }
+        make_folder(&start).map_err(StartError::Prepare)?;
+        self.notify
+            .open(&start.process)
+            .map_err(StartError::Prepare)?;
+        self.held
+            .entry(start.process.clone())
+            .or_default()
+            .open(&start)?;
+        let (log, writer) = logs.open(&start.process).map_err(StartError::Prepare)?;
+        match self.execute(&start, writer.as_fd()) {
+            Ok(pid) => Ok(self.insert(start, pid, log)),
             Err(error) => {
+                drop(writer);
                 logs.last_lines(log);
                 Err(error)
             }
         }
     }
 
-    fn execute(&self, start: &Start, writer: PipeWriter) -> io::Result<Child> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&start.directory)?;
-        let mut command = Command::new(&start.program);
-        command
-            .args(&start.arguments)
-            .env_clear()
-            .envs(&start.environment);
-        command
-            .env("NOTIFY_SOCKET", &self.notify)
-            .current_dir(&start.directory);
-        command
-            .stdin(Stdio::null())
-            .stdout(writer.try_clone()?)
-            .stderr(writer);
-        spawn(&mut command)
+    fn execute(&mut self, start: &Start, output: BorrowedFd<'_>) -> Result<Pid, StartError> {
+        let directory = start.working_directory.as_ref();
+        let mut program = Program::new(&start.program, directory.unwrap_or(&start.directory))?;
+        for argument in &start.arguments {
+            program.argument(argument)?;
+        }
+        for (name, value) in &start.environment {
+            program.variable(name, value)?;
+        }
+        let notify = self.notify.path(&start.process);
+        program.variable("NOTIFY_SOCKET", &notify.display().to_string())?;
+        if start.watchdog_seconds > 0 {
+            let micros = u64::from(start.watchdog_seconds) * 1_000_000;
+            program.variable("WATCHDOG_USEC", &micros.to_string())?;
+        }
+        let held = self.held.entry(start.process.clone()).or_default();
+        let (names, descriptors): (Vec<_>, Vec<_>) = held.handed_over(start).into_iter().unzip();
+        if !names.is_empty() {
+            program.variable("LISTEN_FDS", &names.len().to_string())?;
+            program.variable("LISTEN_FDNAMES", &names.join(":"))?;
+        }
+        program.descriptors = descriptors;
+        program.input = Some(self.nothing.as_fd());
+        program.output = Some(output);
+        program.account = start.account.as_ref();
+        program.limits = limits(&start.limits, self.open_files);
+        program.groups = self.groups.make(&start.process, &start.limits)?;
+        program.start().map_err(|error| match error.of_execution() {
+            Some(why) => StartError::Executed(explain(&start.program, why)),
+            None => error.into(),
+        })
     }
 
-    fn insert(&mut self, start: Start, child: Child, log: u64) -> u32 {
-        let pid = child.id();
-        tracing::info!(process = %start.process, pid, generation = start.generation, "{} started", start.process);
-        let process = Process {
-            child: Some(child),
-            pid,
-            log,
-            handled: (start.generation, start.manifest),
-            since: Instant::now(),
-            ready: false,
-            exit: None,
-            kill_at: None,
-            start,
-        };
+    fn insert(&mut self, start: Start, pid: Pid, log: u64) -> u32 {
+        tracing::info!(process = %start.process, pid = pid.as_raw(), generation = start.generation, "{} started", start.process);
+        let process = Process::new(pid, start, log);
+        let number = process.number();
         self.processes
             .insert(process.start.process.clone(), process);
-        pid
+        number
     }
 
-    pub(super) fn signal(&self, process: &ProcessName, pid: u32, signal: Signal) {
-        let process = self.processes.get(process);
+    fn find(&mut self, process: &ProcessName, pid: u32) -> Option<&mut Process> {
         // A process that was reaped may have given its number to a stranger.
-        if let Some(process) = process.filter(|process| process.pid == pid) {
-            process.signal(signal);
+        let process = self.processes.get_mut(process)?;
+        (process.number() == pid).then_some(process)
+    }
+
+    pub(super) fn signal(&mut self, process: &ProcessName, pid: u32, signal: Signal) {
+        let Some(found) = self.find(process, pid).filter(|it| it.is_alive()) else {
+            return;
+        };
+        found.signal(signal);
+        if signal == Signal::Kill {
+            self.groups.kill(process);
         }
     }
 
-    pub(super) fn mark(
-        &mut self,
-        process: &ProcessName,
-        pid: u32,
-        generation: u64,
-        manifest: Digest,
-    ) {
-        let process = self.processes.get_mut(process);
-        if let Some(process) = process.filter(|process| process.pid == pid) {
-            process.handled = (generation, manifest);
+    pub(super) fn mark(&mut self, process: &ProcessName, pid: u32, handled: (u64, Digest)) {
+        if let Some(process) = self.find(process, pid) {
+            process.handled = handled;
         }
     }
 
-    /// What a notification of the process `pid` means. Only members of the process group of a
-    /// supervised process are heard.
-    pub(super) fn notice(&mut self, pid: i32, notices: Vec<Notice>) -> Vec<Event> {
-        let group = getpgid(Some(Pid::from_raw(pid))).ok();
-        let speaker =
-            |process: &&mut Process| process.child.is_some() && Some(process.group()) == group;
-        let Some(process) = self.processes.values_mut().find(speaker) else {
+    /// Closes what is held for a process that is not wanted any more.
+    pub(super) fn forget(&mut self, process: &ProcessName) {
+        let known = self.processes.get(process);
+        if known.is_some_and(Process::is_alive) {
+            return;
+        }
+        let known = self.processes.remove(process);
+        if let (Some(held), Some(known)) = (self.held.remove(process), known) {
+            held.close(&known.start.directory);
+        }
+        self.notify.close(process);
+        self.groups.remove(process);
+    }
+
+    /// Hears what has arrived on the notification socket of `process`.
+    pub(super) fn hear(&mut self, process: &ProcessName) -> Vec<Event> {
+        let now = Instant::now();
+        let mut events = Vec::new();
+        for _ in 0..TURN {
+            let Some(message) = self.notify.receive(process) else {
+                break;
+            };
+            if self.belongs(process, message.sender) {
+                events.extend(self.take(process, message, now));
+            } else {
+                tracing::warn!(
+                    pid = message.sender,
+                    "a notification for {process} of a process that is not its own: ignored"
+                );
+            }
+        }
+        events
+    }
+
+    fn take(&mut self, name: &ProcessName, message: Message, now: Instant) -> Vec<Event> {
+        let mut notices = message.notices;
+        let is_stranger = |notice: &mut Notice| matches!(notice, Notice::MainPid(pid) if !self.belongs(name, pid.cast_signed()));
+        for notice in notices.extract_if(.., is_stranger) {
             tracing::warn!(
-                pid,
-                "a notification of a process that is not supervised: ignored"
+                ?notice,
+                "{name} names a process that is not its own: ignored"
             );
+        }
+        let Some(process) = self.processes.get_mut(name) else {
             return Vec::new();
         };
-        process.ready |= notices.contains(&Notice::Ready);
-        let event = |notice| Event::Notify {
-            process: process.start.process.clone(),
-            pid: process.pid,
-            notice,
+        if let Some(sign) = message.watchdog {
+            process.watchdog(sign, now);
+        }
+        let held = self.held.entry(name.clone()).or_default();
+        let stored = match message.store {
+            None => Ok(()),
+            Some(Store::Remove) => {
+                held.remove(message.name.as_deref().unwrap_or_default());
+                Ok(())
+            }
+            Some(Store::Add { watched }) => {
+                let name = message.name.as_deref();
+                held.store(name, message.files, watched, &process.start)
+            }
         };
-        notices.into_iter().map(event).collect()
+        if let Err(why) = stored {
+            tracing::warn!(process = %name, "a descriptor of {name} is not stored: {why}");
+        }
+        let pid = process.number();
+        let passed_on = notices
+            .into_iter()
+            .filter_map(|notice| process.hear(notice, now));
+        passed_on
+            .map(|notice| Event::Notify {
+                process: name.clone(),
+                pid,
+                notice,
+            })
+            .collect()
+    }
+
+    /// True if a process is `name`'s own: the one that was started, or one that it started.
+    fn belongs(&self, name: &ProcessName, pid: i32) -> bool {
+        let alive = self.processes.get(name).filter(|it| it.is_alive());
+        let Some(process) = alive.filter(|_| pid > 0) else {
+            return false;
+        };
+        let pid = Pid::from_raw(pid);
+        pid == process.main
+            || getpgid(Some(pid)) == Ok(process.pid)
+            || self.groups.holds(name, pid.as_raw())
+            || descends_from(pid, process.pid)
     }
 
     /// Takes the processes that have ended out of the world, each with what is left of its group.
     pub(super) fn reap(&mut self) -> Vec<Dead> {
-        self.processes
-            .values_mut()
-            .filter_map(Process::reap)
-            .collect()
+        let mut dead = Vec::new();
+        for (name, process) in &mut self.processes {
+            let Some(exit) = process.reap() else {
+                continue;
+            };
+            if !self.groups.kill(name) {
+                survivors::kill_all(&self.notify.path(name));
+            }
+            dead.push(Dead {
+                process: name.clone(),
+                pid: process.number(),
+                exit,
+                log: process.log,
+            });
+        }
+        dead
     }
 
     /// While the keeper ends: stops the processes that are next, last started first, and kills
     /// those whose time is up.
     pub(super) fn stop_next(&mut self, now: Instant) {
-        let Some(order) = self.alive().map(|process| process.start.order).max() else {
+        let alive = self.processes.values().filter(|it| it.is_alive());
+        let Some(order) = alive.map(|process| process.start.order).max() else {
             return;
         };
-        let alive = self
-            .processes
-            .values_mut()
-            .filter(|process| process.child.is_some());
+        let alive = self.processes.values_mut().filter(|it| it.is_alive());
         for process in alive.filter(|process| process.start.order == order) {
             match process.kill_at {
                 None => {
                     process.signal(Signal::Terminate);
-                    let patience = Duration::from_secs(process.start.stop_seconds.into());
-                    process.kill_at = Some(now + patience);
+                    process.kill_at = Some(now + process.stop_patience());
                 }
                 Some(at) if at <= now => {
                     process.signal(Signal::Kill);
@@ -242,90 +351,106 @@ impl Table {
         }
     }
 
+    /// Does what is due; returns what is to be passed on.
+    pub(super) fn tick(&mut self, now: Instant) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (name, process) in &mut self.processes {
+            process.tick(now);
+            let pid = process.number();
+            events.extend(process.due_status(now).map(|notice| Event::Notify {
+                process: name.clone(),
+                pid,
+                notice,
+            }));
+        }
+        events
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.alive().filter_map(|process| process.kill_at).min()
+        self.processes.values().filter_map(Process::deadline).min()
+    }
+
+    /// Forgets stored descriptors whose other end has gone.
+    pub(super) fn drop_stored(&mut self, process: &ProcessName, places: &[usize]) {
+        if let Some(held) = self.held.get_mut(process) {
+            held.drop_at(places);
+        }
+    }
+
+    /// Stored descriptors that go when their other end does.
+    pub(super) fn watched(&self) -> impl Iterator<Item = (&ProcessName, usize, BorrowedFd<'_>)> {
+        let all = self.held.iter();
+        all.flat_map(|(name, held)| held.watched().map(move |(at, file)| (name, at, file)))
     }
 }
 
-impl Process {
-    fn group(&self) -> Pid {
-        Pid::from_raw(
-            self.pid
-                .try_into()
-                .expect("process ids are positive and fit"),
-        )
-    }
-
-    fn signal(&self, signal: Signal) {
-        if self.child.is_some() {
-            let signal = match signal {
-                Signal::Terminate => signal::Signal::SIGTERM,
-                Signal::Kill => signal::Signal::SIGKILL,
-            };
-            // It may be a zombie by now, which is as good.
-            let _ = killpg(self.group(), signal);
-        }
-    }
-
-    fn reap(&mut self) -> Option<Dead> {
-        let child = self.child.as_mut()?;
-        let pid = Pid::from_raw(child.id().try_into().ok()?);
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        if waitid(Id::Pid(pid), flags) == Ok(WaitStatus::StillAlive) {
-            return None;
-        }
-        // Before the number is free for others: children that it left in its group end with it.
-        let _ = killpg(pid, signal::Signal::SIGKILL);
-        let exit = exit_of(child);
-        self.child = None;
-        self.ready = false;
-        self.exit = Some(exit.clone());
-        Some(Dead {
-            process: self.start.process.clone(),
-            pid: self.pid,
-            exit,
-            log: self.log,
-        })
-    }
-
-    fn entry(&self) -> Entry {
-        Entry {
-            process: self.start.process.clone(),
-            pid: self.pid,
-            generation: self.start.generation,
-            manifest: self.start.manifest,
-            handled_generation: self.handled.0,
-            handled_manifest: self.handled.1,
-            age: self
-                .since
-                .elapsed()
-                .as_millis()
-                .try_into()
-                .unwrap_or(u64::MAX),
-            ready: self.ready,
-            exit: self.exit.clone(),
-        }
-    }
+/// Makes the run-time folder of a process, which is its user's own.
+fn make_folder(start: &Start) -> io::Result<()> {
+    let parent = start.directory.parent().unwrap_or(Path::new("/"));
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(parent)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&start.directory)?;
+    let (user, group) = match &start.account {
+        Some(account) => (account.user, account.group),
+        None => (
+            nix::unistd::geteuid().as_raw(),
+            nix::unistd::getegid().as_raw(),
+        ),
+    };
+    chown(&start.directory, Some(user), Some(group))
 }
 
-fn exit_of(child: &mut Child) -> Exit {
-    use std::os::unix::process::ExitStatusExt as _;
-    match child.wait() {
-        Ok(status) => match status.code() {
-            Some(code) => Exit::Code(code),
-            None => Exit::Signal(status.signal().unwrap_or_default()),
-        },
-        Err(_) => Exit::Signal(0),
-    }
+/// The limits of the kernel for each process, soft and hard.
+fn limits(limits: &Limits, open_files: (u64, u64)) -> Vec<(Resource, u64, u64)> {
+    let both = |limit: Option<u64>| limit.map(|limit| (limit, limit));
+    let wanted = [
+        (
+            Resource::RLIMIT_NOFILE,
+            both(limits.open_files).or(Some(open_files)),
+        ),
+        (Resource::RLIMIT_CORE, both(limits.core_bytes)),
+        (Resource::RLIMIT_FSIZE, both(limits.file_bytes)),
+        (Resource::RLIMIT_MEMLOCK, both(limits.locked_bytes)),
+        (Resource::RLIMIT_AS, both(limits.address_bytes)),
+    ];
+    let given = wanted.into_iter();
+    given
+        .filter_map(|(resource, limit)| limit.map(|(soft, hard)| (resource, soft, hard)))
+        .collect()
+}
+
+fn descends_from(pid: Pid, ancestor: Pid) -> bool {
+    /// Deeper trees than any service has.
+    const DEPTH_MAX: usize = 64;
+    let above = |pid: &Pid| parent(*pid).filter(|parent| parent.as_raw() > 1);
+    std::iter::successors(Some(pid), above)
+        .take(DEPTH_MAX)
+        .any(|pid| pid == ancestor)
+}
+
+fn parent(pid: Pid) -> Option<Pid> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything.
+    let rest = &stat[stat.rfind(')')? + 1..];
+    rest.split_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()
+        .map(Pid::from_raw)
 }
 
 /// Reaps grandchildren whose parents are gone: as the subreaper, the keeper inherits them.
-pub(super) fn reap_orphans(is_own: impl Fn(i32) -> bool) {
+pub(super) fn reap_orphans(is_own: impl Fn(Pid) -> bool) {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     loop {
         match waitid(Id::All, flags) {
             Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => {
-                if is_own(pid.as_raw()) {
+                if is_own(pid) {
                     // It ended just now; its own signal is pending.
                     return;
                 }

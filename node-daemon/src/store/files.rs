@@ -31,6 +31,11 @@ pub(super) fn make_folder(path: &Path) -> Result<(), StoreError> {
         .on("make the folder", path)
 }
 
+/// Lets others pass through a folder to what they know is in it, and no more.
+pub(super) fn let_pass(path: &Path) -> Result<(), StoreError> {
+    fs::set_permissions(path, Permissions::from_mode(0o711)).on("open up", path)
+}
+
 /// Flushes a file or folder to the disk.
 pub(super) fn sync(path: &Path) -> Result<(), StoreError> {
     File::open(path)

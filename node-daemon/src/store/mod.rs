@@ -116,6 +116,8 @@ impl Store {
         for folder in ["store", "partial", "generations", "journal"] {
             files::make_folder(&store.root.join(folder))?;
         }
+        // Processes run as users of their own, each from the tree of its generation.
+        files::let_pass(&store.generations())?;
         generation::tidy(&store)?;
         Ok(store)
     }

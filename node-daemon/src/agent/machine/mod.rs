@@ -58,6 +58,23 @@ pub(super) enum Event {
         process: ProcessName,
         pid: u32,
     },
+    /// It reads its files again, and is ready once it says so.
+    Reloading {
+        process: ProcessName,
+        pid: u32,
+    },
+    /// It needs so much more time for what it is doing: starting or ending.
+    Extended {
+        process: ProcessName,
+        pid: u32,
+        by: Duration,
+    },
+    /// Another process of its own speaks for it.
+    Main {
+        process: ProcessName,
+        pid: u32,
+        main: u32,
+    },
     Exited {
         process: ProcessName,
         pid: u32,
@@ -139,6 +156,8 @@ pub(super) struct Order {
 pub(super) struct Known {
     pub(super) process: ProcessName,
     pub(super) pid: u32,
+    /// The one that speaks for it.
+    pub(super) main: u32,
     pub(super) origin: Arc<Generation>,
     pub(super) handled: Arc<Generation>,
     pub(super) ready: bool,
@@ -169,6 +188,7 @@ pub(super) struct Machine {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Running {
     pub(super) process: ProcessName,
+    /// Its main process.
     pub(super) pid: u32,
     /// The generation that it was started from.
     pub(super) generation: u64,
@@ -215,6 +235,9 @@ impl Machine {
             Event::Committed(result) => self.swapped(result),
             Event::Started { process, pid } => self.started(&process, pid),
             Event::Ready { process, pid } => self.ready(&process, pid),
+            Event::Reloading { process, pid } => self.reloading(&process, pid),
+            Event::Extended { process, pid, by } => self.extended(&process, pid, by),
+            Event::Main { process, pid, main } => self.main_is(&process, pid, main),
             Event::Exited {
                 process,
                 pid,

@@ -20,6 +20,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// A process that was up for so long has recovered: the pause begins anew.
 const RECOVERED_AFTER: Duration = Duration::from_secs(30);
 
+/// A process that asks for more time gets no more than this, from when it began.
+const EXTENSION_MAX: Duration = Duration::from_mins(10);
+
 /// SIGKILL is repeated, in case it was lost together with an agent.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -27,6 +30,8 @@ const KILL_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Process {
     /// None until the keeper has said it.
     pub(super) pid: Option<u32>,
+    /// The process that speaks for it, if it named another.
+    main: Option<u32>,
     /// How it is run, in the generation that it was started from.
     pub(super) spec: ProcessSpec,
     /// The generation that it was started from.
@@ -36,6 +41,8 @@ pub(super) struct Process {
     pub(super) state: State,
     /// Deaths in a row.
     deaths: u32,
+    /// How much longer than usual it may take to start, or to end.
+    extension: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +52,11 @@ pub(super) enum State {
     /// Ready.
     Up { since: Moment },
     /// It has got its signal.
-    Stopping { kill_at: Moment, then: Then },
+    Stopping {
+        since: Moment,
+        kill_at: Moment,
+        then: Then,
+    },
     /// It died; it is started again.
     Waiting { until: Moment },
 }
@@ -71,12 +82,14 @@ impl Process {
         };
         let process = Self {
             pid: Some(known.pid),
+            main: Some(known.main),
             // One whose generation is lost is treated with default patience.
             spec: spec.unwrap_or_default(),
             origin: known.origin,
             handled: known.handled,
             state,
             deaths: 0,
+            extension: Duration::ZERO,
         };
         (known.process, process)
     }
@@ -111,7 +124,7 @@ impl Process {
     pub(super) fn running(&self, name: &ProcessName) -> Option<Running> {
         Some(Running {
             process: name.clone(),
-            pid: self.pid?,
+            pid: self.main.or(self.pid)?,
             generation: self.origin.number,
             ready: self.is_up(),
         })
@@ -133,7 +146,7 @@ impl Process {
     /// How long it may be starting.
     fn patience(&self) -> Duration {
         if self.spec.notify {
-            Duration::from_secs(self.spec.ready_seconds.into())
+            Duration::from_secs(self.spec.ready_seconds.into()).max(self.extension)
         } else {
             SETTLE
         }
@@ -154,11 +167,13 @@ impl Machine {
         };
         let process = Process {
             pid: None,
+            main: None,
             spec: spec.clone(),
             origin: Arc::clone(&self.committed),
             handled: Arc::clone(&self.committed),
             state: State::Starting { since: self.now },
             deaths: old.map_or(0, |process| process.deaths),
+            extension: Duration::ZERO,
         };
         self.processes.insert(name.clone(), process);
         let generation = Arc::clone(&self.committed);
@@ -178,7 +193,11 @@ impl Machine {
             State::Waiting { .. } => self.after_stop(name, then),
             State::Starting { .. } | State::Up { .. } => {
                 let kill_at = self.now + Duration::from_secs(process.spec.stop_seconds.into());
-                process.state = State::Stopping { kill_at, then };
+                process.state = State::Stopping {
+                    since: self.now,
+                    kill_at,
+                    then,
+                };
                 let signal = process.signal(name, Signal::Terminate);
                 self.effects.extend(signal);
             }
@@ -229,6 +248,47 @@ impl Machine {
         }
     }
 
+    fn alive(&mut self, name: &ProcessName, pid: u32) -> Option<&mut Process> {
+        let process = self.processes.get_mut(name)?;
+        (process.pid == Some(pid)).then_some(process)
+    }
+
+    /// A process reads its files again: it is not ready until it says so.
+    pub(super) fn reloading(&mut self, name: &ProcessName, pid: u32) {
+        let now = self.now;
+        if let Some(process) = self.alive(name, pid).filter(|process| process.is_up()) {
+            process.extension = Duration::ZERO;
+            process.state = State::Starting { since: now };
+            self.effects.push(Effect::Report);
+        }
+    }
+
+    /// A process asks for more time, counted from now: never for less than it has.
+    pub(super) fn extended(&mut self, name: &ProcessName, pid: u32, by: Duration) {
+        let now = self.now;
+        let Some(process) = self.alive(name, pid) else {
+            return;
+        };
+        let by = by.min(EXTENSION_MAX);
+        match &mut process.state {
+            State::Starting { since } => {
+                let needs = (now + by).saturating_sub(*since);
+                process.extension = process.extension.max(needs.min(EXTENSION_MAX));
+            }
+            State::Stopping { kill_at, since, .. } => {
+                *kill_at = (*kill_at).max(now + by).min(*since + EXTENSION_MAX);
+            }
+            State::Up { .. } | State::Waiting { .. } => {}
+        }
+    }
+
+    pub(super) fn main_is(&mut self, name: &ProcessName, pid: u32, main: u32) {
+        if let Some(process) = self.alive(name, pid) {
+            process.main = Some(main);
+            self.effects.push(Effect::Report);
+        }
+    }
+
     pub(super) fn exited(&mut self, name: &ProcessName, pid: u32, how: &str, output: &[String]) {
         let Some(process) = self.processes.get_mut(name) else {
             return;
@@ -238,6 +298,7 @@ impl Machine {
             return;
         }
         process.pid = None;
+        process.main = None;
         match process.state {
             State::Waiting { .. } => {}
             State::Stopping { then, .. } => self.after_stop(name, then),
@@ -308,7 +369,7 @@ impl Machine {
                 self.effects.extend(signal);
             }
             State::Starting { .. } if process.spec.notify => {
-                let seconds = process.spec.ready_seconds;
+                let seconds = process.patience().as_secs();
                 let text = format!("{name} did not become ready within {seconds} s");
                 self.say(text.clone());
                 self.stop(name, Then::Pause);

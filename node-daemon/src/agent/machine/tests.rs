@@ -213,6 +213,7 @@ impl World {
         let known = Known {
             process: process.clone(),
             pid,
+            main: pid,
             origin: Arc::clone(&generation),
             handled: generation,
             ready: true,

@@ -1,0 +1,122 @@
+//! Why a program could not be executed, where the kernel's answer misleads.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use placet_model::visible;
+
+/// Enough for the headers of a program, and for the first line of a script.
+const HEAD: u64 = 4_096;
+
+/// `PT_INTERP`.
+const INTERPRETER: u32 = 3;
+
+/// A sentence about `program` and the error with which executing it failed.
+pub(super) fn explain(program: &Path, error: &io::Error) -> String {
+    let mut head = Vec::new();
+    let read = File::open(program).and_then(|file| file.take(HEAD).read_to_end(&mut head));
+    let shown = program.display();
+    if let Err(error) = read {
+        return format!("`{shown}` cannot be read: {error}");
+    }
+    match error.kind() {
+        io::ErrorKind::NotFound => match interpreter(&head) {
+            Some(interpreter) => format!(
+                "`{shown}` is run by `{}`, which this node does not have",
+                visible(&interpreter)
+            ),
+            None => format!("`{shown}`: {error}"),
+        },
+        io::ErrorKind::PermissionDenied => {
+            format!("`{shown}` may not be executed by its user: {error}")
+        }
+        _ => match machine(&head) {
+            Some(machine) if Some(machine) != own_machine() => format!(
+                "`{shown}` is for another processor architecture (ELF machine {machine}) than this node's ({})",
+                std::env::consts::ARCH
+            ),
+            Some(_) => format!("`{shown}`: {error}"),
+            None => format!("`{shown}` is no program: {error}"),
+        },
+    }
+}
+
+/// The ELF machine number of a program; `None` for what is no ELF file.
+fn machine(head: &[u8]) -> Option<u16> {
+    head.strip_prefix(b"\x7fELF")?;
+    number(head, 18, 2).and_then(|machine| machine.try_into().ok())
+}
+
+fn own_machine() -> Option<u16> {
+    let mut head = Vec::new();
+    let file = File::open("/proc/self/exe").ok()?;
+    file.take(64).read_to_end(&mut head).ok()?;
+    machine(&head)
+}
+
+/// What runs a script or a dynamic program.
+fn interpreter(head: &[u8]) -> Option<String> {
+    if let Some(line) = head.strip_prefix(b"#!") {
+        let line = line.split(|byte| *byte == b'\n').next()?;
+        let line = String::from_utf8_lossy(line);
+        return line.split_whitespace().next().map(str::to_owned);
+    }
+    machine(head)?;
+    let is_64 = head.get(4) == Some(&2);
+    let (table, size, count) = if is_64 { (32, 54, 56) } else { (28, 42, 44) };
+    let word = if is_64 { 8 } else { 4 };
+    let table = number(head, table, word)?;
+    let (size, count) = (number(head, size, 2)?, number(head, count, 2)?);
+    for index in 0..count {
+        let at = usize::try_from(table.checked_add(index * size)?).ok()?;
+        if number(head, at, 4)? != u64::from(INTERPRETER) {
+            continue;
+        }
+        let (offset, length) = if is_64 { (8, 32) } else { (4, 16) };
+        let offset = usize::try_from(number(head, at.checked_add(offset)?, word)?).ok()?;
+        let length = usize::try_from(number(head, at.checked_add(length)?, word)?).ok()?;
+        let path = head.get(offset..offset.checked_add(length)?)?;
+        let path = path.split(|byte| *byte == 0).next()?;
+        return Some(String::from_utf8_lossy(path).into_owned());
+    }
+    None
+}
+
+/// The number of `size` bytes at `at`, in the file's byte order.
+fn number(head: &[u8], at: usize, size: usize) -> Option<u64> {
+    let bytes = head.get(at..at.checked_add(size)?)?;
+    let is_big = head.get(5) == Some(&2);
+    let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
+    Some(if is_big {
+        bytes.iter().fold(0, add)
+    } else {
+        bytes.iter().rev().fold(0, add)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interpreter_of_programs_and_scripts_is_found() {
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        let found = interpreter(&own[..4_096]).unwrap();
+        assert!(found.starts_with("/lib"), "{found}");
+        assert_eq!(interpreter(b"#!/bin/sh -e\n").as_deref(), Some("/bin/sh"));
+        assert_eq!(interpreter(b"nothing"), None);
+    }
+
+    #[test]
+    fn cut_and_senseless_headers_are_no_reason_to_panic() {
+        let mut own = std::fs::read("/proc/self/exe").unwrap();
+        own.truncate(4_096);
+        for at in 0..200 {
+            let mut head = own.clone();
+            head[at] = 0xff;
+            interpreter(&head);
+            interpreter(&own[..at]);
+        }
+    }
+}

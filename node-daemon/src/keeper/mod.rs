@@ -44,6 +44,9 @@ use log::Logs;
 use notify::NotifySockets;
 use table::Table;
 
+/// For how long a lock is waited for that an earlier keeper may have left behind.
+const LOCKED_WITHIN: Duration = Duration::from_secs(1);
+
 /// The keeper cannot start.
 #[derive(Debug, thiserror::Error)]
 enum KeeperError {
@@ -136,12 +139,21 @@ fn lock(folder: &Path) -> Result<File, KeeperError> {
         .truncate(false)
         .open(&path);
     let file = file.map_err(fail)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(KeeperError::InUse {
-            path: folder.to_owned(),
-        }),
-        Err(TryLockError::Error(source)) => Err(fail(source)),
+    // A child that an earlier keeper was just forking holds the lock until it is executed.
+    let until = Instant::now() + LOCKED_WITHIN;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(KeeperError::InUse {
+                    path: folder.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(fail(source)),
+        }
     }
 }
 
@@ -331,6 +343,10 @@ impl Keeper {
             }
             Some(AgentEnd::GaveUp) => tracing::error!("agent cannot work with these settings"),
             None => {}
+        }
+        // What a process said before it ended counts: that another goes on for it, for one.
+        for event in self.table.hear_all() {
+            self.agent.send(&event);
         }
         for dead in self.table.reap() {
             let output = self.logs.last_lines(dead.log);

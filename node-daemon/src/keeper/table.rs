@@ -232,6 +232,12 @@ impl Table {
         self.groups.remove(process);
     }
 
+    /// Hears what has arrived from any process.
+    pub(super) fn hear_all(&mut self) -> Vec<Event> {
+        let names: Vec<_> = self.processes.keys().cloned().collect();
+        names.iter().flat_map(|name| self.hear(name)).collect()
+    }
+
     /// Hears what has arrived on the notification socket of `process`.
     pub(super) fn hear(&mut self, process: &ProcessName) -> Vec<Event> {
         let now = Instant::now();

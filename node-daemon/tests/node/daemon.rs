@@ -15,6 +15,7 @@ pub(crate) struct Daemon {
     pub(crate) folder: TempDir,
     address: String,
     child: Option<Child>,
+    program: PathBuf,
 }
 
 impl Daemon {
@@ -34,6 +35,7 @@ impl Daemon {
             folder,
             address: controller.address.to_string(),
             child: None,
+            program: env!("CARGO_BIN_EXE_placetd").into(),
         };
         daemon.start_with(node, &["--token", &token.to_string()]);
         daemon
@@ -54,7 +56,7 @@ impl Daemon {
     }
 
     pub(crate) fn command(&self, node: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_placetd"));
+        let mut command = Command::new(&self.program);
         command
             .args(["--node", node, "--controller", &self.address, "--state"])
             .arg(self.path("s"));
@@ -74,6 +76,32 @@ impl Daemon {
         std::fs::read_to_string(self.path("placetd.log")).unwrap()
     }
 
+    /// Waits until a process has written this; returns all that it wrote.
+    pub(crate) async fn wrote(&self, process: &str, text: &str) -> String {
+        let path = self.path(&format!("s/log/{process}.log"));
+        self.holds(&path, text).await
+    }
+
+    /// Waits until the daemon has logged this.
+    pub(crate) async fn logged(&self, text: &str) -> String {
+        self.holds(&self.path("placetd.log"), text).await
+    }
+
+    async fn holds(&self, path: &Path, text: &str) -> String {
+        let wait = async {
+            loop {
+                let all = std::fs::read_to_string(path).unwrap_or_default();
+                if all.contains(text) {
+                    return all;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        let found = tokio::time::timeout(std::time::Duration::from_secs(20), wait).await;
+        assert!(found.is_ok(), "`{}` never holds `{text}`", path.display());
+        found.unwrap()
+    }
+
     pub(crate) fn keeper(&self) -> i32 {
         self.child.as_ref().unwrap().id().try_into().unwrap()
     }
@@ -91,6 +119,27 @@ impl Daemon {
             .expect("an agent")
             .parse()
             .unwrap()
+    }
+
+    /// Starts the daemon anew from a copy of its program, which a test may replace.
+    pub(crate) fn use_program_of_its_own(&mut self, node: &str) {
+        self.stop();
+        self.program = self.path("placetd");
+        std::fs::copy(env!("CARGO_BIN_EXE_placetd"), &self.program).unwrap();
+        self.start(node);
+    }
+
+    /// Puts another program at the path of the daemon's own.
+    pub(crate) fn replace_program(&self, content: &[u8]) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let new = self.path("placetd.new");
+        std::fs::write(&new, content).unwrap();
+        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::rename(new, &self.program).unwrap();
+    }
+
+    pub(crate) fn restore_program(&self) {
+        self.replace_program(&std::fs::read(env!("CARGO_BIN_EXE_placetd")).unwrap());
     }
 
     /// Ends the keeper as a power cut would.

@@ -9,7 +9,9 @@ mod daemon;
 mod software;
 
 mod activation;
+mod handover;
 mod joining;
 mod lives;
 mod session;
+mod supervise;
 mod voting;

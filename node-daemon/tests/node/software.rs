@@ -71,6 +71,19 @@ impl Software {
         })
     }
 
+    /// A process that does what `arguments` say; see `actor.c`.
+    pub(crate) fn actor(
+        self,
+        path: &str,
+        arguments: &[&str],
+        change: impl FnOnce(&mut ProcessSpec),
+    ) -> Self {
+        self.process(path, actor(), &[], |spec| {
+            spec.arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
+            change(spec);
+        })
+    }
+
     pub(crate) fn process(
         mut self,
         path: &str,
@@ -124,6 +137,12 @@ fn notifier() -> &'static [u8] {
 fn voter() -> &'static [u8] {
     static PROGRAM: OnceLock<Vec<u8>> = OnceLock::new();
     PROGRAM.get_or_init(|| compile(VOTER))
+}
+
+/// Compiled once for all tests.
+fn actor() -> &'static [u8] {
+    static PROGRAM: OnceLock<Vec<u8>> = OnceLock::new();
+    PROGRAM.get_or_init(|| compile(include_str!("actor.c")))
 }
 
 fn compile(source: &str) -> Vec<u8> {

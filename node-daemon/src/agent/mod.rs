@@ -25,7 +25,7 @@ use std::{fs, io};
 
 use crate::Fatal;
 use crate::arguments::{ArgumentError, Settings};
-use crate::store::{Fault, Store};
+use crate::store::{Disk, Store};
 use keeper::KeeperLink;
 
 /// The agent cannot work.
@@ -77,7 +77,7 @@ enum AgentError {
 /// Runs until the keeper hangs up, or until it is clear that starting again is of no use.
 pub(crate) fn main(settings: Settings) -> Result<ExitCode, Fatal> {
     let _lock = lock(&settings.state)?;
-    let store = Store::open(&settings.state, Fault::default())?;
+    let store = Store::open(&settings.state, Disk::default())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -47,6 +47,8 @@ enum StageError {
     NoConnection { digest: Digest },
     #[error("failed to fetch module {digest}: nothing arrived for {} s", STANDSTILL.as_secs())]
     Standstill { digest: Digest },
+    #[error("what was kept of module {digest} from before was damaged; it is thrown away")]
+    Kept { digest: Digest },
     #[error("staging was interrupted")]
     Interrupted,
 }
@@ -57,6 +59,7 @@ impl StageError {
         match self {
             Self::NoConnection { .. }
             | Self::Standstill { .. }
+            | Self::Kept { .. }
             | Self::Store(StoreError::TooShort { .. }) => true,
             Self::Fetch { status, .. } => !matches!(
                 status.code(),
@@ -207,7 +210,8 @@ impl Task {
                 Err(error) if !error.may_pass() => return Err(error),
                 Err(error) => {
                     // Progress earns new patience.
-                    attempt = if travelled > before { 0 } else { attempt + 1 };
+                    let goes_on = travelled > before && !matches!(error, StageError::Kept { .. });
+                    attempt = if goes_on { 0 } else { attempt + 1 };
                     if attempt >= ATTEMPTS {
                         return Err(error);
                     }
@@ -227,13 +231,18 @@ impl Task {
     ) -> Result<(), StageError> {
         let digest = missing.digest;
         let mut incoming = self.store.incoming(missing)?;
+        let is_kept = incoming.offset() > 0;
         if !incoming.is_whole() {
             self.receive(&mut incoming, digest, travelled).await?;
         }
         let (module, turn) = (module.clone(), Arc::clone(turn));
         let finish = move || (incoming.finish(&module), turn).0;
         let finished = tokio::task::spawn_blocking(finish).await;
-        Ok(finished.map_err(|_| StageError::Interrupted)??)
+        match finished.map_err(|_| StageError::Interrupted)? {
+            // A power cut may leave a part that was never written.
+            Err(StoreError::WrongDigest { .. }) if is_kept => Err(StageError::Kept { digest }),
+            finished => Ok(finished?),
+        }
     }
 
     async fn receive(

@@ -1,15 +1,16 @@
 //! Modules by digest, and how they come in.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Permissions};
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Group, User};
 use placet_model::{Digest, Hasher, Module, ModulePath, NodeManifest};
 
-use super::files::{self, Context as _};
+use super::disk::{Context as _, Operation, Seal};
+use super::files;
 use super::{Generation, Store, StoreError};
 
 /// Write permission is never given: a generation stays as it is.
@@ -56,18 +57,10 @@ impl Store {
     /// Begins or goes on with fetching a module: what arrived before is not fetched again.
     pub(crate) fn incoming(&self, missing: Missing) -> Result<Incoming, StoreError> {
         let path = self.root.join("partial").join(missing.digest.hex());
-        let mut options = File::options();
-        let file = options
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(&path)
-            .on("open", &path)?;
         let mut incoming = Incoming {
             store: self.clone(),
             missing,
             path,
-            file,
             hasher: Hasher::default(),
             received: 0,
         };
@@ -92,8 +85,8 @@ impl Store {
             .root
             .join("partial")
             .join(format!("{}.copy", digest.hex()));
-        copy_verified(&source, &temporary, digest)?;
-        self.admit(&temporary, &path, module.mode.bits(), &owner)?;
+        self.copy_verified(&source, &temporary, digest)?;
+        self.admit(&temporary, &path, owner.seal(module))?;
         Ok(path)
     }
 
@@ -102,22 +95,29 @@ impl Store {
         entries.flatten().map(|entry| entry.path()).min()
     }
 
-    /// Gives a complete file its mode, owner and final name.
-    fn admit(&self, from: &Path, to: &Path, mode: u32, owner: &Owner) -> Result<(), StoreError> {
-        if owner.is_given() {
-            chown(from, owner.user, owner.group).on("give away", from)?;
-        }
-        fs::set_permissions(from, Permissions::from_mode(mode & MODE_MASK))
-            .on("set the mode of", from)?;
-        // A file without read permission cannot be opened by its owner; this one was flushed
-        // before, and its mode is in the name.
-        self.fault.at("blob:written").on("store", to)?;
+    /// Gives a complete file its mode, owner and final name, for good.
+    fn admit(&self, from: &Path, to: &Path, seal: Seal) -> Result<(), StoreError> {
+        self.disk.apply(Operation::Seal { path: from, seal })?;
         let folder = to.parent().unwrap_or(to);
-        files::make_folder(folder)?;
-        fs::rename(from, to).on("put in place", to)?;
-        self.fault.at("blob:renamed").on("store", to)?;
-        files::sync(folder)?;
-        files::sync(&self.blobs())
+        self.disk.make_folder(folder)?;
+        self.disk.rename(from, to)?;
+        self.disk.flush(folder)?;
+        self.disk.flush(&self.blobs())
+    }
+
+    fn copy_verified(&self, from: &Path, to: &Path, digest: Digest) -> Result<(), StoreError> {
+        let content = fs::read(from).on("read", from)?;
+        let found = Digest::of(&content);
+        if found != digest {
+            // The next attempt fetches it.
+            self.disk.remove(from)?;
+            return Err(StoreError::WrongDigest { digest, found });
+        }
+        self.disk.remove(to)?;
+        self.disk.apply(Operation::Write {
+            path: to,
+            content: &content,
+        })
     }
 }
 
@@ -155,6 +155,14 @@ impl Owner {
         self.user.is_some() || self.group.is_some()
     }
 
+    fn seal(&self, module: &Module) -> Seal {
+        Seal {
+            mode: module.mode.bits() & MODE_MASK,
+            user: self.user,
+            group: self.group,
+        }
+    }
+
     fn file_name(&self, module: &Module) -> String {
         let part = |id: Option<u32>| id.map_or_else(String::new, |id| id.to_string());
         if self.is_given() {
@@ -170,7 +178,6 @@ pub(crate) struct Incoming {
     store: Store,
     missing: Missing,
     path: PathBuf,
-    file: File,
     hasher: Hasher,
     received: u64,
 }
@@ -190,11 +197,14 @@ impl Incoming {
         let Missing { digest, size } = self.missing;
         self.received += bytes.len() as u64;
         if self.received > size {
-            files::remove(&self.path)?;
+            self.store.disk.remove(&self.path)?;
             return Err(StoreError::TooLong { digest, size });
         }
         self.hasher.update(bytes);
-        self.file.write_all(bytes).on("write", &self.path)
+        self.store.disk.apply(Operation::Append {
+            path: &self.path,
+            content: bytes,
+        })
     }
 
     /// Checks that the bytes are those of the digest, and puts them into the store with the mode
@@ -210,28 +220,36 @@ impl Incoming {
         }
         let found = self.hasher.finish();
         if found != digest {
-            files::remove(&self.path)?;
+            self.store.disk.remove(&self.path)?;
             return Err(StoreError::WrongDigest { digest, found });
         }
-        self.file.sync_all().on("flush", &self.path)?;
         let owner = Owner::of(module)?;
         let to = self
             .store
             .blobs()
             .join(digest.hex())
             .join(owner.file_name(module));
-        self.store
-            .admit(&self.path, &to, module.mode.bits(), &owner)
+        self.store.admit(&self.path, &to, owner.seal(module))
     }
 
     fn take_what_is_there(&mut self) -> Result<(), StoreError> {
-        let there = self.file.metadata().on("look at", &self.path)?.len();
+        let mut file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // A module without bytes has to be there as well.
+                let (path, content) = (&*self.path, &[][..]);
+                return self.store.disk.apply(Operation::Append { path, content });
+            }
+            Err(error) => return Err(error).on("open", &self.path),
+        };
+        let there = file.metadata().on("look at", &self.path)?.len();
         if there > self.missing.size {
-            return self.file.set_len(0).on("empty", &self.path);
+            let (path, content) = (&*self.path, &[][..]);
+            return self.store.disk.apply(Operation::Write { path, content });
         }
         let mut buffer = vec![0; 64 << 10];
         loop {
-            let count = self.file.read(&mut buffer).on("read", &self.path)?;
+            let count = file.read(&mut buffer).on("read", &self.path)?;
             if count == 0 {
                 return Ok(());
             }
@@ -241,36 +259,22 @@ impl Incoming {
     }
 }
 
-fn copy_verified(from: &Path, to: &Path, digest: Digest) -> Result<(), StoreError> {
-    let content = fs::read(from).on("read", from)?;
-    let found = Digest::of(&content);
-    if found != digest {
-        // The next attempt fetches it.
-        files::remove(from)?;
-        return Err(StoreError::WrongDigest { digest, found });
-    }
-    files::remove(to)?;
-    let mut file = File::create(to).on("make", to)?;
-    file.write_all(&content).on("write", to)?;
-    file.sync_all().on("flush", to)
-}
-
 /// Removes modules that no generation has: those with no name but the store's.
 pub(super) fn collect(store: &Store) -> Result<(), StoreError> {
     let partial = store.root.join("partial");
     for name in files::names(&partial)? {
-        files::remove(&partial.join(name))?;
+        store.disk.remove(&partial.join(name))?;
     }
     for name in files::names(&store.blobs())? {
         let folder = store.blobs().join(name);
         for variant in files::names(&folder)? {
             let path = folder.join(variant);
             if fs::symlink_metadata(&path).on("look at", &path)?.nlink() == 1 {
-                files::remove(&path)?;
+                store.disk.remove(&path)?;
             }
         }
         // Fails while a variant is left, as it should.
-        let _ = fs::remove_dir(&folder);
+        let _ = store.disk.run(&Operation::RemoveFolder { path: &folder });
     }
     Ok(())
 }

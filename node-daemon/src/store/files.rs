@@ -1,56 +1,84 @@
 //! File operations that survive a power cut, with errors that say what was attempted on what.
 
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::StoreError;
+use super::disk::{Context as _, Disk, Operation};
 
-/// Says what failed on which file.
-pub(super) trait Context<T> {
-    fn on(self, what: &'static str, path: &Path) -> Result<T, StoreError>;
-}
-
-impl<T> Context<T> for io::Result<T> {
-    fn on(self, what: &'static str, path: &Path) -> Result<T, StoreError> {
-        self.map_err(|source| StoreError::File {
-            what,
-            path: path.to_owned(),
-            source,
-        })
+impl Disk {
+    /// Makes a folder that only its owner can enter, and those above it, where they are missing.
+    /// Names are not flushed.
+    pub(super) fn make_folder(&self, path: &Path) -> Result<(), StoreError> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
+            self.make_folder(above)?;
+        }
+        self.apply(Operation::MakeFolder { path })
     }
-}
 
-/// Makes a folder that only its owner can enter.
-pub(super) fn make_folder(path: &Path) -> Result<(), StoreError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .on("make the folder", path)
-}
+    /// Flushes a file or folder to the disk.
+    pub(super) fn flush(&self, path: &Path) -> Result<(), StoreError> {
+        self.apply(Operation::Flush { path })
+    }
 
-/// Lets others pass through a folder to what they know is in it, and no more.
-pub(super) fn let_pass(path: &Path) -> Result<(), StoreError> {
-    fs::set_permissions(path, Permissions::from_mode(0o711)).on("open up", path)
-}
+    /// Lets others pass through a folder to what they know is in it, and no more.
+    pub(super) fn let_pass(&self, path: &Path) -> Result<(), StoreError> {
+        let mode = fs::metadata(path).on("look at", path)?.permissions().mode();
+        if mode & 0o777 == 0o711 {
+            return Ok(());
+        }
+        self.apply(Operation::SetMode { path, mode: 0o711 })
+    }
 
-/// Flushes a file or folder to the disk.
-pub(super) fn sync(path: &Path) -> Result<(), StoreError> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .on("flush", path)
-}
+    /// Gives a file or folder another name. The name is not flushed.
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
+        self.apply(Operation::Rename { from, to })
+    }
 
-/// Puts a file with this content at `path` in one step.
-pub(super) fn write(path: &Path, content: &[u8]) -> Result<(), StoreError> {
-    let temporary = path.with_extension("new");
-    let mut file = File::create(&temporary).on("make", &temporary)?;
-    file.write_all(content).on("write", &temporary)?;
-    file.sync_all().on("flush", &temporary)?;
-    fs::rename(&temporary, path).on("put in place", path)?;
-    sync(path.parent().unwrap_or(path))
+    /// Puts a file with this content at `path` in one step, for good.
+    pub(super) fn write(&self, path: &Path, content: &[u8]) -> Result<(), StoreError> {
+        let temporary = path.with_extension("new");
+        self.apply(Operation::Write {
+            path: &temporary,
+            content,
+        })?;
+        self.flush(&temporary)?;
+        self.rename(&temporary, path)?;
+        self.flush(path.parent().unwrap_or(path))
+    }
+
+    /// Removes a file that may be gone already. The name may come back with a power cut.
+    pub(super) fn remove(&self, path: &Path) -> Result<(), StoreError> {
+        match self.run(&Operation::Remove { path }) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).on("remove", path),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a file that may be gone already, for good.
+    pub(super) fn remove_for_good(&self, path: &Path) -> Result<(), StoreError> {
+        self.remove(path)?;
+        self.flush(path.parent().unwrap_or(path))
+    }
+
+    /// Removes a tree, read-only folders included. Symbolic links are removed, never followed.
+    pub(super) fn remove_tree(&self, path: &Path) -> Result<(), StoreError> {
+        self.apply(Operation::SetMode { path, mode: 0o700 })?;
+        for entry in fs::read_dir(path).on("list", path)? {
+            let entry = entry.on("list", path)?;
+            if entry.file_type().on("look at", path)?.is_dir() {
+                self.remove_tree(&entry.path())?;
+            } else {
+                self.remove(&entry.path())?;
+            }
+        }
+        self.apply(Operation::RemoveFolder { path })
+    }
 }
 
 /// The content of a file; `None` if there is no such file.
@@ -60,28 +88,6 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).on("read", path),
     }
-}
-
-/// Removes a file that may be gone already.
-pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).on("remove", path),
-        _ => Ok(()),
-    }
-}
-
-/// Removes a tree, read-only folders included. Symbolic links are removed, never followed.
-pub(super) fn remove_tree(path: &Path) -> Result<(), StoreError> {
-    fs::set_permissions(path, Permissions::from_mode(0o700)).on("open up", path)?;
-    for entry in fs::read_dir(path).on("list", path)? {
-        let entry = entry.on("list", path)?;
-        if entry.file_type().on("look at", path)?.is_dir() {
-            remove_tree(&entry.path())?;
-        } else {
-            remove(&entry.path())?;
-        }
-    }
-    fs::remove_dir(path).on("remove", path)
 }
 
 /// Names of the entries of a folder, sorted.

@@ -1,16 +1,15 @@
 //! Generations: one manifest as installed, numbered and immutable.
 
 use std::collections::BTreeSet;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use placet_model::{Digest, NodeManifest, canonical_json};
 
 use super::blob::Held;
-use super::files::{self, Context as _};
-use super::{Store, StoreError, check};
+use super::disk::{Context as _, Operation};
+use super::{Store, StoreError, check, files};
 
 /// Folders of a generation can be read and entered, never changed.
 const FOLDER_MODE: u32 = 0o555;
@@ -74,20 +73,16 @@ impl Store {
     pub(crate) fn commit(&self, number: u64) -> Result<(), StoreError> {
         let path = self.root.join("committed");
         if number == 0 {
-            files::remove(&path)?;
-            return files::sync(&self.root);
+            return self.disk.remove_for_good(&path);
         }
         let temporary = self.root.join("committed.new");
-        files::remove(&temporary)?;
-        symlink(
-            Path::new("generations").join(number.to_string()),
-            &temporary,
-        )
-        .on("make", &temporary)?;
-        self.fault.at("commit:linked").on("commit", &path)?;
-        fs::rename(&temporary, &path).on("put in place", &path)?;
-        self.fault.at("commit:renamed").on("commit", &path)?;
-        files::sync(&self.root)
+        self.disk.remove(&temporary)?;
+        self.disk.apply(Operation::Symlink {
+            target: &Path::new("generations").join(number.to_string()),
+            path: &temporary,
+        })?;
+        self.disk.rename(&temporary, &path)?;
+        self.disk.flush(&self.root)
     }
 
     pub(crate) fn load(&self, number: u64) -> Result<Generation, StoreError> {
@@ -141,15 +136,13 @@ impl Store {
         let number = self.next_number()?;
         let building = self.generations().join(format!(".new-{number}"));
         if building.exists() {
-            files::remove_tree(&building)?;
+            self.disk.remove_tree(&building)?;
         }
         let generation = Generation::new(number, manifest.clone(), self.held_by(manifest, base));
         self.build(&generation, &building)?;
         let path = self.generations().join(number.to_string());
-        self.fault.at("layout:built").on("lay out", &path)?;
-        fs::rename(&building, &path).on("put in place", &path)?;
-        self.fault.at("layout:renamed").on("lay out", &path)?;
-        files::sync(&self.generations())?;
+        self.disk.rename(&building, &path)?;
+        self.disk.flush(&self.generations())?;
         Ok(generation)
     }
 
@@ -165,34 +158,41 @@ impl Store {
 
     fn build(&self, generation: &Generation, folder: &Path) -> Result<(), StoreError> {
         let tree = folder.join("tree");
-        files::make_folder(&tree)?;
+        self.disk.make_folder(&tree)?;
         let mut folders = BTreeSet::from([folder.to_owned(), tree.clone()]);
         for entry in &generation.manifest.modules {
             let module = &entry.module;
             let path = tree.join(module.path.as_str());
             let parent = tree.join(module.path.parent());
-            files::make_folder(&parent)?;
+            self.disk.make_folder(&parent)?;
             let within = parent
                 .ancestors()
                 .take_while(|above| above.starts_with(&tree));
             folders.extend(within.map(Path::to_owned));
             // Both fail if something is there already, so nothing is ever followed or replaced.
             if let Some(target) = &module.link {
-                symlink(target.as_str(), &path).on("link", &path)?;
+                let target = Path::new(target.as_str());
+                self.disk.apply(Operation::Symlink {
+                    target,
+                    path: &path,
+                })?;
             } else {
-                let source = self.variant(generation.held(module), module)?;
-                fs::hard_link(source, &path).on("link", &path)?;
+                let from = &self.variant(generation.held(module), module)?;
+                self.disk.apply(Operation::Link { from, to: &path })?;
             }
-            self.fault.at("layout:linked").on("lay out", &path)?;
         }
-        files::write(&folder.join("held.json"), &canonical_json(&generation.held))?;
-        files::write(
+        self.disk
+            .write(&folder.join("held.json"), &canonical_json(&generation.held))?;
+        self.disk.write(
             &folder.join("manifest.json"),
             &canonical_json(&generation.manifest),
         )?;
         for folder in folders.iter().rev() {
-            fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE)).on("seal", folder)?;
-            files::sync(folder)?;
+            self.disk.apply(Operation::SetMode {
+                path: folder,
+                mode: FOLDER_MODE,
+            })?;
+            self.disk.flush(folder)?;
         }
         Ok(())
     }
@@ -204,7 +204,7 @@ impl Store {
             files::read(&path)?.and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok());
         let newest = self.numbers()?.last().copied();
         let number = last.max(newest).unwrap_or(0) + 1;
-        files::write(&path, format!("{number}\n").as_bytes())?;
+        self.disk.write(&path, format!("{number}\n").as_bytes())?;
         Ok(number)
     }
 }
@@ -221,8 +221,8 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, StoreErro
 pub(super) fn tidy(store: &Store) -> Result<(), StoreError> {
     for name in files::names(&store.generations())? {
         if let Some(what) = name.strip_prefix('.') {
-            tracing::warn!("found generation {what} unfinished: it is removed");
-            files::remove_tree(&store.generations().join(&name))?;
+            tracing::debug!("what is left of generation {what} is removed");
+            store.disk.remove_tree(&store.generations().join(&name))?;
         }
     }
     Ok(())
@@ -237,9 +237,12 @@ pub(super) fn collect(store: &Store, keep: &BTreeSet<u64>) -> Result<Vec<u64>, S
     for number in &unused {
         let path = store.generations().join(number.to_string());
         let removing = store.generations().join(format!(".old-{number}"));
-        fs::rename(&path, &removing).on("remove", &path)?;
-        store.fault.at("collect:renamed").on("remove", &path)?;
-        files::remove_tree(&removing)?;
+        store.disk.rename(&path, &removing)?;
     }
+    if !unused.is_empty() {
+        // Before anything is taken out of it, a generation must have lost its name for good.
+        store.disk.flush(&store.generations())?;
+    }
+    tidy(store)?;
     Ok(unused)
 }

@@ -94,9 +94,9 @@ impl Store {
         match value {
             Some(value) => {
                 let text = serde_json::to_vec(value).expect("store types serialise to JSON");
-                files::write(&path, &text)
+                self.disk.write(&path, &text)
             }
-            None => files::remove(&path),
+            None => self.disk.remove_for_good(&path),
         }
     }
 }

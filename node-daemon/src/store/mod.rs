@@ -17,7 +17,7 @@
 
 mod blob;
 mod check;
-mod fault;
+mod disk;
 mod files;
 mod generation;
 mod journal;
@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use placet_model::{Digest, ModulePath, PathError, ProcessName};
 
 pub(crate) use blob::{Incoming, Missing};
-pub(crate) use fault::Fault;
+pub(crate) use disk::Disk;
 pub(crate) use generation::Generation;
 pub(crate) use journal::{Activating, Staging};
 
@@ -102,22 +102,23 @@ pub(crate) enum StoreError {
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     root: PathBuf,
-    fault: Fault,
+    disk: Disk,
 }
 
 impl Store {
     /// Opens the store at `root`, makes it if there is none, and removes what a crash left under
     /// temporary names.
-    pub(crate) fn open(root: &Path, fault: Fault) -> Result<Self, StoreError> {
+    pub(crate) fn open(root: &Path, disk: Disk) -> Result<Self, StoreError> {
         let store = Self {
             root: root.to_owned(),
-            fault,
+            disk,
         };
         for folder in ["store", "partial", "generations", "journal"] {
-            files::make_folder(&store.root.join(folder))?;
+            store.disk.make_folder(&store.root.join(folder))?;
         }
         // Processes run as users of their own, each from the tree of its generation.
-        files::let_pass(&store.generations())?;
+        store.disk.let_pass(&store.generations())?;
+        store.disk.flush(&store.root)?;
         generation::tidy(&store)?;
         Ok(store)
     }

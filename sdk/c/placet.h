@@ -44,6 +44,7 @@
 #endif
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <stddef.h>
@@ -52,6 +53,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
@@ -59,7 +61,17 @@
 
 #ifdef __cplusplus
 extern "C" {
+#elif !defined(_GNU_SOURCE) && !defined(_DEFAULT_SOURCE)
+/* Hidden from strict C programs; there is no other way to memfd_create for them. */
+long syscall(long number, ...);
 #endif
+
+/* As in <linux/fcntl.h>, which strict C programs do not get either. */
+#define PLACET__ADD_SEALS 1033
+#define PLACET__GET_SEALS 1034
+#define PLACET__SEALS 15
+#define PLACET__UNCHANGING 14
+#define PLACET__MEMFD_FLAGS 3
 
 /* The longest message, without its NUL byte. */
 #define PLACET_MESSAGE_MAX 65536
@@ -1165,14 +1177,17 @@ static inline const char *placet_error(const struct placet *p)
     return p->error;
 }
 
-/*
- * Sends `state` to the socket in NOTIFY_SOCKET, as sd_notify does. Returns 1, or 0 where the
- * variable is not set; errors are what socket(2) and sendto(2) say.
- */
-static inline int placet_notify(const char *state)
+/* Sends `state`, with a descriptor unless that is -1, to the socket in NOTIFY_SOCKET. */
+static inline int placet__notify(const char *state, int file)
 {
     const char *path = getenv("NOTIFY_SOCKET");
     struct sockaddr_un address;
+    struct msghdr message;
+    struct iovec part;
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
     socklen_t size = 0;
     int fd, result;
     if (path == NULL || path[0] == '\0')
@@ -1183,17 +1198,166 @@ static inline int placet_notify(const char *state)
     fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
+    memset(&message, 0, sizeof message);
+    memset(&control, 0, sizeof control);
+    part.iov_base = (void *)(uintptr_t)state;
+    part.iov_len = strlen(state);
+    message.msg_name = &address;
+    message.msg_namelen = size;
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    if (file >= 0) {
+        struct cmsghdr *head;
+        message.msg_control = &control;
+        message.msg_controllen = sizeof control;
+        head = CMSG_FIRSTHDR(&message);
+        head->cmsg_level = SOL_SOCKET;
+        head->cmsg_type = SCM_RIGHTS;
+        head->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(head), &file, sizeof file);
+    }
     result = 1;
-    if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address, size) < 0)
+    if (sendmsg(fd, &message, MSG_NOSIGNAL) < 0)
         result = -errno;
     close(fd);
     return result;
+}
+
+/*
+ * Sends `state` to the socket in NOTIFY_SOCKET, as sd_notify does. Returns 1, or 0 where the
+ * variable is not set; errors are what socket(2) and sendmsg(2) say.
+ */
+static inline int placet_notify(const char *state)
+{
+    return placet__notify(state, -1);
 }
 
 /* Says that the process is up (READY=1). Returns as placet_notify. */
 static inline int placet_notify_ready(void)
 {
     return placet_notify("READY=1");
+}
+
+/* The longest name of a stored descriptor, without its NUL byte. */
+#define PLACET_NAME_MAX 255
+
+static inline int placet__notify_name(const char *what, const char *prefix, const char *name,
+                                      int file)
+{
+    char text[PLACET_NAME_MAX + 64];
+    size_t length = strlen(what), before = strlen(prefix), after = strlen(name);
+    if (after == 0 || before + after > PLACET_NAME_MAX || strpbrk(name, ":\n") != NULL)
+        return -EINVAL;
+    memcpy(text, what, length);
+    memcpy(text + length, prefix, before);
+    memcpy(text + length + before, name, after + 1);
+    return placet__notify(text, file);
+}
+
+/*
+ * Has the node daemon keep a copy of a descriptor (a connection, say) for the successor of this
+ * process, which finds it by `name` (placet_handed). It is forgotten when its other end closes it.
+ * The package has to allow for it (`storedDescriptors`). Returns as placet_notify; -EINVAL for a
+ * name that is empty, longer than 255 bytes or contains a colon.
+ */
+static inline int placet_store(const char *name, int fd)
+{
+    return placet__notify_name("FDSTORE=1\nFDNAME=", "", name, fd);
+}
+
+/* Has the node daemon forget what was stored under this name. Returns as placet_store. */
+static inline int placet_forget(const char *name)
+{
+    return placet__notify_name("FDSTOREREMOVE=1\nFDNAME=", "", name, -1);
+}
+
+/*
+ * Saves state for the successor of this process, in the place of what was saved in this format
+ * before. `format` is a name and a version ("session/3") that the package names in `state.saves`.
+ * Returns as placet_store, or what memfd_create(2) and write(2) say.
+ */
+static inline int placet_save(const char *format, const void *data, size_t size)
+{
+    const char *at = (const char *)data;
+    int result = 0;
+    int fd = (int)syscall(SYS_memfd_create, "placet-state", PLACET__MEMFD_FLAGS);
+    if (fd < 0)
+        return -errno;
+    while (size > 0 && result == 0) {
+        ssize_t written = write(fd, at, size);
+        if (written < 0) {
+            result = errno == EINTR ? 0 : -errno;
+        } else {
+            at += written;
+            size -= (size_t)written;
+        }
+    }
+    if (result == 0 && fcntl(fd, PLACET__ADD_SEALS, PLACET__SEALS) < 0)
+        result = -errno;
+    if (result == 0)
+        result = placet__notify_name("FDSTORE=1\nFDNAME=", "state/", format, fd);
+    close(fd);
+    return result;
+}
+
+/*
+ * A descriptor that this process was handed when it started: the `nth` of this name, counted from
+ * 0, which is a socket of its package or what its predecessor stored. It stays at its number, and
+ * is close-on-exec. Returns -ENOENT if there is none.
+ */
+static inline int placet_handed(const char *name, int nth)
+{
+    const char *count = getenv("LISTEN_FDS"), *names = getenv("LISTEN_FDNAMES");
+    const char *pid = getenv("LISTEN_PID");
+    size_t length = strlen(name);
+    int fd, last;
+    if (count == NULL || names == NULL || pid == NULL || strtol(pid, NULL, 10) != (long)getpid())
+        return -ENOENT;
+    last = 3 + atoi(count);
+    for (fd = 3; fd < last; fd++) {
+        size_t here = strcspn(names, ":");
+        if (here == length && memcmp(names, name, length) == 0 && nth-- == 0) {
+            if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+                return -errno;
+            return fd;
+        }
+        names += here;
+        names += *names == ':';
+    }
+    return -ENOENT;
+}
+
+/*
+ * State that the predecessor of this process saved in this format; `*data` has `*size` bytes and
+ * stays mapped. Returns 0; -ENOENT if there is none: then the process starts without. Other errors
+ * are what mmap(2) says, and -EBADMSG if it is not sealed, so that somebody could still change it.
+ */
+static inline int placet_restore(const char *format, const void **data, size_t *size)
+{
+    char name[PLACET_NAME_MAX + 1] = "state/";
+    int fd, seals;
+    off_t length;
+    void *map;
+    *data = NULL;
+    *size = 0;
+    if (strlen(format) > PLACET_NAME_MAX - 6)
+        return -ENOENT;
+    memcpy(name + 6, format, strlen(format) + 1);
+    fd = placet_handed(name, 0);
+    if (fd < 0)
+        return fd;
+    seals = fcntl(fd, PLACET__GET_SEALS);
+    length = lseek(fd, 0, SEEK_END);
+    if (seals < 0 || (seals & PLACET__UNCHANGING) != PLACET__UNCHANGING || length < 0)
+        return -EBADMSG;
+    if (length == 0)
+        return 0;
+    map = mmap(NULL, (size_t)length, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (map == MAP_FAILED)
+        return -errno;
+    *data = map;
+    *size = (size_t)length;
+    return 0;
 }
 
 #ifdef __cplusplus

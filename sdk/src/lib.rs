@@ -42,11 +42,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 mod channel;
+mod handover;
 mod notify;
 mod vote;
 
 use channel::Channel;
 
+pub use handover::{Handed, forget, save_state, store};
 pub use notify::{notify, notify_ready};
 pub use vote::Vote;
 
@@ -176,7 +178,13 @@ pub enum Error {
     /// A message is longer than 65,536 bytes.
     #[error("a message is longer than 65536 bytes")]
     TooLong,
-    /// Readiness could not be told.
+    /// The name of a stored descriptor, or of a state format, cannot be used.
+    #[error("`{0}` cannot be a name here: 1 to 255 printable ASCII characters but `:`")]
+    Name(String),
+    /// State could not be saved or restored.
+    #[error("failed to save or restore state")]
+    State(#[source] io::Error),
+    /// Something could not be told.
     #[error("failed to send to the notification socket `{socket}`")]
     Notify {
         /// `NOTIFY_SOCKET`.

@@ -2,8 +2,9 @@
 
 use std::env;
 use std::io;
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::UnixDatagram;
+
+use rustix::net::SocketAddrUnix;
 
 use crate::Error;
 
@@ -23,20 +24,12 @@ pub fn notify_ready() -> Result<(), Error> {
 ///
 /// If the message cannot be sent.
 pub fn notify(state: &str) -> Result<(), Error> {
-    match env::var("NOTIFY_SOCKET") {
-        Ok(socket) if !socket.is_empty() => {
-            send(&socket, state).map_err(|source| Error::Notify { socket, source })
-        }
-        _ => Ok(()),
-    }
+    notify_with(|socket, address| say(state, socket, address))
 }
 
-fn send(socket: &str, state: &str) -> io::Result<()> {
-    let address = match socket.strip_prefix('@') {
-        Some(name) => SocketAddr::from_abstract_name(name)?,
-        None => SocketAddr::from_pathname(socket)?,
-    };
-    let sent = UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)?;
+fn say(state: &str, socket: &UnixDatagram, address: &SocketAddrUnix) -> io::Result<()> {
+    let flags = rustix::net::SendFlags::NOSIGNAL;
+    let sent = rustix::net::sendto(socket, state.as_bytes(), flags, address)?;
     if sent == state.len() {
         Ok(())
     } else {
@@ -44,22 +37,46 @@ fn send(socket: &str, state: &str) -> io::Result<()> {
     }
 }
 
+/// Has `send` send something to the socket in `NOTIFY_SOCKET`, where that is set.
+pub(crate) fn notify_with(
+    send: impl FnOnce(&UnixDatagram, &SocketAddrUnix) -> io::Result<()>,
+) -> Result<(), Error> {
+    match env::var("NOTIFY_SOCKET") {
+        Ok(socket) if !socket.is_empty() => {
+            send_to(&socket, send).map_err(|source| Error::Notify { socket, source })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn send_to(
+    socket: &str,
+    send: impl FnOnce(&UnixDatagram, &SocketAddrUnix) -> io::Result<()>,
+) -> io::Result<()> {
+    let address = match socket.strip_prefix('@') {
+        Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes())?,
+        None => SocketAddrUnix::new(socket)?,
+    };
+    send(&UnixDatagram::unbound()?, &address)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::linux::net::SocketAddrExt as _;
     use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-    use super::send;
+    use super::{say, send_to};
 
     #[test]
     fn readiness_reaches_an_abstract_socket() {
         let name = format!("placet-notify-test-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let socket = UnixDatagram::bind_addr(&address).unwrap();
-        send(&format!("@{name}"), "READY=1").unwrap();
+        let ready = |socket: &_, address: &_| say("READY=1", socket, address);
+        send_to(&format!("@{name}"), ready).unwrap();
         let mut buffer = [0; 64];
         let length = socket.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"READY=1");
-        assert!(send("/nowhere/at/all", "READY=1").is_err());
+        assert!(send_to("/nowhere/at/all", ready).is_err());
     }
 }

@@ -10,6 +10,7 @@ mod software;
 
 mod activation;
 mod handover;
+mod hitless;
 mod joining;
 mod lives;
 mod session;

@@ -147,15 +147,20 @@ fn actor() -> &'static [u8] {
 
 fn compile(source: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
-    let (file, program) = (
-        folder.path().join("program.c"),
-        folder.path().join("program"),
-    );
+    let file = folder.path().join("program.c");
     std::fs::write(&file, source).unwrap();
+    compile_file(&file)
+}
+
+/// Builds a program of one source file.
+pub(crate) fn compile_file(file: &Path) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("program");
     let headers = concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk/c");
     let status = Command::new("cc")
         .args(["-I", headers, "-o"])
-        .args([&program, &file])
+        .arg(&program)
+        .arg(file)
         .status()
         .unwrap();
     assert!(status.success(), "the C compiler failed");

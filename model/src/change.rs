@@ -1,13 +1,14 @@
 //! The change set: what differs between two manifests of a node, and which processes it touches.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, ModulePath, ModuleType, PackageName, ProcessKind, ProcessName, Signature, visible,
-    wrapped,
+    Digest, ModulePath, ModuleType, PackageName, ProcessKind, ProcessName, Signature, StateFormat,
+    visible, wrapped,
 };
 
 /// What differs between two manifests.
@@ -123,6 +124,36 @@ pub struct ProcessChange {
     pub action: ProcessAction,
     /// Every reason why, sorted; never empty.
     pub because: Vec<Because>,
+    /// What becomes of its saved state; none where it saves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handover: Option<Handover>,
+}
+
+/// What becomes of the saved state of a process that is started anew (C-S6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Handover {
+    /// On the way to the new manifest.
+    pub there: Transfer,
+    /// On the way back, if the change is given back.
+    pub back: Transfer,
+}
+
+/// What a successor makes of saved state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Transfer {
+    /// There is none.
+    Nothing,
+    /// It restores all of it.
+    Hitless,
+    /// It cannot restore some of it, and starts without.
+    Cold {
+        /// The formats that it does not know.
+        unknown: BTreeSet<StateFormat>,
+        /// The package and version of the successor.
+        to: String,
+    },
 }
 
 /// Why a change touches a process.
@@ -208,13 +239,52 @@ impl fmt::Display for ProcessChange {
             kind: _,
             action,
             because,
+            handover,
         } = self;
         writeln!(f, "  {action:8} {name}")?;
-        for because in because {
-            writeln!(f, "      {}", wrapped(&because.to_string(), 6))?;
+        let because = because.iter().map(ToString::to_string);
+        for line in because.chain(handover.iter().flat_map(Handover::lines)) {
+            writeln!(f, "      {}", wrapped(&line, 6))?;
         }
         Ok(())
     }
+}
+
+impl Handover {
+    /// What people are told of it, a sentence a line.
+    pub fn lines(&self) -> Vec<String> {
+        let Self { there, back } = self;
+        let there = match there {
+            Transfer::Nothing => None,
+            Transfer::Hitless => Some("hitless: its successor takes over what it saves".to_owned()),
+            Transfer::Cold { unknown, to } => {
+                Some(format!("cold restart: {}", not_known(unknown, to)))
+            }
+        };
+        let back = match back {
+            Transfer::Nothing | Transfer::Hitless => None,
+            Transfer::Cold { unknown, to } => Some(format!(
+                "the way back would be cold: {}",
+                not_known(unknown, to)
+            )),
+        };
+        there.into_iter().chain(back).collect()
+    }
+}
+
+/// `format session/3 is unknown to chat 1.4.0`
+fn not_known(unknown: &BTreeSet<StateFormat>, to: &str) -> String {
+    let names: Vec<_> = unknown.iter().map(ToString::to_string).collect();
+    let (what, is) = if names.len() == 1 {
+        ("format", "is")
+    } else {
+        ("formats", "are")
+    };
+    format!(
+        "{what} {} {is} unknown to {}",
+        names.join(", "),
+        visible(to)
+    )
 }
 
 impl fmt::Display for Because {

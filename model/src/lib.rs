@@ -29,7 +29,8 @@ mod window;
 
 pub use canonical::{canonical_json, digest_of};
 pub use change::{
-    Because, Change, ChangeSet, ModuleChange, ModuleVersion, ProcessAction, ProcessChange,
+    Because, Change, ChangeSet, Handover, ModuleChange, ModuleVersion, ProcessAction,
+    ProcessChange, Transfer,
 };
 pub use desired::{
     ClassDeclaration, Desired, NodeDeclaration, NodeFacts, OnUnreachable, PackageReference,

@@ -1,5 +1,6 @@
 //! What a change would do to a node (V1, V2): the same function for controller, node and simulator.
 
+mod handover;
 mod uses;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +10,7 @@ use placet_model::{
     NodeChange, NodeManifest, ProcessAction, ProcessChange, ProcessKind, ProcessName, ProcessSpec,
 };
 
+use self::handover::handover;
 use self::uses::{Users, Uses};
 
 /// Libraries that processes opened at run time, by process.
@@ -140,6 +142,10 @@ impl Sides<'_> {
             (_, None) => (ProcessAction::Stop, vec![Because::Gone]),
             (Some(old), Some(new)) => (action_of(kind), self.reasons(old, new)),
         };
+        let handover = old.zip(new).and_then(|(old, new)| {
+            let (old, new) = (self.old.side(old), self.new.side(new));
+            handover(old, new)
+        });
         let order = (spec.start_order, side.processes_used_by(&module.path));
         let (name, path) = (name.clone(), module.path.clone());
         let change = ProcessChange {
@@ -148,6 +154,7 @@ impl Sides<'_> {
             kind,
             action,
             because,
+            handover,
         };
         (!change.because.is_empty()).then_some((order, change))
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use placet_crds::NodeProcess;
-use placet_model::{Decision, Hold, NodeName, Verdict};
+use placet_model::{Decision, Handover, Hold, NodeName, Verdict};
 use placet_planner::{NodePlan, Plan, RolloutState};
 use serde_json::{Value, json};
 
@@ -63,6 +63,7 @@ fn node_plan(name: &NodeName, plan: &NodePlan) -> Value {
             "name": process.name,
             "action": process.action,
             "because": because.collect::<Vec<_>>(),
+            "handover": process.handover.iter().flat_map(Handover::lines).collect::<Vec<_>>(),
         })
     });
     json!({

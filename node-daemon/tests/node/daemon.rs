@@ -176,7 +176,25 @@ impl Drop for Daemon {
         if std::thread::panicking() {
             eprintln!("{}", self.log());
         }
+        self.end_what_is_left();
         open_up(self.folder.path());
+    }
+}
+
+impl Daemon {
+    /// The kernel ends the keeper's children with it, but not theirs: its successor would.
+    fn end_what_is_left(&self) {
+        let mark = format!("NOTIFY_SOCKET={}", self.path("r").display());
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|it| it.parse().ok()) else {
+                continue;
+            };
+            let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            let mut entries = environment.split(|byte| *byte == 0);
+            if entries.any(|it| it.starts_with(mark.as_bytes())) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use placet_model::{Module, ModulePath, NodeManifest, ProcessName, ProcessSpec};
 
 use super::Opened;
+use super::handover::Side;
 use crate::libraries::{Libraries, follow, path_of};
 
 /// The processes of a manifest and what they use.
@@ -44,6 +45,16 @@ impl<'m> Users<'m> {
     pub(super) fn process(&self, name: &ProcessName) -> Option<(&'m Module, &'m ProcessSpec)> {
         let module = *self.processes.get(name)?;
         Some((module, module.process.as_ref()?))
+    }
+
+    /// One of them, with the manifest that it is in.
+    pub(super) fn side(&self, (module, spec): (&'m Module, &'m ProcessSpec)) -> Side<'m> {
+        let manifest = self.manifest;
+        Side {
+            manifest,
+            module,
+            spec,
+        }
     }
 
     /// How many processes' modules a process depends on. One that depends on another has a greater

@@ -23,6 +23,7 @@ fn objections(rule: &str) -> Vec<String> {
             kind: ProcessKind::Simple,
             action: ProcessAction::Restart,
             because: vec![Because::OwnModule],
+            handover: None,
         }],
     };
     let declared = VetoRule {

@@ -340,3 +340,49 @@ fn directories_of_libraries_come_in_the_order_of_the_packages() {
     let directories = library_directories(&fleet.target().nodes[&text("core-1")].manifest);
     assert_eq!(directories, ["opt/z", "opt/a", "usr/lib"]);
 }
+
+#[test]
+fn cs6_whether_a_restart_is_hitless_is_planned_for_both_ways() {
+    let server = |saves: &str, restores: &[&str], content: &str| {
+        process("server").content(content).run(|spec| {
+            spec.state.saves = [saves.parse().unwrap()].into();
+            spec.state.restores = restores.iter().map(|it| it.parse().unwrap()).collect();
+        })
+    };
+    let three = server("session/3", &["session/3"], "three");
+    check(
+        std::slice::from_ref(&three),
+        &[server("session/4", &["session/3", "session/4"], "four")],
+        &expect![[r#"
+            change
+              changed  usr/bin/server                       process     app 1.0.0 -> 1.0.0
+              restart  server
+                  its own program changed
+                  hitless: its successor takes over what it saves
+                  the way back would be cold: format session/4 is unknown to app 1.0.0
+        "#]],
+    );
+    check(
+        &[server("session/4", &["session/4"], "four")],
+        &[three],
+        &expect![[r#"
+            change
+              changed  usr/bin/server                       process     app 1.0.0 -> 1.0.0
+              restart  server
+                  its own program changed
+                  cold restart: format session/4 is unknown to app 1.0.0
+                  the way back would be cold: format session/3 is unknown to app 1.0.0
+        "#]],
+    );
+    let plain = process("server").content("plain");
+    check(
+        std::slice::from_ref(&plain),
+        &[plain.clone().content("other")],
+        &expect![[r#"
+            change
+              changed  usr/bin/server                       process     app 1.0.0 -> 1.0.0
+              restart  server
+                  its own program changed
+        "#]],
+    );
+}

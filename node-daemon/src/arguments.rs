@@ -1,11 +1,16 @@
 //! What the daemon is told when it is started: arguments in, checked [`Settings`] out.
 
+mod store;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use clap::Args;
 use placet_model::{Architecture, NameError, NodeFacts, NodeName};
+
+use crate::store::Allowance;
+pub use store::StoreArguments;
 
 /// Arguments of the node daemon.
 ///
@@ -66,6 +71,9 @@ pub struct Arguments {
     /// Feature to announce; may be repeated
     #[arg(long, value_name = "NAME")]
     pub feature: Vec<String>,
+    /// What modules may take of the node's disk.
+    #[command(flatten)]
+    pub store: StoreArguments,
     /// What is logged: `warn`, `info`, `debug`, or a tracing filter
     #[arg(
         long,
@@ -95,6 +103,7 @@ pub(crate) struct Settings {
     pub(crate) run: PathBuf,
     pub(crate) token: Token,
     pub(crate) facts: NodeFacts,
+    pub(crate) allowance: Allowance,
 }
 
 /// Where the join token is found, if there is one.
@@ -147,6 +156,7 @@ impl Arguments {
             controllers: self.controller.clone(),
             token: self.token(),
             facts: self.facts(),
+            allowance: self.store.allowance(),
             node,
             state,
             run,
@@ -212,6 +222,7 @@ impl Arguments {
                 add(name, &text.into());
             }
         }
+        arguments.extend(self.store.words());
         let environment = self
             .token
             .iter()
@@ -342,6 +353,12 @@ mod tests {
             "aarch64",
             "--log",
             "debug",
+            "--quota",
+            "100",
+            "--disk-reserve",
+            "0",
+            "--generations-kept",
+            "5",
         ]);
         let reexec = arguments.clone().reexec(Vec::new());
         let texts: Vec<_> = reexec
@@ -358,10 +375,10 @@ mod tests {
             [("PLACET_TOKEN", "id.secret.pin".to_owned())]
         );
         let again = parse(&texts);
-        assert_eq!(
-            again.settings().unwrap().facts,
-            arguments.settings().unwrap().facts
-        );
+        let (again_settings, settings) = (again.settings().unwrap(), arguments.settings().unwrap());
+        assert_eq!(again_settings.facts, settings.facts);
+        assert_eq!(again_settings.allowance, settings.allowance);
+        assert_eq!(settings.allowance.quota, Some(100 << 20));
         assert_eq!(again.controller, arguments.controller);
         assert_eq!(
             (again.state, again.run, again.log),

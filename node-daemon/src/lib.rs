@@ -31,7 +31,7 @@ use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
-pub use arguments::Arguments;
+pub use arguments::{Arguments, StoreArguments};
 
 /// Runs the node daemon until it is told to end: the keeper, or the agent where the arguments say
 /// that a keeper started it.

@@ -1,12 +1,12 @@
 //! The one task that owns the agent's state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use placet_model::{Digest, ProcessName, Verdict};
 use placet_protocol::wire::{FromNode, ToNode};
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tonic::transport::Channel;
 use tracing::Span;
@@ -41,6 +41,11 @@ pub(super) enum Input {
     Asked(Box<Verdict>),
     /// The processes were asked in a dry run.
     Tried(Box<Verdict>),
+    /// A staging needs room: what nobody needs is to be removed, but not these modules.
+    MakeRoom {
+        wanted: BTreeSet<Digest>,
+        done: oneshot::Sender<()>,
+    },
     /// Staging ended: modules and bytes that travelled.
     Staged {
         rollout: String,
@@ -83,8 +88,6 @@ pub(super) struct Core {
     pub(super) staging_turn: Arc<Mutex<()>>,
     /// Generations staged and not released, by node change digest.
     pub(super) staged: BTreeMap<Digest, u64>,
-    /// The generation that ran before the committed one.
-    pub(super) previous: Option<u64>,
     /// The channel of the newest session, for fetching.
     pub(super) channel: watch::Sender<Option<Channel>>,
     keeper: mpsc::UnboundedSender<Command>,
@@ -136,7 +139,6 @@ impl Core {
             staging: BTreeMap::new(),
             staging_turn: Arc::default(),
             staged: BTreeMap::new(),
-            previous: None,
             channel: watch::Sender::new(None),
             keeper,
             sessions: BTreeMap::new(),
@@ -189,6 +191,10 @@ impl Core {
             Input::Machine(event) => self.decide(event),
             Input::Asked(verdict) => self.asked(verdict),
             Input::Tried(verdict) => self.tried(&verdict),
+            Input::MakeRoom { wanted, done } => {
+                self.remove_unused(&wanted);
+                let _ = done.send(());
+            }
             Input::Staged {
                 rollout,
                 change_digest,

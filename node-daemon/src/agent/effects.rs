@@ -1,5 +1,6 @@
 //! Doing what the machine decided: one `match`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -164,7 +165,6 @@ impl Core {
             .map_err(|error| crate::Chain(&error).to_string());
         if result.is_ok() {
             tracing::info!("generation {number} is committed in place of {old}");
-            self.previous = Some(old);
         }
         self.decide(Event::Committed(result));
     }
@@ -207,10 +207,15 @@ impl Core {
         let Ok(_turn) = self.staging_turn.try_lock() else {
             return;
         };
+        self.remove_unused(&BTreeSet::new());
+    }
+
+    /// Removes generations and modules that nobody needs, but not the modules in `wanted`. Nothing
+    /// may be writing to the store.
+    pub(super) fn remove_unused(&self, wanted: &BTreeSet<Digest>) {
         let mut keep = self.machine.in_use();
-        keep.extend(self.previous);
         keep.extend(self.staged.values());
-        match self.store.collect(&keep) {
+        match self.store.collect(&keep, wanted) {
             Ok(removed) if removed.is_empty() => {}
             Ok(removed) => tracing::info!("generations {removed:?} are removed"),
             Err(error) => tracing::warn!("{}", crate::Chain(&error)),

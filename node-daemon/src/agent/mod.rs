@@ -77,7 +77,7 @@ enum AgentError {
 /// Runs until the keeper hangs up, or until it is clear that starting again is of no use.
 pub(crate) fn main(settings: Settings) -> Result<ExitCode, Fatal> {
     let _lock = lock(&settings.state)?;
-    let store = Store::open(&settings.state, Disk::default())?;
+    let store = Store::open(&settings.state, Disk::default())?.within(settings.allowance);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -106,7 +106,9 @@ fn lock(state: &Path) -> Result<File, AgentError> {
         .write(true)
         .create(true)
         .truncate(false)
-        .open(&path);
+        .open(&path)
+        // A disk that can only be read holds what was committed all the same.
+        .or_else(|error| File::open(&path).map_err(|_| error));
     let locked = open.and_then(|file| file.lock().map(|()| file));
     locked.map_err(|source| AgentError::Lock { path, source })
 }

@@ -1,6 +1,6 @@
 //! Staging: fetch what is missing, by digest, verified; then lay the generation out (C-D1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use placet_model::{Digest, Module, NodeManifest};
 use placet_protocol::nodes_client;
 use placet_protocol::wire::FetchRequest;
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::core::{Core, Input};
+use super::core::{Core, Handle, Input};
 use super::report;
 use crate::store::{Generation, Incoming, Missing, Staging, Store, StoreError};
 
@@ -91,9 +91,10 @@ impl Core {
             store: self.store.clone(),
             base: Arc::clone(self.machine.committed()),
             channel: self.channel.subscribe(),
+            handle: self.handle.clone(),
         };
         let turn = Arc::clone(&self.staging_turn);
-        let handle = self.handle.clone();
+        let handle = task.handle.clone();
         let task = tokio::spawn(async move {
             // Two at a time could fetch one module into one file.
             let turn = Arc::new(turn.lock_owned().await);
@@ -157,15 +158,41 @@ struct Task {
     store: Store,
     base: Arc<Generation>,
     channel: watch::Receiver<Option<Channel>>,
+    handle: Handle,
 }
 
 impl Task {
+    /// Nothing is fetched unless there is room for all, and nothing stays of what did not fit.
     async fn stage(&self, manifest: NodeManifest, turn: &Turn) -> Result<Done, StageError> {
         Store::check(&manifest)?;
-        let missing = match self.store.find(manifest.digest())? {
-            Some(_) => Vec::new(),
-            None => self.store.missing(&manifest, &self.base),
-        };
+        if let Some(generation) = self.store.find(manifest.digest())? {
+            return Ok(Done {
+                generation: generation.number,
+                ..Done::default()
+            });
+        }
+        if let Err(StoreError::NoRoom { .. }) = self.store.check_room(&manifest, &self.base) {
+            self.make_room(self.store.modules(&manifest, &self.base))
+                .await;
+            self.store.check_room(&manifest, &self.base)?;
+        }
+        let outcome = self.bring_in(manifest, turn).await;
+        if let Err(StageError::Store(StoreError::Full { .. })) = &outcome {
+            self.make_room(BTreeSet::new()).await;
+        }
+        outcome
+    }
+
+    /// Has everything removed that nobody needs.
+    async fn make_room(&self, wanted: BTreeSet<Digest>) {
+        let (done, is_done) = oneshot::channel();
+        self.handle.send(Input::MakeRoom { wanted, done });
+        // An agent that ends removes nothing.
+        let _ = is_done.await;
+    }
+
+    async fn bring_in(&self, manifest: NodeManifest, turn: &Turn) -> Result<Done, StageError> {
+        let missing = self.store.missing(&manifest, &self.base);
         let modules: BTreeMap<Digest, &Module> = manifest
             .modules
             .iter()

@@ -1,6 +1,6 @@
 //! Modules by digest, and how they come in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -41,6 +41,13 @@ impl Store {
             .collect()
     }
 
+    /// The modules that a generation of `manifest` has, as this node holds them.
+    pub(crate) fn modules(&self, manifest: &NodeManifest, base: &Generation) -> BTreeSet<Digest> {
+        let files = manifest.modules.iter().map(|entry| &entry.module);
+        let files = files.filter(|module| module.link.is_none());
+        files.map(|module| self.held(module, base)).collect()
+    }
+
     /// The digest of the bytes that this node holds, or will hold, for `module`.
     pub(super) fn held(&self, module: &Module, base: &Generation) -> Digest {
         let kept = base
@@ -56,7 +63,7 @@ impl Store {
 
     /// Begins or goes on with fetching a module: what arrived before is not fetched again.
     pub(crate) fn incoming(&self, missing: Missing) -> Result<Incoming, StoreError> {
-        let path = self.root.join("partial").join(missing.digest.hex());
+        let path = self.partial(missing.digest);
         let mut incoming = Incoming {
             store: self.clone(),
             missing,
@@ -71,8 +78,10 @@ impl Store {
     /// A file in the store with the bytes of `digest` and the mode and owner of `module`.
     pub(super) fn variant(&self, digest: Digest, module: &Module) -> Result<PathBuf, StoreError> {
         let owner = Owner::of(module)?;
-        let folder = self.blobs().join(digest.hex());
-        let path = folder.join(owner.file_name(module));
+        let path = self
+            .blobs()
+            .join(digest.hex())
+            .join(owner.file_name(module));
         if path.exists() {
             return Ok(path);
         }
@@ -88,6 +97,21 @@ impl Store {
         self.copy_verified(&source, &temporary, digest)?;
         self.admit(&temporary, &path, owner.seal(module))?;
         Ok(path)
+    }
+
+    /// Where the bytes of `digest` stand with the mode and owner of `module`.
+    pub(super) fn variant_path(
+        &self,
+        digest: Digest,
+        module: &Module,
+    ) -> Result<PathBuf, StoreError> {
+        let name = Owner::of(module)?.file_name(module);
+        Ok(self.blobs().join(digest.hex()).join(name))
+    }
+
+    /// Where the bytes of `digest` are collected while they arrive.
+    pub(super) fn partial(&self, digest: Digest) -> PathBuf {
+        self.root.join("partial").join(digest.hex())
     }
 
     fn any_variant(&self, digest: Digest) -> Option<PathBuf> {
@@ -259,13 +283,21 @@ impl Incoming {
     }
 }
 
-/// Removes modules that no generation has: those with no name but the store's.
-pub(super) fn collect(store: &Store) -> Result<(), StoreError> {
+/// Removes modules that no generation has, those with no name but the store's; modules in `wanted`
+/// are kept.
+pub(super) fn collect(store: &Store, wanted: &BTreeSet<Digest>) -> Result<(), StoreError> {
+    let wanted: BTreeSet<String> = wanted.iter().map(Digest::hex).collect();
     let partial = store.root.join("partial");
     for name in files::names(&partial)? {
+        if wanted.contains(&name) {
+            continue;
+        }
         store.disk.remove(&partial.join(name))?;
     }
     for name in files::names(&store.blobs())? {
+        if wanted.contains(&name) {
+            continue;
+        }
         let folder = store.blobs().join(name);
         for variant in files::names(&folder)? {
             let path = folder.join(variant);

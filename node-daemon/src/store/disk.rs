@@ -4,7 +4,7 @@
 //! its process there, or keeps a record to see what a power cut leaves, sees all of them.
 
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown, symlink,
 };
@@ -21,10 +21,15 @@ pub(super) trait Context<T> {
 
 impl<T> Context<T> for io::Result<T> {
     fn on(self, what: &'static str, path: &Path) -> Result<T, StoreError> {
-        self.map_err(|source| StoreError::File {
-            what,
-            path: path.to_owned(),
-            source,
+        self.map_err(|source| {
+            let path = path.to_owned();
+            match source.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                    StoreError::Full { what, path, source }
+                }
+                ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly { what, path, source },
+                _ => StoreError::File { what, path, source },
+            }
         })
     }
 }

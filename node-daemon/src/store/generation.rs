@@ -49,20 +49,22 @@ impl Store {
 
     /// The generation that is committed; the pristine one if there is none.
     pub(crate) fn committed(&self) -> Result<Generation, StoreError> {
+        self.load(self.committed_number()?)
+    }
+
+    /// The number that `committed` names; 0 if there is none.
+    pub(super) fn committed_number(&self) -> Result<u64, StoreError> {
         let path = self.root.join("committed");
         let target = match fs::read_link(&path) {
             Ok(target) => target,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Generation::pristine());
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
             Err(error) => return Err(error).on("read", &path),
         };
         let number = target
             .file_name()
             .and_then(|name| name.to_str()?.parse().ok());
         let why = || format!("it points to `{}`", target.display());
-        let number = number.ok_or_else(|| StoreError::Damaged { path, why: why() })?;
-        self.load(number)
+        number.ok_or_else(|| StoreError::Damaged { path, why: why() })
     }
 
     /// Makes generation `number` the committed one: the point of no return.
@@ -71,6 +73,7 @@ impl Store {
     ///
     /// A crash at any instant leaves the link at the old generation or at the new one.
     pub(crate) fn commit(&self, number: u64) -> Result<(), StoreError> {
+        self.note_before(number)?;
         let path = self.root.join("committed");
         if number == 0 {
             return self.disk.remove_for_good(&path);

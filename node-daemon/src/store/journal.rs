@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError, files};
 
+/// More generations than anybody asks to be kept.
+const BEFORE_MAX: usize = 256;
+
 /// A generation is being fetched and laid out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -74,6 +77,29 @@ impl Store {
 
     pub(crate) fn note_epoch(&self, epoch: u64) -> Result<(), StoreError> {
         self.put("epoch.json", Some(&epoch))
+    }
+
+    /// The numbers of the generations that were committed before, the newest first.
+    pub(super) fn before(&self) -> Vec<u64> {
+        let before = self.get("before.json").unwrap_or_else(|error| {
+            // Generations may be removed sooner; nothing else hangs on it.
+            tracing::warn!("{}", crate::Chain(&error));
+            None
+        });
+        before.unwrap_or_default()
+    }
+
+    /// Notes what is committed now, before `next` takes its place.
+    pub(super) fn note_before(&self, next: u64) -> Result<(), StoreError> {
+        let now = self.committed_number()?;
+        if now == next || now == 0 {
+            return Ok(());
+        }
+        let mut before = self.before();
+        before.retain(|number| *number != next && *number != now);
+        before.insert(0, now);
+        before.truncate(BEFORE_MAX);
+        self.put("before.json", Some(&before))
     }
 
     fn get<T: DeserializeOwned>(&self, file: &str) -> Result<Option<T>, StoreError> {

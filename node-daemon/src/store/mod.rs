@@ -8,6 +8,7 @@
 //! generations/<N>/held.json             digests held where they are not the manifest's
 //! generations/<N>/tree/                 what processes see
 //! committed -> generations/<N>          what runs, and what starts when the node starts
+//! before.json                           generations committed before, the newest first
 //! journal/                              what is going on
 //! ```
 //!
@@ -21,6 +22,7 @@ mod disk;
 mod files;
 mod generation;
 mod journal;
+mod space;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -32,6 +34,7 @@ pub(crate) use blob::{Incoming, Missing};
 pub(crate) use disk::Disk;
 pub(crate) use generation::Generation;
 pub(crate) use journal::{Activating, Staging};
+pub(crate) use space::Allowance;
 
 /// What the store could not do.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +97,26 @@ pub(crate) enum StoreError {
     WrongDigest { digest: Digest, found: Digest },
     #[error("module {digest} for `{path}` is not in the store")]
     Lacking { digest: Digest, path: ModulePath },
+    #[error("there is no room for manifest {digest} in `{root}`")]
+    NoRoom {
+        digest: Digest,
+        root: PathBuf,
+        source: space::Shortage,
+    },
+    #[error("failed to {what} `{path}`: the disk is full; free space on it and try again")]
+    Full {
+        what: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error(
+        "failed to {what} `{path}`: the disk can only be read; look for errors of the disk in the kernel's log, then mount it for writing"
+    )]
+    ReadOnly {
+        what: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
 }
 
 /// The store of one node. Clones are the same store.
@@ -103,6 +126,7 @@ pub(crate) enum StoreError {
 pub(crate) struct Store {
     root: PathBuf,
     disk: Disk,
+    allowance: Allowance,
 }
 
 impl Store {
@@ -112,6 +136,7 @@ impl Store {
         let store = Self {
             root: root.to_owned(),
             disk,
+            allowance: Allowance::default(),
         };
         for folder in ["store", "partial", "generations", "journal"] {
             store.disk.make_folder(&store.root.join(folder))?;
@@ -119,14 +144,30 @@ impl Store {
         // Processes run as users of their own, each from the tree of its generation.
         store.disk.let_pass(&store.generations())?;
         store.disk.flush(&store.root)?;
-        generation::tidy(&store)?;
+        if let Err(error) = generation::tidy(&store) {
+            // It is only in the way of space.
+            tracing::warn!("{}", crate::Chain(&error));
+        }
         Ok(store)
     }
 
-    /// Removes every generation that is not in `keep`, and every module that no generation has.
-    pub(crate) fn collect(&self, keep: &BTreeSet<u64>) -> Result<Vec<u64>, StoreError> {
-        let removed = generation::collect(self, keep)?;
-        blob::collect(self)?;
+    /// The store with a bound to what it takes.
+    pub(crate) fn within(mut self, allowance: Allowance) -> Self {
+        self.allowance = allowance;
+        self
+    }
+
+    /// Removes every generation that is neither in `keep` nor one of the last that were committed,
+    /// and every module that no generation has and that is not in `wanted`.
+    pub(crate) fn collect(
+        &self,
+        keep: &BTreeSet<u64>,
+        wanted: &BTreeSet<Digest>,
+    ) -> Result<Vec<u64>, StoreError> {
+        let mut keep = keep.clone();
+        keep.extend(self.before().into_iter().take(self.allowance.kept));
+        let removed = generation::collect(self, &keep)?;
+        blob::collect(self, wanted)?;
         Ok(removed)
     }
 

@@ -1,6 +1,7 @@
 //! The store on a real file system: every crash, every trick.
 
 mod cut;
+mod full;
 mod power;
 
 use std::fs;
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use placet_model::{ManifestEntry, NodeManifest, Signature, SignatureKind};
+use placet_model::{ManifestEntry, Module, NodeManifest, Signature, SignatureKind};
 use tempfile::TempDir;
 
 use super::journal::Journal;
@@ -276,7 +277,12 @@ fn collecting_keeps_what_is_named_and_the_modules_of_that() {
             number
         );
     }
-    assert_eq!(store.collect(&BTreeSet::from([1, 3])).unwrap(), [2]);
+    assert_eq!(
+        store
+            .collect(&BTreeSet::from([1, 3]), &BTreeSet::new())
+            .unwrap(),
+        [2]
+    );
     assert_eq!(store.numbers().unwrap(), [1, 3]);
     assert_eq!(fs::read(store.tree(3).join("both")).unwrap(), b"both");
     let gone = store.missing(&both(b"2"), &Generation::pristine());
@@ -287,7 +293,7 @@ fn collecting_keeps_what_is_named_and_the_modules_of_that() {
             size: 1
         }]
     );
-    store.collect(&BTreeSet::new()).unwrap();
+    store.collect(&BTreeSet::new(), &BTreeSet::new()).unwrap();
     assert_eq!(files::names(&store.blobs()).unwrap(), [""; 0]);
     // Numbers never come again.
     fetch(
@@ -311,7 +317,7 @@ fn update(store: &Store, old: &Generation, new: &NodeManifest) -> Result<(), Sto
     fetch(store, new, old, &[b"new", b"both"])?;
     let generation = store.lay_out(new, old)?;
     store.commit(generation.number)?;
-    store.collect(&BTreeSet::from([generation.number]))?;
+    store.collect(&BTreeSet::from([generation.number]), &BTreeSet::new())?;
     Ok(())
 }
 

@@ -16,6 +16,7 @@ pub(crate) struct Daemon {
     address: String,
     child: Option<Child>,
     program: PathBuf,
+    arguments: Vec<String>,
 }
 
 impl Daemon {
@@ -26,6 +27,15 @@ impl Daemon {
     }
 
     pub(crate) fn join_with(controller: &Controller, node: &str, token: &Token) -> Self {
+        Self::join_as(controller, node, token, &[])
+    }
+
+    /// A node that is started with these arguments each time.
+    pub(crate) fn join_saying(controller: &Controller, node: &str, arguments: &[&str]) -> Self {
+        Self::join_as(controller, node, &controller.token(node), arguments)
+    }
+
+    fn join_as(controller: &Controller, node: &str, token: &Token, arguments: &[&str]) -> Self {
         // Below /tmp, since a socket's path has to be short.
         let folder = tempfile::Builder::new()
             .prefix("placetd-")
@@ -36,6 +46,7 @@ impl Daemon {
             address: controller.address.to_string(),
             child: None,
             program: env!("CARGO_BIN_EXE_placetd").into(),
+            arguments: arguments.iter().map(|it| (*it).to_owned()).collect(),
         };
         daemon.start_with(node, &["--token", &token.to_string()]);
         daemon
@@ -63,6 +74,7 @@ impl Daemon {
         command
             .arg("--run")
             .arg(self.path("r"))
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         command

@@ -6,6 +6,7 @@
 
 mod controller;
 mod daemon;
+mod disk;
 mod software;
 
 mod activation;

@@ -197,7 +197,10 @@ fn activate(store: &Store, diary: &mut Diary<'_>, gives_back: bool) -> Result<()
     }
     store.note_activating(None)?;
     diary.sure(|known| known.journal.activating = None);
-    store.collect(&BTreeSet::from([store.committed()?.number, base.number]))?;
+    store.collect(
+        &BTreeSet::from([store.committed()?.number, base.number]),
+        &BTreeSet::new(),
+    )?;
     diary.sure(|_| ());
     Ok(())
 }

@@ -1,0 +1,47 @@
+//! Arguments about what the store may take of disk and network.
+
+use std::ffi::OsString;
+
+use clap::Args;
+
+use crate::store::Allowance;
+
+const MIB: u64 = 1 << 20;
+
+/// What modules may take of the node's disk.
+#[derive(Debug, Clone, Args)]
+pub struct StoreArguments {
+    /// Space to leave free on the disk, in MiB [default: 64, or a fiftieth of a smaller disk]
+    #[arg(long, value_name = "MIB")]
+    pub disk_reserve: Option<u32>,
+    /// As much of the disk as the state folder may take, in MiB [default: all but the reserve]
+    #[arg(long, value_name = "MIB")]
+    pub quota: Option<u32>,
+    /// Generations to keep of those that ran before, to go back to without fetching
+    #[arg(long, value_name = "NUMBER", default_value_t = 2)]
+    pub generations_kept: u8,
+}
+
+impl StoreArguments {
+    pub(super) fn allowance(&self) -> Allowance {
+        let bytes = |mib: Option<u32>| mib.map(|mib| u64::from(mib) * MIB);
+        Allowance {
+            reserve: bytes(self.disk_reserve),
+            quota: bytes(self.quota),
+            kept: self.generations_kept.into(),
+        }
+    }
+
+    /// The same as words of a command line.
+    pub(super) fn words(&self) -> Vec<OsString> {
+        let numbers = [
+            ("--disk-reserve", self.disk_reserve),
+            ("--quota", self.quota),
+            ("--generations-kept", Some(self.generations_kept.into())),
+        ];
+        let given = numbers
+            .into_iter()
+            .filter_map(|(name, number)| Some([name.to_owned(), number?.to_string()]));
+        given.flatten().map(OsString::from).collect()
+    }
+}

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Digest, ModulePath, ModuleType, PackageName, ProcessKind, ProcessName, Signature, StateFormat,
-    visible, wrapped,
+    VetoRule, visible, wrapped,
 };
 
 /// What differs between two manifests.
@@ -94,6 +94,10 @@ pub enum ProcessAction {
     Stop,
     /// It is stopped and started anew by the system manager.
     Restart,
+    /// It follows a module that changes, and gets the signal to read its files again.
+    Reload,
+    /// It follows a module that changes, and is told if it listens; otherwise it is left alone.
+    Notify,
     /// It is self-managing: it is asked, told, and acts by itself or asks for the default, which is
     /// a restart.
     Ask,
@@ -105,6 +109,8 @@ impl fmt::Display for ProcessAction {
             Self::Start => "start",
             Self::Stop => "stop",
             Self::Restart => "restart",
+            Self::Reload => "reload",
+            Self::Notify => "notify",
             Self::Ask => "ask",
         })
     }
@@ -127,6 +133,9 @@ pub struct ProcessChange {
     /// What becomes of its saved state; none where it saves nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handover: Option<Handover>,
+    /// The rules that object on its behalf, as it runs now: those of its package.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<VetoRule>,
 }
 
 /// What becomes of the saved state of a process that is started anew (C-S6).
@@ -182,6 +191,13 @@ pub enum Because {
         /// direct user.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         via: Vec<ModulePath>,
+    },
+    /// A module changed that it follows, though it does not map it.
+    Follows {
+        /// The module that changed.
+        module: ModulePath,
+        /// How.
+        change: Change,
     },
     /// A module changed on which it depends in a way that the linker cannot see, or which it
     /// opened at run time.
@@ -240,6 +256,7 @@ impl fmt::Display for ProcessChange {
             action,
             because,
             handover,
+            rules: _,
         } = self;
         writeln!(f, "  {action:8} {name}")?;
         let because = because.iter().map(ToString::to_string);
@@ -287,6 +304,13 @@ fn not_known(unknown: &BTreeSet<StateFormat>, to: &str) -> String {
     )
 }
 
+impl Because {
+    /// True if it is an interest alone.
+    pub fn is_followed(&self) -> bool {
+        matches!(self, Self::Follows { .. })
+    }
+}
+
 impl fmt::Display for Because {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -312,6 +336,9 @@ impl fmt::Display for Because {
                     write!(f, "{separator}{}", visible(step.as_str()))?;
                 }
                 Ok(())
+            }
+            Self::Follows { module, change } => {
+                write!(f, "it follows {module}, which is {change}")
             }
             Self::Opened { module, change } => write!(f, "it opens {module}, which is {change}"),
         }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::digest::serde_as_text;
-use crate::{Mode, ModuleType, ProcessName, VetoRule, visible};
+use crate::{Mode, Module, ModuleType, ProcessName, VetoRule, visible};
 
 pub use check::{ProcessFault, SocketAddress};
 
@@ -376,19 +376,76 @@ pub struct Follow {
     pub action: FollowAction,
 }
 
+impl Follow {
+    /// True if it is an interest in this module.
+    pub fn covers(&self, module: &Module) -> bool {
+        let path = module.path.as_str();
+        let by_path = self.paths.is_empty() || self.paths.iter().any(|it| matches(it, path));
+        let by_type = self.types.is_empty() || self.types.contains(&module.kind);
+        let by_function = self.functions.is_empty()
+            || (module.function.as_ref()).is_some_and(|it| self.functions.contains(it));
+        by_path && by_type && by_function
+    }
+}
+
+/// True if `text` is as `pattern` says: `*` stands for anything but `/`, `**` for anything.
+///
+/// Linear in the pattern for each character of the text, whatever the pattern.
+fn matches(pattern: &str, text: &str) -> bool {
+    #[derive(Clone, Copy)]
+    enum Part {
+        Byte(u8),
+        Name,
+        Any,
+    }
+    let mut parts = Vec::new();
+    let mut bytes = pattern.bytes().peekable();
+    while let Some(byte) = bytes.next() {
+        parts.push(match byte {
+            b'*' if bytes.next_if_eq(&b'*').is_some() => Part::Any,
+            b'*' => Part::Name,
+            byte => Part::Byte(byte),
+        });
+    }
+    // Where in the pattern one may be: before part N, for each N that is true.
+    let skip = |at: &mut Vec<bool>| {
+        for (index, part) in parts.iter().enumerate() {
+            if at[index] && !matches!(part, Part::Byte(_)) {
+                at[index + 1] = true;
+            }
+        }
+    };
+    let mut at = vec![false; parts.len() + 1];
+    at[0] = true;
+    skip(&mut at);
+    for byte in text.bytes() {
+        let mut next = vec![false; parts.len() + 1];
+        for (index, part) in parts.iter().enumerate().filter(|(index, _)| at[*index]) {
+            match part {
+                Part::Byte(wanted) => next[index + 1] |= *wanted == byte,
+                Part::Name => next[index] |= byte != b'/',
+                Part::Any => next[index] = true,
+            }
+        }
+        skip(&mut next);
+        at = next;
+    }
+    at[parts.len()]
+}
+
 /// What happens to a process when a module that it follows changes.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum FollowAction {
-    /// It is restarted.
-    Restart,
+    /// Nothing: it is told, if it listens.
+    Nothing,
     /// It gets its reload signal.
     #[default]
     Reload,
-    /// Nothing: it is told, if it listens.
-    Nothing,
+    /// It is restarted.
+    Restart,
 }
 
 fn number<const NUMBER: u32>() -> u32 {
@@ -426,6 +483,24 @@ mod tests {
         ] {
             assert!(bad.parse::<StateFormat>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn patterns_match_within_names_and_across_folders() {
+        for (pattern, text, expected) in [
+            ("etc/*.conf", "etc/a.conf", true),
+            ("etc/*.conf", "etc/a/b.conf", false),
+            ("etc/**.conf", "etc/a/b.conf", true),
+            ("**", "anything/at/all", true),
+            ("etc/a", "etc/ab", false),
+            ("*", "", true),
+            ("a*b*c", "axxbxxc", true),
+            ("a*b*c", "axxbxx", false),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+        }
+        let many = "*a".repeat(2_000);
+        assert!(!matches(&many, &"a".repeat(1_000)));
     }
 
     #[test]

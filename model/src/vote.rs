@@ -83,8 +83,10 @@ pub enum Voter {
     /// A process of the node.
     #[default]
     Process,
-    /// A rule that the node's class declares.
+    /// A rule that the node's class declares, or the package of a process; then `code` is the rule.
     Rule,
+    /// The command that votes for a process of the node.
+    Command,
 }
 
 impl Voter {
@@ -130,7 +132,9 @@ impl fmt::Display for VoteRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.voter {
             Voter::Process => write!(f, "{} ({}) ", self.process, self.pid)?,
-            Voter::Rule => write!(f, "rule {} ", self.process)?,
+            Voter::Rule if self.code.is_empty() => write!(f, "rule {} ", self.process)?,
+            Voter::Rule => write!(f, "rule {} of {} ", visible(&self.code), self.process)?,
+            Voter::Command => write!(f, "{}, by its command, ", self.process)?,
         }
         match self.answer {
             Answer::Accept => f.write_str("placet")?,

@@ -6,15 +6,26 @@ mod uses;
 use std::collections::{BTreeMap, BTreeSet};
 
 use placet_model::{
-    Because, Change, ChangeSet, ManifestEntry, Module, ModuleChange, ModulePath, ModuleVersion,
-    NodeChange, NodeManifest, ProcessAction, ProcessChange, ProcessKind, ProcessName, ProcessSpec,
+    Because, Change, ChangeSet, Follow, FollowAction, ManifestEntry, Module, ModuleChange,
+    ModulePath, ModuleVersion, NodeChange, NodeManifest, ProcessAction, ProcessChange, ProcessKind,
+    ProcessName, ProcessSpec,
 };
 
 use self::handover::handover;
 use self::uses::{Users, Uses};
 
-/// Libraries that processes opened at run time, by process.
-pub type Opened = BTreeMap<ProcessName, BTreeSet<ModulePath>>;
+/// What processes of a node have said at run time, by process.
+pub type Announcements = BTreeMap<ProcessName, Announcement>;
+
+/// What a process has said at run time of what it uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Announcement {
+    /// Modules that it opened.
+    pub opened: BTreeSet<ModulePath>,
+    /// Modules in which it has an interest. What happens to it when they change is its own affair:
+    /// the action counts for nothing.
+    pub follows: Vec<Follow>,
+}
 
 /// What it is to a node to go from one manifest to another.
 ///
@@ -25,30 +36,39 @@ pub type Opened = BTreeMap<ProcessName, BTreeSet<ModulePath>>;
 /// every library that it maps, directly or not, in the old manifest or in the new one; each reason
 /// is there once, with the shortest chain of libraries that leads to it.
 pub fn change(from: &NodeManifest, to: &NodeManifest) -> NodeChange {
-    change_with(from, to, &Opened::new())
+    change_with(from, to, &Announcements::new())
 }
 
-/// As [`change`], with the modules that processes of the node are known to have opened at run time.
+/// As [`change`], with what processes of the node have said at run time.
 ///
 /// Only the node knows them, so votes bind to the digest of [`change`], not of this.
-pub fn change_with(from: &NodeManifest, to: &NodeManifest, opened: &Opened) -> NodeChange {
+pub fn change_with(
+    from: &NodeManifest,
+    to: &NodeManifest,
+    announced: &Announcements,
+) -> NodeChange {
     NodeChange {
         from: from.digest(),
         to: to.digest(),
-        change_set: change_set(from, to, opened),
+        change_set: change_set(from, to, announced),
     }
 }
 
-pub(crate) fn change_set(from: &NodeManifest, to: &NodeManifest, opened: &Opened) -> ChangeSet {
+pub(crate) fn change_set(
+    from: &NodeManifest,
+    to: &NodeManifest,
+    announced: &Announcements,
+) -> ChangeSet {
     let modules = module_changes(from, to);
     let changed = modules
         .iter()
         .map(|module| (&module.path, module.change))
         .collect();
     let sides = Sides {
-        old: Users::new(from, opened),
-        new: Users::new(to, opened),
+        old: Users::new(from, announced),
+        new: Users::new(to, announced),
         changed,
+        announced,
     };
     let processes = sides.process_changes();
     ChangeSet { modules, processes }
@@ -110,6 +130,7 @@ struct Sides<'m> {
     old: Users<'m>,
     new: Users<'m>,
     changed: BTreeMap<&'m ModulePath, Change>,
+    announced: &'m Announcements,
 }
 
 impl Sides<'_> {
@@ -140,7 +161,14 @@ impl Sides<'_> {
         let (action, because) = match (old, new) {
             (None, _) => (ProcessAction::Start, vec![Because::New]),
             (_, None) => (ProcessAction::Stop, vec![Because::Gone]),
-            (Some(old), Some(new)) => (action_of(kind), self.reasons(old, new)),
+            (Some(old), Some(new)) => {
+                let (follows, action) = self.followed(old.1);
+                let mut reasons = self.reasons(old, new);
+                let action = action_of(kind, if reasons.is_empty() { action } else { None });
+                reasons.extend(follows);
+                reasons.sort_unstable();
+                (action, reasons)
+            }
         };
         let handover = old.zip(new).and_then(|(old, new)| {
             let (old, new) = (self.old.side(old), self.new.side(new));
@@ -155,11 +183,33 @@ impl Sides<'_> {
             action,
             because,
             handover,
+            rules: old.map_or_else(Vec::new, |(_, old)| old.rules.clone()),
         };
         (!change.because.is_empty()).then_some((order, change))
     }
 
-    /// Every reason why a process that is in both manifests is affected, sorted.
+    /// The modules of the change that a process follows, as it runs now, and what is done about it
+    /// if nothing else touches it.
+    fn followed(&self, spec: &ProcessSpec) -> (Vec<Because>, Option<FollowAction>) {
+        let announced = self.announced.get(&spec.name);
+        let announced = announced.map_or(&[][..], |announced| &announced.follows);
+        let (mut reasons, mut action) = (Vec::new(), None);
+        for (path, change) in &self.changed {
+            let sides = [&self.old, &self.new];
+            let versions: Vec<_> = sides.iter().filter_map(|it| it.module(path)).collect();
+            let covers = |follow: &&Follow| versions.iter().any(|module| follow.covers(module));
+            let declared = spec.follows.iter().filter(covers).map(|it| it.action).max();
+            let is_announced = announced.iter().any(|follow| covers(&follow));
+            if declared.is_some() || is_announced {
+                let (module, change) = ((*path).clone(), *change);
+                reasons.push(Because::Follows { module, change });
+                action = action.max(Some(declared.unwrap_or(FollowAction::Nothing)));
+            }
+        }
+        (reasons, action)
+    }
+
+    /// Every other reason why a process that is in both manifests is affected, sorted.
     fn reasons(
         &self,
         (old, old_spec): (&Module, &ProcessSpec),
@@ -203,15 +253,16 @@ fn because_of(path: &ModulePath, change: Change, before: &Uses, after: &Uses) ->
     library.into_iter().chain(opened).collect()
 }
 
-fn action_of(kind: ProcessKind) -> ProcessAction {
-    match kind {
-        ProcessKind::Simple => ProcessAction::Restart,
-        ProcessKind::SelfManaging => ProcessAction::Ask,
+/// What happens to a process; `followed` is given if nothing touches it but what it follows.
+fn action_of(kind: ProcessKind, followed: Option<FollowAction>) -> ProcessAction {
+    match (kind, followed) {
+        (ProcessKind::SelfManaging, _) => ProcessAction::Ask,
+        (ProcessKind::Simple, None | Some(FollowAction::Restart)) => ProcessAction::Restart,
+        (ProcessKind::Simple, Some(FollowAction::Reload)) => ProcessAction::Reload,
+        (ProcessKind::Simple, Some(FollowAction::Nothing)) => ProcessAction::Notify,
     }
 }
 
-/// True if a process that runs by `old` need not be touched to run by `new`: time-outs, orders and
-/// what silence means take effect without.
 /// True if a process that runs as `old` says need not be restarted to run as `new` says. Settings
 /// of the system manager alone, and of who votes, come into force without.
 fn runs_same(old: &ProcessSpec, new: &ProcessSpec) -> bool {

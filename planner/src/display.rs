@@ -94,6 +94,7 @@ impl fmt::Display for NodePlan {
             to: _,
             change_digest,
             change_set,
+            rules: _,
         } = self;
         writeln!(f, "  change   {}", change_digest.short())?;
         change_set.fmt(f)

@@ -109,6 +109,8 @@ pub struct NodePlan {
     pub change_digest: Digest,
     /// What differs; shared by all nodes with the same change.
     pub change_set: Arc<ChangeSet>,
+    /// The rules of the processes that it touches, ready to be evaluated; shared too.
+    pub rules: Arc<Rules>,
 }
 
 /// One order to one node, with everything that it was planned against.

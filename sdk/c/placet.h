@@ -109,7 +109,11 @@ enum placet_kind {
     /* The change is about to be made: save what has to be saved, then call placet_ready. */
     PLACET_PREPARE = 3,
     /* The change is over: handle it, then call placet_done. */
-    PLACET_CHANGED = 4
+    PLACET_CHANGED = 4,
+    /* A change of the node begins, whomever it touches (placet_notices). No answer is wanted. */
+    PLACET_BEGAN = 5,
+    /* A change of the node is over. No answer is wanted. */
+    PLACET_ENDED = 6
 };
 
 /* How a change ended. */
@@ -139,7 +143,7 @@ enum placet_handling {
 struct placet_event {
     enum placet_kind kind;
     char change_digest[80];      /* what votes bind to; never cut */
-    char rollout[256];           /* proposed: the roll-out's name */
+    char rollout[256];           /* proposed, began: the roll-out's name */
     char revision[256];          /* proposed: the revision that is to be reached */
     int dry_run;                 /* proposed: 1 if the change is only modelled */
     char deadline[48];           /* proposed: when the answer has to be there, RFC 3339 */
@@ -515,6 +519,10 @@ static inline enum placet_kind placet__kind(const char *name)
         return PLACET_PREPARE;
     if (strcmp(name, "changed") == 0)
         return PLACET_CHANGED;
+    if (strcmp(name, "began") == 0)
+        return PLACET_BEGAN;
+    if (strcmp(name, "ended") == 0)
+        return PLACET_ENDED;
     return PLACET_NONE; /* watching, and events of later versions */
 }
 
@@ -1120,6 +1128,40 @@ static inline int placet_opened(struct placet *p, const char *module)
     placet__put_text(&out, "{\"method\":\"dev.placet.Vote.Opened\",\"parameters\":{\"libraries\":[");
     placet__put_string(&out, module);
     placet__put_text(&out, "]");
+    return placet__finish(p, &out, &parameters);
+}
+
+/*
+ * Says that the process has an interest in modules whose path is as `pattern` says, where `*` stands
+ * for anything but `/` and `**` for anything ("etc/app-*.conf"): it is asked before one of them is
+ * added, changed or removed, and told after. To be said again after every placet_open. Returns 0;
+ * -EINVAL if the pattern is empty or too long, or one too many of 64; other errors as placet_vote.
+ */
+static inline int placet_follow(struct placet *p, const char *pattern)
+{
+    struct placet__text parameters;
+    struct placet__out out;
+    out.data = p->out;
+    out.length = 0;
+    out.error = 0;
+    placet__put_text(&out, "{\"method\":\"dev.placet.Vote.Follow\",\"parameters\":{\"modules\":[{\"paths\":[");
+    placet__put_string(&out, pattern);
+    placet__put_text(&out, "]}]");
+    return placet__finish(p, &out, &parameters);
+}
+
+/*
+ * Asks to be told of every change of the node, whomever it touches: PLACET_BEGAN and PLACET_ENDED.
+ * To be said again after every placet_open. Returns as placet_vote.
+ */
+static inline int placet_notices(struct placet *p)
+{
+    struct placet__text parameters;
+    struct placet__out out;
+    out.data = p->out;
+    out.length = 0;
+    out.error = 0;
+    placet__put_text(&out, "{\"method\":\"dev.placet.Vote.Register\",\"parameters\":{\"notices\":true");
     return placet__finish(p, &out, &parameters);
 }
 

@@ -45,8 +45,10 @@ mod channel;
 mod handover;
 mod notify;
 mod vote;
+mod wire;
 
 use channel::Channel;
+use wire::Wire;
 
 pub use handover::{Handed, forget, save_state, store};
 pub use notify::{notify, notify_ready};
@@ -63,6 +65,8 @@ pub struct Placet {
     events: Channel,
     process: String,
     opened: Vec<String>,
+    follows: Vec<Interest>,
+    notices: bool,
 }
 
 /// What the node daemon says.
@@ -94,10 +98,41 @@ pub enum Event {
         /// How long handling it may take.
         within: Duration,
     },
+    /// A change of the node begins, whomever it touches: for those who asked for
+    /// [`Placet::notices`]. No answer is wanted.
+    Began {
+        /// Which.
+        change_digest: String,
+        /// The roll-out's name.
+        rollout: String,
+    },
+    /// A change of the node is over. No answer is wanted.
+    Ended {
+        /// Which.
+        change_digest: String,
+        /// How it ended.
+        outcome: Outcome,
+    },
+}
+
+/// Modules in which a process has an interest. Parts that are left out do not restrict, but one has
+/// to be there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Interest {
+    /// Paths; `*` stands for anything but `/`, `**` for anything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+    /// Types (`data`, `plugin`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<String>,
+    /// Functions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub functions: Vec<String>,
 }
 
 /// A change that the process is asked about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Proposal {
     /// The node change digest, which the vote binds to.
     pub change_digest: String,
@@ -110,6 +145,7 @@ pub struct Proposal {
     /// When the answer has to be there, RFC 3339.
     pub deadline: String,
     /// How much time that leaves.
+    #[serde(rename = "seconds", deserialize_with = "wire::seconds")]
     pub within: Duration,
     /// The modules of the change that touch this process, as many as fit a message.
     pub modules: Vec<String>,
@@ -221,30 +257,51 @@ impl Placet {
             events: Channel::connect(path)?,
             process: String::new(),
             opened: Vec::new(),
+            follows: Vec::new(),
+            notices: false,
         };
         placet.announce()?;
         Ok(placet)
     }
 
-    /// Connects anew after [`Error::Disconnected`], and names again what was opened. What was
-    /// proposed and is still open is proposed again. [`Self::fd`] changes.
+    /// Connects anew after [`Error::Disconnected`], and names again what was opened and what is
+    /// followed. What was proposed and is still open is proposed again. [`Self::fd`] changes.
     ///
     /// # Errors
     ///
     /// See [`Self::from_env`]. The node daemon may be away for a moment: try again after a while.
     pub fn reconnect(&mut self) -> Result<(), Error> {
-        let opened = std::mem::take(&mut self.opened);
-        let fresh = Self::connect(&self.path);
-        self.opened = opened;
-        let fresh = fresh?;
+        let fresh = Self::connect(&self.path)?;
         self.calls = fresh.calls;
         self.events = fresh.events;
         self.process = fresh.process;
-        if self.opened.is_empty() {
-            return Ok(());
-        }
-        let opened = self.opened.clone();
-        self.call("Opened", &json!({"libraries": opened})).map(drop)
+        let (opened, follows) = (&self.opened, &self.follows);
+        let known = json!({"opened": opened, "follows": follows, "notices": self.notices});
+        self.call("Register", &known).map(drop)
+    }
+
+    /// Names modules in whose addition, change and removal the process has an interest: it is asked
+    /// before, and told after.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if it names nothing, or if there are more than 64 interests.
+    pub fn follow(&mut self, interest: &Interest) -> Result<(), Error> {
+        self.call("Follow", &json!({"modules": [interest]}))?;
+        self.follows.push(interest.clone());
+        Ok(())
+    }
+
+    /// Whether the process is told of every change of its node: [`Event::Began`] and
+    /// [`Event::Ended`].
+    ///
+    /// # Errors
+    ///
+    /// As other calls.
+    pub fn notices(&mut self, wanted: bool) -> Result<(), Error> {
+        self.call("Register", &json!({"notices": wanted}))?;
+        self.notices = wanted;
+        Ok(())
     }
 
     /// The name by which the node knows this process.
@@ -429,96 +486,5 @@ fn decode<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
             parameters: answer.parameters,
         }),
         None => serde_json::from_value(answer.parameters).map_err(Error::Unexpected),
-    }
-}
-
-/// An event as it travels.
-#[derive(Deserialize)]
-#[serde(
-    tag = "event",
-    rename_all = "camelCase",
-    rename_all_fields = "camelCase"
-)]
-enum Wire {
-    Watching,
-    Proposed {
-        change_digest: String,
-        rollout: String,
-        revision: String,
-        dry_run: bool,
-        deadline: String,
-        seconds: u64,
-        modules: Vec<String>,
-        module_count: usize,
-        summary: String,
-    },
-    Released {
-        change_digest: String,
-        reason: String,
-    },
-    Prepare {
-        change_digest: String,
-        seconds: u64,
-    },
-    Changed {
-        change_digest: String,
-        outcome: Outcome,
-        seconds: u64,
-    },
-    /// Of a later version of the interface.
-    #[serde(other)]
-    Other,
-}
-
-impl Wire {
-    /// What of it the process has to know of.
-    fn event(self) -> Option<Event> {
-        Some(match self {
-            Self::Watching | Self::Other => return None,
-            Self::Proposed {
-                change_digest,
-                rollout,
-                revision,
-                dry_run,
-                deadline,
-                seconds,
-                modules,
-                module_count,
-                summary,
-            } => Event::Proposed(Proposal {
-                change_digest,
-                rollout,
-                revision,
-                dry_run,
-                deadline,
-                within: Duration::from_secs(seconds),
-                modules,
-                module_count,
-                summary,
-            }),
-            Self::Released {
-                change_digest,
-                reason,
-            } => Event::Released {
-                change_digest,
-                reason,
-            },
-            Self::Prepare {
-                change_digest,
-                seconds,
-            } => Event::Prepare {
-                change_digest,
-                within: Duration::from_secs(seconds),
-            },
-            Self::Changed {
-                change_digest,
-                outcome,
-                seconds,
-            } => Event::Changed {
-                change_digest,
-                outcome,
-                within: Duration::from_secs(seconds),
-            },
-        })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use placet_model::{Desired, Digest, NodeManifest, NodeName};
-use placet_planner::{Catalog, ChangeView, NodeView, Problem, TargetNode, change};
+use placet_planner::{Catalog, ChangeView, NodeView, Problem, Rules, TargetNode, change};
 
 use crate::effect::{
     Counts, Effect, GroupChange, Obstacle, Outcome, Processes, Travel, UnknownNode, Veto,
@@ -158,6 +158,8 @@ struct Comparison<'a> {
 struct Way {
     group: GroupChange,
     view: ChangeView,
+    /// The rules of the processes that it touches.
+    rules: Rules,
 }
 
 impl Comparison<'_> {
@@ -192,6 +194,7 @@ impl Way {
         let change = change(from, &to.manifest);
         Self {
             view: ChangeView::new(&change.change_set),
+            rules: Rules::of_processes(&change.change_set),
             group: GroupChange {
                 nodes: BTreeSet::new(),
                 classes: BTreeSet::new(),
@@ -213,18 +216,22 @@ impl Way {
         }
     }
 
-    /// Adds what the rules of a node's class say.
+    /// Adds what the rules of a node's class say, and those of the processes.
     fn hear(&mut self, name: &NodeName, node: &TargetNode) {
-        if node.rules.is_empty() {
+        if node.rules.is_empty() && self.rules.is_empty() {
             return;
         }
         let view = NodeView::new(name, &node.class, &node.facts, &node.labels);
-        for objection in node.rules.objections(&view, &self.view) {
-            let rule = objection.rule.as_str();
+        let of_class = node.rules.objections(&view, &self.view).into_iter();
+        for objection in of_class.chain(self.rules.objections(&view, &self.view)) {
+            let rule = match &objection.process {
+                Some(process) => format!("{process}/{}", objection.rule),
+                None => objection.rule.to_string(),
+            };
             let mut known = self.group.vetoes.iter_mut();
             let same = known.find(|veto| {
                 (veto.class.as_str(), veto.rule.as_str(), &veto.message)
-                    == (node.class.as_str(), rule, &objection.message)
+                    == (node.class.as_str(), rule.as_str(), &objection.message)
             });
             match same {
                 Some(veto) => {
@@ -232,7 +239,7 @@ impl Way {
                 }
                 None => self.group.vetoes.push(Veto {
                     class: node.class.clone(),
-                    rule: rule.to_owned(),
+                    rule,
                     message: objection.message,
                     nodes: BTreeSet::from([name.clone()]),
                 }),

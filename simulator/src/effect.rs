@@ -66,6 +66,10 @@ pub struct Counts {
 pub struct Processes {
     /// Simple processes that restart.
     pub restarted: usize,
+    /// Simple processes that read their files again.
+    pub reloaded: usize,
+    /// Simple processes that are told, if they listen.
+    pub told: usize,
     /// Self-managing processes that would be asked.
     pub asked: usize,
     /// Processes that are new.
@@ -155,6 +159,8 @@ impl Processes {
             let count = match process.action {
                 ProcessAction::Restart => &mut self.restarted,
                 ProcessAction::Ask => &mut self.asked,
+                ProcessAction::Reload => &mut self.reloaded,
+                ProcessAction::Notify => &mut self.told,
                 ProcessAction::Start => &mut self.started,
                 ProcessAction::Stop => &mut self.stopped,
             };

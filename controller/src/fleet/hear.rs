@@ -170,14 +170,15 @@ impl World {
         node.last_verdict = Some(verdict);
     }
 
-    /// What the rules of the node's class say of the change that a verdict answers to; nothing if
+    /// What the rules of the node's class and of its processes say of the change that a verdict answers to; nothing if
     /// that change is not in the plan.
     fn rules_on(&self, name: &NodeName, verdict: &Verdict) -> Option<Vec<VoteRecord>> {
         let wanted = self.target.as_ref()?.nodes.get(name)?;
-        if wanted.rules.is_empty() {
+        let change = self.plan.as_ref().and_then(|plan| plan.nodes.get(name));
+        if wanted.rules.is_empty() && change.is_none_or(|change| change.rules.is_empty()) {
             return Some(Vec::new());
         }
-        let change = self.plan.as_ref()?.nodes.get(name)?;
+        let change = change?;
         (change.change_digest == verdict.change_digest)
             .then(|| wanted.objections(name, change, verdict.time))
     }

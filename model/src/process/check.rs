@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{ListenSocket, ProcessSpec, SocketType};
+use super::{Follow, ListenSocket, ProcessSpec, SocketType};
 use crate::visible;
 
 /// Far above any process; they bound what a manifest can make a node do.
@@ -169,17 +169,27 @@ impl ProcessSpec {
         if self.follows.len() > FOLLOWS_MAX {
             return Err(("follows", format!("more than {FOLLOWS_MAX}")));
         }
-        for follow in &self.follows {
-            if follow.paths.is_empty() && follow.types.is_empty() && follow.functions.is_empty() {
-                let why = "one names neither paths nor types nor functions";
-                return Err(("follows", why.to_owned()));
-            }
-            let texts = follow.paths.iter().chain(&follow.functions);
-            let many = follow.paths.len() + follow.functions.len() > PATTERNS_MAX;
-            if many || texts.clone().any(|text| !is_text(text)) {
-                let why = format!("at most {PATTERNS_MAX} texts of printable characters each");
-                return Err(("follows", why));
-            }
+        let mut follows = self.follows.iter();
+        follows.try_for_each(|follow| follow.check().map_err(|why| ("follows", why)))
+    }
+}
+
+impl Follow {
+    /// Checks that it names something, and not too much.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be used.
+    pub fn check(&self) -> Result<(), String> {
+        if self.paths.is_empty() && self.types.is_empty() && self.functions.is_empty() {
+            return Err("one names neither paths nor types nor functions".to_owned());
+        }
+        let mut texts = self.paths.iter().chain(&self.functions);
+        let many = self.paths.len() + self.functions.len() > PATTERNS_MAX;
+        if many || texts.any(|text| !is_text(text)) {
+            return Err(format!(
+                "at most {PATTERNS_MAX} texts of printable characters each"
+            ));
         }
         Ok(())
     }
@@ -222,7 +232,7 @@ fn is_folder(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Follow, HealthCommand};
+    use crate::HealthCommand;
 
     fn socket(name: &str, address: &str) -> ListenSocket {
         ListenSocket {

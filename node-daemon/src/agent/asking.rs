@@ -1,18 +1,20 @@
 //! Proposals: what the change would do here, and what the processes say to it (V2 to V4).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use placet_model::{
-    ChangeSet, Digest, ModulePath, NodeManifest, NodeName, ProcessAction, ProcessChange,
-    ProcessName, Proposal, Verdict, VerdictKind, VoteRecord,
+    Because, ChangeSet, Digest, ModulePath, NodeManifest, NodeName, ProcessAction, ProcessChange,
+    ProcessName, Proposal, Verdict, VerdictKind, VoteRecord, canonical_json,
 };
-use placet_planner::{change, change_with, verdict_of};
+use placet_planner::{Announcements, change, change_with, verdict_of};
 
 use super::core::{Core, Input};
+use super::deputy::{Deputy, Matter};
 use super::effects::registered;
-use super::machine::{Opened, Running, find};
+use super::machine::{Running, find};
 use super::{launch, report};
 use crate::store::Store;
 use crate::vote::{Question, Voter};
@@ -32,6 +34,7 @@ impl Core {
         };
         tracing::info!(change = %digest.short(), "is asked about {} by {}: {} modules, {} processes", proposal.revision, proposal.rollout, change_set.modules.len(), change_set.processes.len());
         let electorate = self.electorate(&change_set, proposal);
+        let deputies = self.deputies(&change_set, proposal, digest);
         let question = Question {
             rollout: proposal.rollout.clone(),
             revision: proposal.revision.clone(),
@@ -48,8 +51,9 @@ impl Core {
                 .iter()
                 .map(|(voter, grace)| registered(&voters, &voter.process, *grace));
             join_all(graces).await;
-            // Ends by itself: each voter's time is bounded by that of the proposal.
-            let records = voters.ask(question).await;
+            // Both end by themselves: each voter's time is bounded by that of the proposal.
+            let (mut records, others) = tokio::join!(voters.ask(question), join_all(deputies));
+            records.extend(others);
             let verdict = Verdict {
                 verdict: verdict_of(&records),
                 records,
@@ -66,7 +70,7 @@ impl Core {
             proposal,
             &self.settings.node,
             &self.machine.committed().manifest,
-            &self.voters.opened(),
+            &self.voters.announced(),
         )
     }
 
@@ -76,10 +80,11 @@ impl Core {
         change_set: &ChangeSet,
         proposal: &Proposal,
     ) -> Vec<(Voter, Duration)> {
-        let asked = change_set
-            .processes
-            .iter()
-            .filter(|process| process.action == ProcessAction::Ask);
+        // A simple process that follows what changes is asked if it listens.
+        let is_asked = |process: &&ProcessChange| {
+            process.action == ProcessAction::Ask || process.because.iter().any(Because::is_followed)
+        };
+        let asked = change_set.processes.iter().filter(is_asked);
         let running: Vec<Running> = self.machine.running().collect();
         let voter = |process: &ProcessChange| {
             let pid = running
@@ -94,9 +99,61 @@ impl Core {
                 silence: spec.silence,
                 modules: concerned(process),
             };
-            Some((voter, self.grace(&process.name)))
+            let grace = match process.action {
+                ProcessAction::Ask => self.grace(&process.name),
+                _ => Duration::ZERO,
+            };
+            Some((voter, grace))
         };
         asked.filter_map(voter).collect()
+    }
+
+    /// The vote commands of the processes that a change touches, each on its way to a record.
+    pub(super) fn deputies(
+        &self,
+        change_set: &ChangeSet,
+        proposal: &Proposal,
+        change_digest: Digest,
+    ) -> Vec<impl Future<Output = VoteRecord> + use<>> {
+        let text: Arc<[u8]> = canonical_json(change_set).into();
+        let processes = change_set.processes.iter();
+        let deputies = processes.filter_map(|process| self.deputy(process, proposal));
+        deputies
+            .map(|deputy| {
+                let text = Arc::clone(&text);
+                deputy.vote(Matter {
+                    change_digest,
+                    text,
+                })
+            })
+            .collect()
+    }
+
+    fn deputy(&self, process: &ProcessChange, proposal: &Proposal) -> Option<Deputy> {
+        let name = &process.name;
+        let mut running = self.machine.running();
+        let pid = running.find(|running| running.process == *name)?.pid;
+        let committed = self.machine.committed();
+        let (_, spec) = find(&committed.manifest, name)?;
+        let seconds = spec.vote_command.as_ref()?.seconds;
+        let tree = self.store.tree(committed.number);
+        let start = launch::vote_command(name, committed, &tree, &self.settings.run)?;
+        Some(Deputy {
+            process: name.clone(),
+            pid,
+            modules: concerned(process),
+            start: start.map_err(|error| crate::Chain(&error).to_string()),
+            about: [
+                ("PLACET_PROCESS", name.to_string()),
+                ("PLACET_REVISION", proposal.revision.clone()),
+                ("PLACET_ROLLOUT", proposal.rollout.clone()),
+                ("PLACET_CHANGE", proposal.change_digest.to_string()),
+                ("PLACET_DRY_RUN", u8::from(proposal.dry_run).to_string()),
+                ("MAINPID", pid.to_string()),
+            ],
+            within: Duration::from_secs(seconds.min(proposal.vote_seconds).into()),
+            silence: spec.silence,
+        })
     }
 
     pub(super) fn verdict_on(
@@ -183,7 +240,7 @@ fn examine(
     proposal: &Proposal,
     node: &NodeName,
     running: &NodeManifest,
-    opened: &Opened,
+    announced: &Announcements,
 ) -> Result<ChangeSet, String> {
     if proposal.node != *node {
         return Err(format!("the proposal is for node {}", proposal.node));
@@ -203,7 +260,7 @@ fn examine(
             proposal.change_digest
         ));
     }
-    Ok(change_with(running, &proposal.manifest, opened).change_set)
+    Ok(change_with(running, &proposal.manifest, announced).change_set)
 }
 
 /// The modules of the change that touch a process.

@@ -49,6 +49,7 @@ impl Core {
             change_set.processes.len()
         );
         let electorate = self.electorate(&change_set, proposal);
+        let deputies = self.deputies(&change_set, proposal, question_digest(proposal));
         let question = Question {
             rollout: name.clone(),
             revision: proposal.revision.clone(),
@@ -64,8 +65,9 @@ impl Core {
                 .iter()
                 .map(|(voter, grace)| registered(&voters, &voter.process, *grace));
             join_all(graces).await;
-            // Ends by itself: each voter's time is bounded by that of the proposal.
-            let records = voters.ask_dry(question).await;
+            // Both end by themselves: each voter's time is bounded by that of the proposal.
+            let (mut records, others) = tokio::join!(voters.ask_dry(question), join_all(deputies));
+            records.extend(others);
             let records = about(records, draft.change_digest);
             let verdict = Verdict {
                 verdict: verdict_of(&records),

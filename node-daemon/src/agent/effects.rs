@@ -58,6 +58,11 @@ impl Core {
             }
             Effect::Prepare(notice) => self.prepare(notice),
             Effect::Tell(notice, outcome) => self.tell_process(notice, outcome),
+            Effect::GiveNotice {
+                rollout,
+                change_digest,
+                outcome,
+            } => self.voters.give_notice(change_digest, &rollout, outcome),
             Effect::Retire(process) => {
                 self.voters.withdraw(&process);
                 self.order_keeper(Command::Forget { process });
@@ -81,8 +86,7 @@ impl Core {
     }
 
     fn start_process(&mut self, process: &ProcessName, generation: &Generation) {
-        let socket =
-            launch::is_self_managing(generation, process).then(|| self.voters.serve(process));
+        let socket = launch::may_vote(generation, process).then(|| self.voters.serve(process));
         let tree = self.store.tree(generation.number);
         let run = &self.settings.run;
         let start = match socket.transpose() {

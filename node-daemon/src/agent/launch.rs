@@ -80,6 +80,7 @@ pub(super) fn start(
         generation.number.to_string(),
     );
     environment.insert("PLACET_ROOT".to_owned(), tree.display().to_string());
+    environment.insert("PLACET_CURRENT".to_owned(), current(tree));
     let directory = run.join("processes").join(process.as_str());
     environment.insert(
         "RUNTIME_DIRECTORY".to_owned(),
@@ -111,6 +112,26 @@ pub(super) fn start(
         order: spec.start_order,
         stop_seconds: spec.stop_seconds,
     })
+}
+
+/// The command that votes for a process of this generation, if it has one, with the environment
+/// that the process itself has.
+pub(super) fn vote_command(
+    process: &ProcessName,
+    generation: &Generation,
+    tree: &Path,
+    run: &Path,
+) -> Option<Result<Start, LaunchError>> {
+    let (_, spec) = find(&generation.manifest, process)?;
+    let command = spec.vote_command.as_ref()?;
+    let (program, arguments) = command.command.split_first()?;
+    let start = start(process, generation, tree, run, None);
+    Some(start.map(|start| Start {
+        // An absolute path is one of the base system's.
+        program: tree.join(program),
+        arguments: arguments.to_vec(),
+        ..start
+    }))
 }
 
 /// Whom a process runs as, if its package says so, and that user's entry.
@@ -191,6 +212,13 @@ fn of_user(user: &User) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// Where the files of the committed generation are found: for those that read them again. It is a
+/// path through a link, so it means another generation after each change.
+fn current(tree: &Path) -> String {
+    let state = tree.ancestors().nth(3).unwrap_or(tree);
+    state.join("committed/tree").display().to_string()
+}
+
 fn path(tree: &Path) -> String {
     let own = PROGRAM_FOLDERS
         .iter()
@@ -211,14 +239,14 @@ fn library_path(manifest: &NodeManifest, tree: &Path) -> String {
     folders.join(":")
 }
 
-/// True if this process may vote.
-pub(super) fn is_self_managing(generation: &Generation, process: &ProcessName) -> bool {
+/// True if this process finds a socket to vote at: it is self-managing, or it follows modules.
+pub(super) fn may_vote(generation: &Generation, process: &ProcessName) -> bool {
     find(&generation.manifest, process)
-        .is_some_and(|(_, spec)| spec.kind == ProcessKind::SelfManaging)
+        .is_some_and(|(_, spec)| spec.kind == ProcessKind::SelfManaging || !spec.follows.is_empty())
 }
 
 pub(super) fn votes(known: &Known) -> bool {
-    is_self_managing(&known.origin, &known.process)
+    may_vote(&known.origin, &known.process)
 }
 
 /// True if a process that gives no notice of being ready has lived for long enough.
@@ -260,6 +288,6 @@ pub(super) fn module_of<'a>(because: &'a Because, own: &'a ModulePath) -> &'a Mo
     match because {
         Because::New | Because::Gone | Because::OwnModule | Because::Definition => own,
         Because::Library { library, .. } => library,
-        Because::Opened { module, .. } => module,
+        Because::Opened { module, .. } | Because::Follows { module, .. } => module,
     }
 }

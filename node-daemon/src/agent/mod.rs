@@ -7,6 +7,7 @@
 
 mod asking;
 mod core;
+mod deputy;
 mod dry_run;
 mod effects;
 mod groups;

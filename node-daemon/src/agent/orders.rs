@@ -121,7 +121,7 @@ impl Core {
             BTreeSet::new()
         };
         self.begin_change();
-        let opened = self.voters.opened();
+        let announced = self.voters.announced();
         let rollout = order.rollout;
         self.decide(Event::Activate(Order {
             rollout,
@@ -129,7 +129,7 @@ impl Core {
             from,
             to: generation,
             overridden,
-            opened,
+            announced,
         }));
         Ok(())
     }

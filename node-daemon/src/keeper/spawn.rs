@@ -18,7 +18,9 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, rlim_t, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{ForkResult, Gid, Pid, Uid, chdir, fork, getppid, setgid, setpgid, setuid};
+use nix::unistd::{
+    ForkResult, Gid, Pid, Uid, chdir, fork, getppid, setgid, setgroups, setpgid, setuid,
+};
 
 use crate::link::Account;
 
@@ -210,7 +212,7 @@ struct Ready<'a> {
     /// `LISTEN_PID=`, with room for the number.
     listen_pid: Vec<u8>,
     descriptors: Vec<RawFd>,
-    groups: Vec<libc::gid_t>,
+    groups: Vec<Gid>,
     writer: RawFd,
 }
 
@@ -232,9 +234,9 @@ impl<'a> Ready<'a> {
             environment,
             listen_pid,
             descriptors: program.descriptors.iter().map(AsRawFd::as_raw_fd).collect(),
-            groups: program
-                .account
-                .map_or_else(Vec::new, |account| account.groups.clone()),
+            groups: (program.account.iter())
+                .flat_map(|account| account.groups.iter().copied().map(Gid::from_raw))
+                .collect(),
             writer,
         }
     }
@@ -283,10 +285,7 @@ impl<'a> Ready<'a> {
         let Some(account) = self.program.account else {
             return Ok(());
         };
-        #[expect(unsafe_code, reason = "the call of nix allocates")]
-        // SAFETY: pointer and length are those of one vector.
-        let result = unsafe { libc::setgroups(self.groups.len(), self.groups.as_ptr()) };
-        Errno::result(result)?;
+        setgroups(&self.groups)?;
         setgid(Gid::from_raw(account.group))?;
         setuid(Uid::from_raw(account.user))
     }

@@ -15,8 +15,8 @@ use super::ballot::{End, Key};
 use super::frame::{self, FrameError, Frames};
 use super::listener::{Bucket, Peer};
 use super::message::{
-    About, Call, CallError, Done, Event, GetUsers, Opened, Register, get_description, get_info,
-    reply,
+    About, Call, CallError, Done, Event, FollowCall, GetUsers, Opened, Register, get_description,
+    get_info, reply,
 };
 use super::state::Shared;
 
@@ -204,7 +204,12 @@ impl Connection {
             }
             "dev.placet.Vote.Opened" => {
                 let Opened { libraries } = call.parameters()?;
-                state().add_opened(&self.key, self.id, &libraries)?;
+                state().add(&self.key, self.id, &libraries, Vec::new())?;
+                json!({})
+            }
+            "dev.placet.Vote.Follow" => {
+                let FollowCall { modules } = call.parameters()?;
+                state().add(&self.key, self.id, &[], modules)?;
                 json!({})
             }
             "org.varlink.service.GetInfo" => get_info(),
@@ -223,7 +228,12 @@ impl Connection {
         let (process, pid) = &self.key;
         let mut state = self.shared.lock();
         state.register(&self.key, self.id);
-        state.add_opened(&self.key, self.id, &parameters.opened.unwrap_or_default())?;
+        let opened = parameters.opened.unwrap_or_default();
+        let follows = parameters.follows.unwrap_or_default();
+        state.add(&self.key, self.id, &opened, follows)?;
+        if let Some(notices) = parameters.notices {
+            state.set_notices(&self.key, self.id, notices)?;
+        }
         drop(state);
         tracing::debug!(%process, pid, client = %visible(&client), "registered");
         Ok(json!({"process": process, "pid": pid}))

@@ -1,7 +1,9 @@
 //! What is said on the wire: calls, replies, events and errors of `dev.placet.Vote`, and the
 //! interface that every varlink service has.
 
-use placet_model::{Digest, ModulePath};
+use std::collections::BTreeSet;
+
+use placet_model::{Digest, Follow, FollowAction, ModulePath, ModuleType};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -47,6 +49,38 @@ pub(super) struct Register {
     pub(super) client: Option<String>,
     #[serde(default)]
     pub(super) opened: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) follows: Option<Vec<Interest>>,
+    #[serde(default)]
+    pub(super) notices: Option<bool>,
+}
+
+/// Modules in which a process has an interest.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Interest {
+    paths: Option<BTreeSet<String>>,
+    types: Option<BTreeSet<ModuleType>>,
+    functions: Option<BTreeSet<String>>,
+}
+
+impl From<Interest> for Follow {
+    fn from(interest: Interest) -> Self {
+        Self {
+            paths: interest.paths.unwrap_or_default(),
+            types: interest.types.unwrap_or_default(),
+            functions: interest.functions.unwrap_or_default(),
+            // A process that registered acts by itself.
+            action: FollowAction::Nothing,
+        }
+    }
+}
+
+/// Parameters of `Follow`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FollowCall {
+    pub(super) modules: Vec<Interest>,
 }
 
 /// Parameters of `Vote`.
@@ -143,6 +177,16 @@ pub(super) enum Event {
         change_digest: Digest,
         outcome: Outcome,
         seconds: u64,
+    },
+    /// A change of the node begins, whomever it touches.
+    Began {
+        change_digest: Digest,
+        rollout: String,
+    },
+    /// It is over.
+    Ended {
+        change_digest: Digest,
+        outcome: Outcome,
     },
 }
 

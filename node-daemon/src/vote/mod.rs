@@ -14,6 +14,7 @@ use std::time::Duration;
 use std::{collections::BTreeMap, collections::BTreeSet, fmt, io};
 
 use placet_model::{ChangeSet, Digest, ModulePath, ProcessName, Silence, VoteRecord};
+use placet_planner::Announcements;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -26,6 +27,7 @@ mod state;
 mod wait;
 
 use ballot::Tally;
+use message::Event;
 use state::Shared;
 use wait::Stage;
 
@@ -233,9 +235,25 @@ impl Voters {
         }
     }
 
-    /// The modules that registered processes say to have opened at run time.
-    pub fn opened(&self) -> BTreeMap<ProcessName, BTreeSet<ModulePath>> {
-        self.shared.lock().opened()
+    /// What registered processes say of what they opened at run time, and of what they follow.
+    pub fn announced(&self) -> Announcements {
+        self.shared.lock().announced()
+    }
+
+    /// Tells the processes that want to know of every change that one begins (`None`), or how it
+    /// ended. Nobody waits for them.
+    pub fn give_notice(&self, change_digest: Digest, rollout: &str, outcome: Option<Outcome>) {
+        let event = match outcome {
+            None => Event::Began {
+                change_digest,
+                rollout: rollout.to_owned(),
+            },
+            Some(outcome) => Event::Ended {
+                change_digest,
+                outcome,
+            },
+        };
+        self.shared.lock().give_notice(&event);
     }
 
     /// True if a process of this name is registered, and would be asked.

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use placet_model::{Digest, ModulePath, ProcessName, VoteRecord};
+use placet_model::{Digest, Follow, ModulePath, ProcessName, VoteRecord};
+use placet_planner::{Announcement, Announcements};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::ballot::{End, Key, Proposal, Tally};
 use super::listener::Listener;
-use super::message::{CallError, Event, Handling, Vote};
+use super::message::{CallError, Event, Handling, Interest, Vote};
 use super::wait::{Stage, StageName, Wait, WaitKey, Waiting};
 use super::{Question, Who};
 
@@ -29,6 +30,9 @@ const MOST_KEPT: usize = 16;
 
 /// Modules that a process may name as opened at run time.
 const MOST_OPENED: usize = 1_000;
+
+/// Interests that a process may name.
+const MOST_FOLLOWED: usize = 64;
 
 /// What the handles and the connections of a service share.
 pub(super) struct Shared {
@@ -58,7 +62,15 @@ pub(super) struct State {
 #[derive(Debug)]
 struct Announced {
     connection: u64,
-    opened: BTreeSet<ModulePath>,
+    wishes: Wishes,
+}
+
+/// What a process wants to be told of, beside what is known from its package.
+#[derive(Debug, Clone, Default)]
+struct Wishes {
+    announcement: Announcement,
+    /// True if it wants to know of every change of the node, and of its end.
+    notices: bool,
 }
 
 /// A process that is asked.
@@ -69,7 +81,7 @@ struct Registration {
     /// The connection that watches; the registration lives as long as it does.
     watcher: u64,
     events: mpsc::Sender<Event>,
-    opened: BTreeSet<ModulePath>,
+    wishes: Wishes,
     /// Dry runs that it was asked in since it voted last.
     unanswered_trials: u32,
 }
@@ -252,15 +264,30 @@ impl State {
         Some(handle)
     }
 
-    pub(super) fn opened(&self) -> BTreeMap<ProcessName, BTreeSet<ModulePath>> {
-        let mut opened: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    pub(super) fn announced(&self) -> Announcements {
+        let mut announced = Announcements::new();
         for ((process, _), registration) in &self.registrations {
-            if !registration.opened.is_empty() {
-                let all = opened.entry(process.clone()).or_default();
-                all.extend(registration.opened.iter().cloned());
+            let Announcement { opened, follows } = &registration.wishes.announcement;
+            if !opened.is_empty() || !follows.is_empty() {
+                let all = announced.entry(process.clone()).or_default();
+                all.opened.extend(opened.iter().cloned());
+                all.follows.extend(follows.iter().cloned());
             }
         }
-        opened
+        announced
+    }
+
+    /// Tells those who want to know of every change.
+    pub(super) fn give_notice(&mut self, event: &Event) {
+        let keys: Vec<_> = self
+            .registrations
+            .iter()
+            .filter(|(_, registration)| registration.wishes.notices)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in &keys {
+            self.deliver(key, event.clone());
+        }
     }
 
     pub(super) fn is_registered(&self, process: &ProcessName) -> bool {
@@ -281,7 +308,7 @@ impl State {
         }
         let announced = Announced {
             connection,
-            opened: BTreeSet::new(),
+            wishes: Wishes::default(),
         };
         match self.announced.get(key) {
             Some(known) if known.connection == connection => {}
@@ -289,34 +316,60 @@ impl State {
         }
     }
 
-    /// Adds what a process says to have opened.
-    pub(super) fn add_opened(
+    /// Adds what a process says to have opened, and what it has an interest in.
+    pub(super) fn add(
         &mut self,
         key: &Key,
         connection: u64,
         paths: &[String],
+        follows: Vec<Interest>,
     ) -> Result<(), CallError> {
-        let announced = self.announced.get_mut(key);
-        let announced = announced.filter(|known| known.connection == connection);
-        let opened = if let Some(announced) = announced {
-            &mut announced.opened
-        } else {
-            let registration = self.registrations.get_mut(key);
-            &mut registration.ok_or_else(not_registered)?.opened
-        };
-        let mut all = opened.clone();
+        let announcement = &mut self.wishes(key, connection)?.announcement;
+        let mut all = announcement.clone();
         for path in paths {
             let path = path
                 .parse()
                 .map_err(|error| CallError::refused("opened", format!("{error}")))?;
-            all.insert(path);
+            all.opened.insert(path);
         }
-        if all.len() > MOST_OPENED {
+        if all.opened.len() > MOST_OPENED {
             let message = format!("expected at most {MOST_OPENED} modules");
             return Err(CallError::refused("opened", message));
         }
-        *opened = all;
+        for follow in follows.into_iter().map(Follow::from) {
+            follow
+                .check()
+                .map_err(|why| CallError::refused("follows", why))?;
+            if !all.follows.contains(&follow) {
+                all.follows.push(follow);
+            }
+        }
+        if all.follows.len() > MOST_FOLLOWED {
+            let message = format!("expected at most {MOST_FOLLOWED} interests");
+            return Err(CallError::refused("follows", message));
+        }
+        *announcement = all;
         Ok(())
+    }
+
+    /// Whether a process wants to know of every change of the node.
+    pub(super) fn set_notices(
+        &mut self,
+        key: &Key,
+        connection: u64,
+        notices: bool,
+    ) -> Result<(), CallError> {
+        self.wishes(key, connection)?.notices = notices;
+        Ok(())
+    }
+
+    fn wishes(&mut self, key: &Key, connection: u64) -> Result<&mut Wishes, CallError> {
+        let announced = self.announced.get_mut(key);
+        if let Some(announced) = announced.filter(|known| known.connection == connection) {
+            return Ok(&mut announced.wishes);
+        }
+        let registration = self.registrations.get_mut(key);
+        Ok(&mut registration.ok_or_else(not_registered)?.wishes)
     }
 
     /// Completes a registration: from now on the process is asked, first about what is open.
@@ -337,7 +390,7 @@ impl State {
             registrar: announced.connection,
             watcher,
             events,
-            opened: announced.opened,
+            wishes: announced.wishes,
             unanswered_trials: 0,
         };
         self.registrations.insert(key.clone(), registration);
@@ -391,7 +444,9 @@ impl State {
         let openers = self.registrations.iter();
         users.extend(
             openers
-                .filter(|(_, registration)| registration.opened.contains(module))
+                .filter(|(_, registration)| {
+                    registration.wishes.announcement.opened.contains(module)
+                })
                 .map(|((process, _), _)| process.clone()),
         );
         users

@@ -109,6 +109,7 @@ async fn a_process_gets_the_environment_of_its_generation_and_nothing_else() {
         [
             "NOTIFY_SOCKET",
             "PATH",
+            "PLACET_CURRENT",
             "PLACET_GENERATION",
             "PLACET_ROOT",
             "RUNTIME_DIRECTORY"

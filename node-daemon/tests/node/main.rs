@@ -10,6 +10,8 @@ mod disk;
 mod software;
 
 mod activation;
+mod deputies;
+mod following;
 mod handover;
 mod hitless;
 mod joining;

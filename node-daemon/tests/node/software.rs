@@ -64,10 +64,22 @@ impl Software {
     /// A self-managing process. It looks into `mind` whenever it is asked or told: `veto` there
     /// makes it object, `silent` say nothing, `handle` makes it handle the change by itself.
     pub(crate) fn voter(self, path: &str, needs: &[&str], mind: &Path) -> Self {
+        self.voter_with(path, needs, mind, |_| {})
+    }
+
+    /// The same, with more to say of how it is run.
+    pub(crate) fn voter_with(
+        self,
+        path: &str,
+        needs: &[&str],
+        mind: &Path,
+        change: impl FnOnce(&mut ProcessSpec),
+    ) -> Self {
         self.process(path, voter(), needs, |spec| {
             spec.kind = ProcessKind::SelfManaging;
             spec.notify = true;
             spec.arguments = vec![mind.to_str().unwrap().to_owned()];
+            change(spec);
         })
     }
 

@@ -154,25 +154,32 @@ async fn a_socket_outlives_the_process_and_nobody_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stored_descriptors_come_back_and_one_too_many_does_not() {
-    let software = Software::new().actor(
-        "bin/keeps",
-        &[
-            "told",
-            "store:one",
-            "store:two",
-            "broken:gone",
-            "say:FDSTORE=1|FDNAME=a:b",
-            "store:three",
-        ],
-        |spec| spec.stored_descriptors = 3,
-    );
+    let actions = [
+        "told",
+        "store:one",
+        "store:two",
+        "store:three",
+        "say:FDSTORE=1|FDNAME=a:b",
+    ];
+    let software = Software::new()
+        .actor("bin/keeps", &actions, |spec| spec.stored_descriptors = 2)
+        .actor(
+            "bin/breaks",
+            &["told", "broken:gone", "store:kept"],
+            |spec| {
+                spec.stored_descriptors = 2;
+            },
+        );
     let (_controller, daemon, mut session) = node(&software).await;
-    daemon.wrote("keeps", "told.\n").await;
-    let first = session.running(&["keeps"]).await["keeps"];
-    daemon.logged("it may store 3 descriptors").await;
+    daemon.logged("it may store 2 descriptors").await;
     daemon.logged("is no name for a stored descriptor").await;
-    signal(first, Signal::SIGKILL);
+    let first = session.running(&["keeps", "breaks"]).await;
+    for pid in first.into_values() {
+        signal(pid, Signal::SIGKILL);
+    }
     daemon.wrote("keeps", "told one two.\n").await;
+    // What broke has gone.
+    daemon.wrote("breaks", "told kept.\n").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -71,6 +71,22 @@ fn a_veto_and_a_defer() {
 }
 
 #[test]
+fn notices_of_other_changes_arrive() {
+    each(|world, program| {
+        let mut voter = Program::voter(world, program, "counterd", "notices");
+        voter.expect("notices 0");
+        let change = Digest::of(b"change");
+        world.run(async {
+            world.voters.give_notice(change, "main-1", None);
+            let end = Some(Outcome::Failed);
+            world.voters.give_notice(change, "main-1", end);
+        });
+        voter.expect("began main-1");
+        voter.expect("ended 2");
+    });
+}
+
+#[test]
 fn every_refusal_has_its_error_code() {
     each(|world, program| {
         let mut voter = Program::voter(world, program, "counterd", "probe");
@@ -85,6 +101,9 @@ fn every_refusal_has_its_error_code() {
             "long defer EINVAL",
             "opened 0",
             "opened nonsense EINVAL",
+            "follow 0",
+            "follow nothing EINVAL",
+            "notices 0",
             "ready ENOMSG",
             "done ENOMSG",
             "vote 0",
@@ -99,7 +118,7 @@ fn every_refusal_has_its_error_code() {
             assert!(matches, "{line} is not {expected}");
         }
         world.finish(asking);
-        assert_eq!(world.voters.opened()[&name("counterd")].len(), 1);
+        assert_eq!(world.voters.announced()[&name("counterd")].opened.len(), 1);
         assert_eq!(voter.end(), "");
     });
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use placet_model::{Answer, Digest, Silence, VerdictKind};
 use placet_node_daemon::vote::{Handled, Outcome, Prepared};
-use placet_sdk::{Error, Event, Handling, Placet, Proposal, Vote};
+use placet_sdk::{Error, Event, Handling, Interest, Placet, Proposal, Vote};
 
 use crate::world::{PATIENCE, Program, World, change_set, name, question, voters};
 
@@ -242,7 +242,7 @@ fn a_process_that_hangs_up_is_no_stakeholder() {
         "it did not wait for the deadline"
     );
     assert!(!world.voters.is_registered(&name("counterd")));
-    assert!(world.voters.opened().is_empty());
+    assert!(world.voters.announced().is_empty());
 }
 
 #[test]
@@ -321,8 +321,9 @@ fn what_was_opened_counts_until_the_process_goes() {
     for path in ["/usr/lib/plugin.so", "../plugin.so", ""] {
         refused(placet.opened(&[path]), "Refused");
     }
-    let opened = world.voters.opened();
+    let opened = world.voters.announced();
     let paths: Vec<_> = opened[&name("counterd")]
+        .opened
         .iter()
         .map(placet_model::ModulePath::as_str)
         .collect();
@@ -334,6 +335,60 @@ fn what_was_opened_counts_until_the_process_goes() {
         ["chatd", "counterd"]
     );
     assert!(placet.users("usr/lib/other.so").unwrap().is_empty());
+}
+
+#[test]
+fn an_interest_is_announced_checked_and_bounded() {
+    let mut world = World::new();
+    let mut placet = connect(&world);
+    let paths = |path: &str| Interest {
+        paths: vec![path.to_owned()],
+        ..Interest::default()
+    };
+    refused(placet.follow(&Interest::default()), "Refused");
+    refused(placet.follow(&paths("")), "Refused");
+    let odd = Interest {
+        types: vec!["song".to_owned()],
+        ..Interest::default()
+    };
+    refused(placet.follow(&odd), "Refused");
+    for number in 0..64 {
+        placet.follow(&paths(&format!("etc/{number}"))).unwrap();
+    }
+    placet.follow(&paths("etc/0")).unwrap();
+    refused(placet.follow(&paths("etc/64")), "Refused");
+    let follows = |world: &World| world.voters.announced()[&name("counterd")].follows.len();
+    assert_eq!(follows(&world), 64);
+    world.restart("counterd");
+    assert!(placet.next_event(Some(PATIENCE)).is_err());
+    world.serve("counterd");
+    placet.reconnect().unwrap();
+    assert_eq!(follows(&world), 64, "it is named again");
+}
+
+#[test]
+fn who_asks_for_it_is_told_of_every_change_and_of_its_end() {
+    let world = World::new();
+    let mut placet = connect(&world);
+    let change = Digest::of(b"change");
+    world.run(async { world.voters.give_notice(change, "main-1", None) });
+    placet.notices(true).unwrap();
+    world.run(async {
+        world.voters.give_notice(change, "main-2", None);
+        let end = Some(Outcome::Regressed);
+        world.voters.give_notice(change, "main-2", end);
+    });
+    let change_digest = change.to_string();
+    let began = Event::Began {
+        change_digest: change_digest.clone(),
+        rollout: "main-2".to_owned(),
+    };
+    assert_eq!(event(&mut placet), began, "not of the one before it asked");
+    let ended = Event::Ended {
+        change_digest,
+        outcome: placet_sdk::Outcome::Regressed,
+    };
+    assert_eq!(event(&mut placet), ended);
 }
 
 #[test]
@@ -369,7 +424,7 @@ fn after_a_restart_of_the_agent_the_client_registers_again() {
     assert!(matches!(placet.reconnect(), Err(Error::Connect { .. })));
     world.serve("counterd");
     placet.reconnect().unwrap();
-    assert_eq!(world.voters.opened()[&name("counterd")].len(), 1);
+    assert_eq!(world.voters.announced()[&name("counterd")].opened.len(), 1);
     let asking = world.ask(question("one", &["counterd"]));
     let asked = proposal(&mut placet);
     placet.vote(&asked, Vote::accept()).unwrap();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use placet_model::{Module, ModulePath, NodeManifest, ProcessName, ProcessSpec};
 
-use super::Opened;
+use super::Announcements;
 use super::handover::Side;
 use crate::libraries::{Libraries, follow, path_of};
 
@@ -13,7 +13,7 @@ pub(super) struct Users<'m> {
     manifest: &'m NodeManifest,
     libraries: Libraries<'m>,
     pub(super) processes: BTreeMap<&'m ProcessName, &'m Module>,
-    opened: &'m Opened,
+    announced: &'m Announcements,
 }
 
 /// What a process uses.
@@ -29,7 +29,7 @@ pub(super) struct Uses<'m> {
 }
 
 impl<'m> Users<'m> {
-    pub(super) fn new(manifest: &'m NodeManifest, opened: &'m Opened) -> Self {
+    pub(super) fn new(manifest: &'m NodeManifest, announced: &'m Announcements) -> Self {
         let modules = manifest.modules.iter().map(|entry| &entry.module);
         let processes = modules
             .filter_map(|module| Some((&module.process.as_ref()?.name, module)))
@@ -38,8 +38,12 @@ impl<'m> Users<'m> {
             manifest,
             libraries: Libraries::new(manifest),
             processes,
-            opened,
+            announced,
         }
+    }
+
+    pub(super) fn module(&self, path: &ModulePath) -> Option<&'m Module> {
+        self.manifest.get(path).map(|entry| &entry.module)
     }
 
     pub(super) fn process(&self, name: &ProcessName) -> Option<(&'m Module, &'m ProcessSpec)> {
@@ -84,9 +88,9 @@ impl<'m> Users<'m> {
             self.step(module, &[], &mut uses, &mut round);
             let name = module.process.as_ref().map(|spec| &spec.name);
             let opened = name
-                .and_then(|name| self.opened.get(name))
+                .and_then(|name| self.announced.get(name))
                 .into_iter()
-                .flatten();
+                .flat_map(|announced| &announced.opened);
             self.open(opened, &[], &mut uses, &mut round);
         }
         let mut seen = uses.own.clone();

@@ -8,9 +8,9 @@ use placet_model::{Digest, NodeChange, NodeName, NodeState, RolloutPhase, digest
 
 use super::decisions::Decisions;
 use super::standing::Standing;
-use crate::change::{Opened, change_set};
+use crate::change::{Announcements, change_set};
 use crate::plan::{NodePlan, Plan, Target, TargetNode, WaitingOn};
-use crate::{Observed, ObservedNode, Presence, RolloutState};
+use crate::{Observed, ObservedNode, Presence, RolloutState, Rules};
 
 pub(super) struct Fleet<'a> {
     pub(super) target: &'a Target,
@@ -162,7 +162,7 @@ fn changes(target: &Target, observed: &Observed) -> BTreeMap<NodeName, NodePlan>
             continue;
         }
         let plan = computed.entry((from, to)).or_insert_with(|| {
-            let change_set = change_set(running.manifest(), &node.manifest, &Opened::new());
+            let change_set = change_set(running.manifest(), &node.manifest, &Announcements::new());
             let change = NodeChange {
                 from,
                 to,
@@ -173,6 +173,7 @@ fn changes(target: &Target, observed: &Observed) -> BTreeMap<NodeName, NodePlan>
                 from,
                 to,
                 change_digest,
+                rules: Arc::new(Rules::of_processes(&change.change_set)),
                 change_set: Arc::new(change.change_set),
             }
         });

@@ -11,21 +11,17 @@ use serde::Serialize;
 
 use crate::plan::{NodePlan, TargetNode};
 
-/// The rules of one class, ready to be evaluated.
+/// Rules of a class or of processes, ready to be evaluated.
 #[derive(Debug, Clone, Default)]
 pub struct Rules(Vec<Ready>);
 
 /// Rules are the same if they were declared the same.
 impl PartialEq for Rules {
     fn eq(&self, other: &Self) -> bool {
-        let declared = |rules: &Self| {
-            rules
-                .0
-                .iter()
-                .map(|it| it.declared.clone())
-                .collect::<Vec<_>>()
-        };
-        declared(self) == declared(other)
+        fn declared(rules: &Rules) -> impl Iterator<Item = (&Option<ProcessName>, &VetoRule)> {
+            rules.0.iter().map(|it| (&it.process, &it.declared))
+        }
+        declared(self).eq(declared(other))
     }
 }
 
@@ -33,6 +29,8 @@ impl Eq for Rules {}
 
 #[derive(Debug, Clone)]
 struct Ready {
+    /// Whose it is; none for one of a class.
+    process: Option<ProcessName>,
     declared: VetoRule,
     rule: Result<Rule, RuleError>,
 }
@@ -41,6 +39,8 @@ struct Ready {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Objection {
+    /// The process on whose behalf it objects; none for a rule of a class.
+    pub process: Option<ProcessName>,
     /// The rule.
     pub rule: ProcessName,
     /// What it tells people.
@@ -101,34 +101,36 @@ impl ChangeView {
 }
 
 impl TargetNode {
-    /// What the rules of its class say of a change of the node `name`, as they stand in a verdict:
-    /// a record, given at `time`, for each that does not agree.
+    /// What the rules of its class, and those of the processes that the change touches, say of a
+    /// change of the node `name`, as they stand in a verdict: a record, given at `time`, for each
+    /// that does not agree.
     pub fn objections(
         &self,
         name: &NodeName,
         change: &NodePlan,
         time: Timestamp,
     ) -> Vec<VoteRecord> {
-        if self.rules.is_empty() {
+        if self.rules.is_empty() && change.rules.is_empty() {
             return Vec::new();
         }
         let node = NodeView::new(name, &self.class, &self.facts, &self.labels);
-        let objections = self
-            .rules
-            .objections(&node, &ChangeView::new(&change.change_set));
+        let view = ChangeView::new(&change.change_set);
+        let of_class = self.rules.objections(&node, &view).into_iter();
+        let objections = of_class.chain(change.rules.objections(&node, &view));
         let record = |objection: Objection| VoteRecord {
             voter: Voter::Rule,
-            process: objection.rule,
+            code: (objection.process.as_ref())
+                .map_or_else(String::new, |_| objection.rule.to_string()),
+            process: objection.process.unwrap_or(objection.rule),
             pid: 0,
             modules: Vec::new(),
             answer: Answer::Veto,
-            code: String::new(),
             message: objection.message,
             until: None,
             time,
             change_digest: change.change_digest,
         };
-        objections.into_iter().map(record).collect()
+        objections.map(record).collect()
     }
 }
 
@@ -136,11 +138,16 @@ impl Rules {
     /// Makes declared rules ready. What was declared keeps the limits, which is checked where it is
     /// loaded; a rule that does not, all the same, objects to every change and says why.
     pub fn new(declared: &[VetoRule]) -> Self {
-        let ready = |declared: &VetoRule| Ready {
-            declared: declared.clone(),
-            rule: Rule::new(&declared.rule),
-        };
-        Self(declared.iter().map(ready).collect())
+        Self(declared.iter().map(|it| Ready::new(it, None)).collect())
+    }
+
+    /// Makes the rules ready that the processes of a change declare for themselves.
+    pub fn of_processes(change: &ChangeSet) -> Self {
+        let rules = change.processes.iter().flat_map(|process| {
+            let rules = process.rules.iter();
+            rules.map(|rule| Ready::new(rule, Some(&process.name)))
+        });
+        Self(rules.collect())
     }
 
     /// True if nobody declared any.
@@ -160,11 +167,22 @@ impl Rules {
                 Err(error) => format!("{error}; it objects until that is put right"),
             };
             Some(Objection {
+                process: ready.process.clone(),
                 rule: ready.declared.name.clone(),
                 message,
             })
         };
         self.0.iter().filter_map(objection).collect()
+    }
+}
+
+impl Ready {
+    fn new(declared: &VetoRule, process: Option<&ProcessName>) -> Self {
+        Self {
+            process: process.cloned(),
+            declared: declared.clone(),
+            rule: Rule::new(&declared.rule),
+        }
     }
 }
 

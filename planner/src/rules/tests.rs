@@ -24,6 +24,7 @@ fn objections(rule: &str) -> Vec<String> {
             action: ProcessAction::Restart,
             because: vec![Because::OwnModule],
             handover: None,
+            rules: Vec::new(),
         }],
     };
     let declared = VetoRule {

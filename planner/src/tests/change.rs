@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use expect_test::{Expect, expect};
-use placet_model::{NodeChange, NodeManifest};
+use placet_model::{Follow, FollowAction, ModuleType, NodeChange, NodeManifest};
 
 use super::build::{M, file, fleet, library, link, package, process, text};
-use crate::{Opened, change, change_with, library_directories};
+use crate::{Announcement, Announcements, change, change_with, library_directories};
 
 fn manifest(modules: &[M]) -> NodeManifest {
     let fleet =
@@ -217,7 +217,11 @@ fn v2_libraries_opened_at_run_time_count_on_the_node_only() {
         manifest(&[process("app"), library("libx.so")]),
         manifest(&[process("app"), library("libx.so").content("new")]),
     );
-    let opened: Opened = BTreeMap::from([(text("app"), [text("usr/lib/libx.so")].into())]);
+    let announced = Announcement {
+        opened: [text("usr/lib/libx.so")].into(),
+        ..Announcement::default()
+    };
+    let opened: Announcements = BTreeMap::from([(text("app"), announced)]);
     assert!(change(&from, &to).change_set.processes.is_empty());
     expect![[r#"
         change
@@ -385,4 +389,87 @@ fn cs6_whether_a_restart_is_hitless_is_planned_for_both_ways() {
                   its own program changed
         "#]],
     );
+}
+
+#[test]
+fn v3_a_process_that_follows_a_file_is_reloaded_told_or_restarted_as_it_declares() {
+    let follows = |name: &str, action| {
+        process(name).run(|spec| {
+            spec.follows = vec![Follow {
+                paths: ["etc/*.conf".to_owned()].into(),
+                action,
+                ..Follow::default()
+            }];
+        })
+    };
+    let all = |content: &str| {
+        [
+            follows("reloads", FollowAction::Reload),
+            follows("restarts", FollowAction::Restart),
+            follows("looks", FollowAction::Nothing),
+            process("other"),
+            file("etc/a.conf").content(content),
+        ]
+    };
+    check(
+        &all("old"),
+        &all("new"),
+        &expect![[r#"
+        change
+          changed  etc/a.conf                           data        app 1.0.0 -> 1.0.0
+          notify   looks
+              it follows etc/a.conf, which is changed
+          reload   reloads
+              it follows etc/a.conf, which is changed
+          restart  restarts
+              it follows etc/a.conf, which is changed
+    "#]],
+    );
+}
+
+#[test]
+fn v3_what_is_followed_adds_a_reason_where_something_else_restarts_the_process() {
+    let app = |content: &str| {
+        let app = process("app").content(content).run(|spec| {
+            spec.follows = vec![Follow {
+                types: [ModuleType::Data].into(),
+                ..Follow::default()
+            }];
+        });
+        [app, file("etc/a.conf").content(content)]
+    };
+    check(
+        &app("old"),
+        &app("new"),
+        &expect![[r#"
+        change
+          changed  etc/a.conf                           data        app 1.0.0 -> 1.0.0
+          changed  usr/bin/app                          process     app 1.0.0 -> 1.0.0
+          restart  app
+              its own program changed
+              it follows etc/a.conf, which is changed
+    "#]],
+    );
+}
+
+#[test]
+fn v3_an_interest_that_was_told_at_run_time_counts_as_one_that_was_declared() {
+    let all = |content: &str| manifest(&[process("app"), file("etc/a.conf").content(content)]);
+    let announced = Announcement {
+        follows: vec![Follow {
+            paths: ["etc/**".to_owned()].into(),
+            action: FollowAction::Restart,
+            ..Follow::default()
+        }],
+        ..Announcement::default()
+    };
+    let announced = BTreeMap::from([(text("app"), announced)]);
+    let change = change_with(&all("old"), &all("new"), &announced);
+    expect![[r#"
+        change
+          changed  etc/a.conf                           data        app 1.0.0 -> 1.0.0
+          notify   app
+              it follows etc/a.conf, which is changed
+    "#]]
+    .assert_eq(&shown(&change));
 }

@@ -46,6 +46,9 @@ static void probe(const char *change)
     say("long defer", placet_defer(&placet, change, 86401, NULL));
     say("opened", placet_opened(&placet, "usr/lib/plugin.so"));
     say("opened nonsense", placet_opened(&placet, "/usr/lib/plugin.so"));
+    say("follow", placet_follow(&placet, "etc/app-*.conf"));
+    say("follow nothing", placet_follow(&placet, ""));
+    say("notices", placet_notices(&placet));
     say("ready", placet_ready(&placet, change));
     say("done", placet_done(&placet, change, PLACET_HANDLED));
     say("vote", placet_vote(&placet, change, PLACET_VETO, "probe", "enough"));
@@ -124,6 +127,12 @@ static void handle(const char *mode, const struct placet_event *event)
                                 event->outcome == PLACET_FAILED ? PLACET_HANDLED
                                                                 : PLACET_DEFAULT));
         break;
+    case PLACET_BEGAN:
+        printf("began %s\n", event->rollout);
+        break;
+    case PLACET_ENDED:
+        printf("ended %d\n", (int)event->outcome);
+        break;
     case PLACET_NONE:
         puts("none");
         break;
@@ -153,6 +162,8 @@ int main(int argc, char **argv)
         return 0;
     }
     say("open", result);
+    if (strcmp(mode, "notices") == 0)
+        say("notices", placet_notices(&placet));
     while (result > 0) {
         fds[0].fd = placet_fd(&placet);
         fds[1].fd = 0;

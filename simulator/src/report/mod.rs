@@ -35,12 +35,16 @@ fn count(number: usize, one: &str, many: &str) -> String {
 fn touched(processes: &Processes) -> String {
     let Processes {
         restarted,
+        reloaded,
+        told,
         asked,
         started,
         stopped,
     } = processes;
     let parts = [
         (restarted, "restarts", "restart"),
+        (reloaded, "reloads", "reload"),
+        (told, "is told", "are told"),
         (asked, "is asked", "are asked"),
         (started, "starts", "start"),
         (stopped, "stops", "stop"),

@@ -89,6 +89,11 @@ impl Machine {
                 }
                 (failure, error) => failure.or(error),
             };
+            self.effects.push(Effect::GiveNotice {
+                rollout: activation.order.rollout.clone(),
+                change_digest: activation.order.change_digest,
+                outcome: Some(activation.ending(failure.is_some())),
+            });
             if failure.is_some() {
                 self.tell_in_vain(&activation, &work.touched);
             }
@@ -149,7 +154,7 @@ impl Machine {
             from: from.digest,
             to: Arc::clone(&to),
             overridden: BTreeSet::new(),
-            opened: super::Opened::new(),
+            announced: placet_planner::Announcements::new(),
         };
         let back = note.gives_back.is_some();
         let activation = Activation {

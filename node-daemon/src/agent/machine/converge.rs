@@ -8,7 +8,7 @@ use placet_model::{Digest, ProcessAction, ProcessName};
 use placet_planner::change_with;
 
 use super::process::Process;
-use super::{Opened, find};
+use super::{Announcements, find};
 use crate::store::Generation;
 
 /// What is done at once; the next step begins when this one is through.
@@ -17,7 +17,20 @@ pub(super) enum Step {
     /// Stop these and wait until they are gone.
     Stop(BTreeSet<ProcessName>),
     /// Start these, or tell them of the change, and wait until they are ready.
-    Bring(BTreeSet<ProcessName>),
+    Bring(BTreeMap<ProcessName, Way>),
+}
+
+/// How a process is brought in line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It is started.
+    Start,
+    /// It is told, and acts by itself.
+    Tell,
+    /// It gets the signal to read its files again.
+    Reload,
+    /// It is told, if it listens.
+    Notify,
 }
 
 /// What becomes of one process.
@@ -25,8 +38,7 @@ pub(super) enum Step {
 enum Fate {
     Stop,
     Restart,
-    Tell,
-    Start,
+    Bring(Way),
 }
 
 /// The steps to `committed`: obsolete and restarted processes are stopped in descending start
@@ -37,16 +49,16 @@ enum Fate {
 pub(super) fn steps(
     committed: &Generation,
     processes: &BTreeMap<ProcessName, Process>,
-    opened: &Opened,
+    announced: &Announcements,
     overridden: Overridden<'_>,
 ) -> Vec<Step> {
     let mut changes = Changes {
         committed,
-        opened,
+        announced,
         known: BTreeMap::new(),
     };
     let mut stop: BTreeMap<Reverse<i32>, BTreeSet<ProcessName>> = BTreeMap::new();
-    let mut bring: BTreeMap<i32, BTreeSet<ProcessName>> = BTreeMap::new();
+    let mut bring: BTreeMap<i32, BTreeMap<ProcessName, Way>> = BTreeMap::new();
     let wanted = committed
         .manifest
         .modules
@@ -66,13 +78,14 @@ pub(super) fn steps(
                 .or_default()
                 .insert(name.clone());
         }
-        if let (Fate::Restart | Fate::Tell | Fate::Start, Some((_, spec))) =
-            (fate, find(&committed.manifest, name))
-        {
-            bring
-                .entry(spec.start_order)
-                .or_default()
-                .insert(name.clone());
+        let way = match fate {
+            Fate::Stop => continue,
+            Fate::Restart => Way::Start,
+            Fate::Bring(way) => way,
+        };
+        if let Some((_, spec)) = find(&committed.manifest, name) {
+            let together = bring.entry(spec.start_order).or_default();
+            together.insert(name.clone(), way);
         }
     }
     let stop = stop.into_values().map(Step::Stop);
@@ -91,7 +104,7 @@ pub(super) enum Overridden<'a> {
 /// once.
 struct Changes<'a> {
     committed: &'a Generation,
-    opened: &'a Opened,
+    announced: &'a Announcements,
     known: BTreeMap<Digest, BTreeMap<ProcessName, ProcessAction>>,
 }
 
@@ -105,7 +118,7 @@ impl Changes<'_> {
     ) -> Option<Fate> {
         let wanted = find(&self.committed.manifest, name).is_some();
         let Some(process) = process.filter(|process| process.is_alive()) else {
-            return wanted.then_some(Fate::Start);
+            return wanted.then_some(Fate::Bring(Way::Start));
         };
         if !wanted {
             return Some(Fate::Stop);
@@ -115,18 +128,20 @@ impl Changes<'_> {
         }
         if process.has_handled(self.committed.digest) {
             // An earlier agent started it; whether it becomes ready is still open.
-            return process.is_starting().then_some(Fate::Start);
+            return process.is_starting().then_some(Fate::Bring(Way::Start));
         }
         match self.action(&process.handled, name)? {
-            ProcessAction::Ask if !overridden.has(name) => Some(Fate::Tell),
+            ProcessAction::Ask if !overridden.has(name) => Some(Fate::Bring(Way::Tell)),
+            ProcessAction::Reload => Some(Fate::Bring(Way::Reload)),
+            ProcessAction::Notify => Some(Fate::Bring(Way::Notify)),
             _ => Some(Fate::Restart),
         }
     }
 
     fn action(&mut self, handled: &Generation, name: &ProcessName) -> Option<ProcessAction> {
-        let (committed, opened) = (self.committed, self.opened);
+        let (committed, announced) = (self.committed, self.announced);
         let actions = self.known.entry(handled.digest).or_insert_with(|| {
-            let change = change_with(&handled.manifest, &committed.manifest, opened);
+            let change = change_with(&handled.manifest, &committed.manifest, announced);
             let processes = change.change_set.processes.into_iter();
             processes
                 .map(|process| (process.name, process.action))

@@ -18,7 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use placet_model::{Digest, Module, ModulePath, NodeManifest, ProcessName, ProcessSpec};
+use placet_model::{Digest, Module, NodeManifest, ProcessName, ProcessSpec};
+use placet_planner::Announcements;
 
 use crate::link::Signal;
 use crate::store::{Activating, Generation};
@@ -28,9 +29,6 @@ use work::Work;
 
 /// Time since the agent started.
 pub(super) type Moment = Duration;
-
-/// What the voters of this node opened at run time.
-pub(super) type Opened = BTreeMap<ProcessName, BTreeSet<ModulePath>>;
 
 /// Something happened.
 #[derive(Debug, Clone)]
@@ -107,6 +105,12 @@ pub(super) enum Effect {
     Prepare(Notice),
     /// Tell a process how the change ended; answered by [`Event::Told`].
     Tell(Notice, Outcome),
+    /// Tell those who want to know of every change that one begins, or how it ended.
+    GiveNotice {
+        rollout: String,
+        change_digest: Digest,
+        outcome: Option<Outcome>,
+    },
     /// A process of this name is not wanted any more.
     Retire(ProcessName),
     /// Write down what is going on, before anything that follows.
@@ -148,7 +152,7 @@ pub(super) struct Order {
     pub(super) to: Arc<Generation>,
     /// Processes whose vote a person has overridden: they are told and then restarted.
     pub(super) overridden: BTreeSet<ProcessName>,
-    pub(super) opened: Opened,
+    pub(super) announced: Announcements,
 }
 
 /// A process that the keeper has when the agent starts.

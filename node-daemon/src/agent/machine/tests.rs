@@ -84,7 +84,7 @@ impl World {
             from: self.generation(from).digest,
             to: self.generation(to),
             overridden: BTreeSet::new(),
-            opened: Opened::new(),
+            announced: Announcements::new(),
         }
     }
 
@@ -193,6 +193,10 @@ impl World {
             Effect::Answer { outcome, .. } => match outcome {
                 Ok(generation) => self.line(&format!("answer: generation {}", generation.number)),
                 Err(error) => self.line(&format!("answer: {error}")),
+            },
+            Effect::GiveNotice { outcome, .. } => match outcome {
+                None => self.line("notice: it begins"),
+                Some(outcome) => self.line(&format!("notice: {outcome:?}")),
             },
             Effect::Report | Effect::Say(_) => {}
         }
@@ -347,14 +351,16 @@ fn an_activation_touches_whom_the_change_touches_in_the_prescribed_order() {
     let mut world = World::new([fleet(b"1"), fleet(b"2")], Habits::default());
     world.activate(1, 2);
     world.check(&expect![[r"
-          400 prepare s
-          400 commit 2
-          400 terminate b (103)
-          400 terminate a (101)
-          400 start a from 2 as 105
-          400 start b from 2 as 106
-          400 tell s: Activated
-          600 answer: generation 2
+        400 notice: it begins
+        400 prepare s
+        400 commit 2
+        400 terminate b (103)
+        400 terminate a (101)
+        400 start a from 2 as 105
+        400 start b from 2 as 106
+        400 tell s: Activated
+        600 notice: Activated
+        600 answer: generation 2
     "]]);
 }
 
@@ -363,11 +369,13 @@ fn obsolete_processes_are_stopped_and_new_ones_started() {
     let mut world = World::new([fleet(b"1"), other(b"1")], Habits::default());
     world.activate(1, 2);
     world.check(&expect![[r"
-          400 commit 2
-          400 terminate c (102)
-          400 retire c
-          400 start d from 2 as 105
-          600 answer: generation 2
+        400 notice: it begins
+        400 commit 2
+        400 terminate c (102)
+        400 retire c
+        400 start d from 2 as 105
+        600 notice: Activated
+        600 answer: generation 2
     "]]);
 }
 
@@ -380,16 +388,18 @@ fn a_self_managing_process_that_asks_for_the_default_is_restarted() {
     let mut world = World::new([fleet(b"1"), fleet(b"2")], habits);
     world.activate(1, 2);
     world.check(&expect![[r"
-          400 prepare s
-          400 commit 2
-          400 terminate b (103)
-          400 terminate a (101)
-          400 start a from 2 as 105
-          400 start b from 2 as 106
-          400 tell s: Activated
-          400 terminate s (104)
-          400 start s from 2 as 107
-          600 answer: generation 2
+        400 notice: it begins
+        400 prepare s
+        400 commit 2
+        400 terminate b (103)
+        400 terminate a (101)
+        400 start a from 2 as 105
+        400 start b from 2 as 106
+        400 tell s: Activated
+        400 terminate s (104)
+        400 start s from 2 as 107
+        600 notice: Activated
+        600 answer: generation 2
     "]]);
 }
 
@@ -402,15 +412,17 @@ fn a_self_managing_process_may_handle_the_change_by_ending() {
     let mut world = World::new([fleet(b"1"), fleet(b"2")], habits);
     world.activate(1, 2);
     world.check(&expect![[r"
-          400 prepare s
-          400 commit 2
-          400 terminate b (103)
-          400 terminate a (101)
-          400 start a from 2 as 105
-          400 start b from 2 as 106
-          400 tell s: Activated
-          400 start s from 2 as 107
-          600 answer: generation 2
+        400 notice: it begins
+        400 prepare s
+        400 commit 2
+        400 terminate b (103)
+        400 terminate a (101)
+        400 start a from 2 as 105
+        400 start b from 2 as 106
+        400 tell s: Activated
+        400 start s from 2 as 107
+        600 notice: Activated
+        600 answer: generation 2
     "]]);
 }
 
@@ -422,15 +434,17 @@ fn an_overridden_process_is_told_and_restarted_regardless() {
     world.inbox.push_back(Event::Activate(order));
     world.settle();
     world.check(&expect![[r"
-          400 prepare s
-          400 commit 2
-          400 terminate b (103)
-          400 terminate s (104)
-          400 terminate a (101)
-          400 start a from 2 as 105
-          400 start b from 2 as 106
-          400 start s from 2 as 107
-          600 answer: generation 2
+        400 notice: it begins
+        400 prepare s
+        400 commit 2
+        400 terminate b (103)
+        400 terminate s (104)
+        400 terminate a (101)
+        400 start a from 2 as 105
+        400 start b from 2 as 106
+        400 start s from 2 as 107
+        600 notice: Activated
+        600 answer: generation 2
     "]]);
 }
 
@@ -443,20 +457,22 @@ fn a_process_that_dies_at_start_gives_the_change_back() {
     let mut world = World::new([fleet(b"1"), fleet(b"2")], habits);
     world.activate(1, 2);
     world.check(&expect![[r"
-          400 prepare s
-          400 commit 2
-          400 terminate b (103)
-          400 terminate a (101)
-          400 start a from 2 as 105
-          400 start b from 2 as 106
-          400 tell s: Activated
-          400 record failure: b exited with code 127; it wrote: first / cannot open lib\u{1b}
-          400 commit 1
-          400 terminate a (105)
-          400 start a from 1 as 107
-          400 start b from 1 as 108
-          400 tell s: Regressed
-          600 answer: b exited with code 127; it wrote: first / cannot open lib\u{1b}
+        400 notice: it begins
+        400 prepare s
+        400 commit 2
+        400 terminate b (103)
+        400 terminate a (101)
+        400 start a from 2 as 105
+        400 start b from 2 as 106
+        400 tell s: Activated
+        400 record failure: b exited with code 127; it wrote: first / cannot open lib\u{1b}
+        400 commit 1
+        400 terminate a (105)
+        400 start a from 1 as 107
+        400 start b from 1 as 108
+        400 tell s: Regressed
+        600 notice: Regressed
+        600 answer: b exited with code 127; it wrote: first / cannot open lib\u{1b}
     "]]);
 }
 
@@ -469,6 +485,7 @@ fn a_process_that_does_not_become_ready_gives_the_change_back() {
     let mut world = World::new([fleet(b"1"), fleet(b"2")], habits);
     world.activate(1, 2);
     world.check(&expect![[r"
+        400 notice: it begins
         400 prepare s
         400 commit 2
         400 terminate b (103)
@@ -479,6 +496,7 @@ fn a_process_that_does_not_become_ready_gives_the_change_back() {
         5400 commit 1
         5400 start a from 1 as 106
         5400 start b from 1 as 107
+        5600 notice: Regressed
         5600 tell s: Failed
         5600 answer: a did not become ready within 5 s
     "]]);
@@ -498,10 +516,12 @@ fn a_swap_that_fails_changes_nothing_and_those_that_prepared_hear_of_it() {
         .collect::<Vec<_>>();
     world.activate(1, 2);
     world.check(&expect![[r"
-          400 prepare s
-          400 commit 2
-          400 tell s: Failed
-          400 answer: disk full
+        400 notice: it begins
+        400 prepare s
+        400 commit 2
+        400 notice: Failed
+        400 tell s: Failed
+        400 answer: disk full
     "]]);
     let after: Vec<_> = world
         .pids()
@@ -520,6 +540,7 @@ fn a_process_that_ignores_the_signal_is_killed_when_its_time_is_up() {
     let mut world = World::new([fleet(b"1"), fleet(b"2")], habits);
     world.activate(1, 2);
     world.check(&expect![[r"
+        400 notice: it begins
         400 prepare s
         400 commit 2
         400 terminate b (103)
@@ -528,6 +549,7 @@ fn a_process_that_ignores_the_signal_is_killed_when_its_time_is_up() {
         5400 start a from 2 as 105
         5400 start b from 2 as 106
         5400 tell s: Activated
+        5600 notice: Activated
         5600 answer: generation 2
     "]]);
 }
@@ -591,11 +613,12 @@ fn after_a_crash_exactly_the_stale_processes_are_restarted() {
     world.transcript.clear();
     world.settle();
     world.check(&expect![[r"
-          400 terminate a (101)
-          400 start a from 2 as 105
-          400 start b from 2 as 106
-          400 tell s: Activated
-          600 answer: generation 2
+        400 terminate a (101)
+        400 start a from 2 as 105
+        400 start b from 2 as 106
+        400 tell s: Activated
+        600 notice: Activated
+        600 answer: generation 2
     "]]);
 }
 

@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use placet_model::{ProcessAction, ProcessName};
 use placet_planner::change_with;
 
-use super::converge::{Overridden, Step, steps};
+use super::converge::{Overridden, Step, Way, steps};
 use super::process::Then;
 use super::{Effect, Machine, Notice, Order};
+use crate::link::Signal;
 use crate::store::{Activating, Generation};
 use crate::vote::Outcome;
 
@@ -75,6 +77,23 @@ impl Work {
 }
 
 impl Activation {
+    /// How the change has ended, whomever it touched.
+    pub(super) fn ending(&self, failed: bool) -> Outcome {
+        match self.outcome() {
+            Outcome::Activated if failed => Outcome::Failed,
+            outcome => outcome,
+        }
+    }
+
+    /// How the change ends, as processes are told when it reaches them.
+    fn outcome(&self) -> Outcome {
+        if self.failure.is_some() {
+            Outcome::Regressed
+        } else {
+            Outcome::Activated
+        }
+    }
+
     pub(super) fn note(&self) -> Activating {
         Activating {
             rollout: self.order.rollout.clone(),
@@ -117,7 +136,11 @@ impl Machine {
     }
 
     fn prepare(&mut self, order: Order) {
-        let change = change_with(&self.committed.manifest, &order.to.manifest, &order.opened);
+        let change = change_with(
+            &self.committed.manifest,
+            &order.to.manifest,
+            &order.announced,
+        );
         let asked = change
             .change_set
             .processes
@@ -141,6 +164,11 @@ impl Machine {
             order,
         };
         self.effects.push(Effect::Note(Some(activation.note())));
+        self.effects.push(Effect::GiveNotice {
+            rollout: activation.order.rollout.clone(),
+            change_digest: activation.order.change_digest,
+            outcome: None,
+        });
         let id = self.begin(Phase::Preparing(activation.prepared.clone()), None);
         for name in &activation.prepared {
             let within = self.processes[name].change_patience();
@@ -218,9 +246,9 @@ impl Machine {
 
     /// Computes what is to be done until everything runs for the committed generation.
     pub(super) fn bring(&mut self) {
-        let nothing = super::Opened::new();
+        let nothing = super::Announcements::new();
         let activation = self.work.as_ref().and_then(|work| work.activation.as_ref());
-        let opened = activation.map_or(&nothing, |activation| &activation.order.opened);
+        let announced = activation.map_or(&nothing, |activation| &activation.order.announced);
         let none = BTreeSet::new();
         let overridden = match activation {
             None => Overridden::All,
@@ -229,7 +257,7 @@ impl Machine {
             }) => Overridden::These(&none),
             Some(activation) => Overridden::These(&activation.order.overridden),
         };
-        let steps = steps(&self.committed, &self.processes, opened, overridden);
+        let steps = steps(&self.committed, &self.processes, announced, overridden);
         if let Some(work) = &mut self.work {
             work.phase = Phase::Bringing {
                 steps: steps.into(),
@@ -265,18 +293,18 @@ impl Machine {
                         self.stop(name, Then::Rest);
                     }
                 }
-                Some(Step::Bring(names)) => {
-                    waiting.clone_from(&names);
-                    work.touched.extend(names.iter().cloned());
-                    for name in &names {
-                        self.bring_one(name);
+                Some(Step::Bring(ways)) => {
+                    waiting.extend(ways.keys().cloned());
+                    work.touched.extend(ways.keys().cloned());
+                    for (name, way) in &ways {
+                        self.bring_one(name, *way);
                     }
                 }
             }
         }
     }
 
-    fn bring_one(&mut self, name: &ProcessName) {
+    fn bring_one(&mut self, name: &ProcessName, way: Way) {
         let Some(process) = self
             .processes
             .get(name)
@@ -290,8 +318,53 @@ impl Machine {
                 self.through(name);
             }
         } else {
-            self.tell(name);
+            match way {
+                Way::Start | Way::Tell => self.tell(name),
+                Way::Reload => self.leave_running(name, true),
+                Way::Notify => self.leave_running(name, false),
+            }
         }
+    }
+
+    /// A process goes on as it is, and reads its files again if it has to. It is told, if it
+    /// listens; nobody waits for what it says.
+    fn leave_running(&mut self, name: &ProcessName, reloads: bool) {
+        let Some((pid, within)) = self.take_as_handled(name) else {
+            return;
+        };
+        if reloads {
+            self.effects.push(Effect::Signal {
+                process: name.clone(),
+                pid,
+                signal: Signal::Reload,
+            });
+        }
+        let activation = self.work.as_ref().and_then(|work| work.activation.as_ref());
+        if let Some(activation) = activation {
+            let notice = Notice {
+                work: 0,
+                process: name.clone(),
+                change_digest: activation.order.change_digest,
+                within,
+            };
+            self.effects
+                .push(Effect::Tell(notice, activation.outcome()));
+        }
+        self.through(name);
+    }
+
+    /// Takes a process for one that has handled the change; its number and patience.
+    fn take_as_handled(&mut self, name: &ProcessName) -> Option<(u32, Duration)> {
+        let process = self.processes.get_mut(name)?;
+        process.handled = Arc::clone(&self.committed);
+        let (pid, within) = (process.pid?, process.change_patience());
+        let generation = Arc::clone(&self.committed);
+        self.effects.push(Effect::Mark {
+            process: name.clone(),
+            pid,
+            generation,
+        });
+        Some((pid, within))
     }
 
     fn tell(&mut self, name: &ProcessName) {
@@ -302,11 +375,7 @@ impl Machine {
             return self.stop(name, Then::Start);
         };
         activation.told.insert(name.clone());
-        let outcome = if activation.failure.is_some() {
-            Outcome::Regressed
-        } else {
-            Outcome::Activated
-        };
+        let outcome = activation.outcome();
         let notice = Notice {
             work: work.id,
             process: name.clone(),
@@ -334,15 +403,7 @@ impl Machine {
             return;
         }
         if handled {
-            process.handled = Arc::clone(&self.committed);
-            if let Some(pid) = process.pid {
-                let generation = Arc::clone(&self.committed);
-                self.effects.push(Effect::Mark {
-                    process: name.clone(),
-                    pid,
-                    generation,
-                });
-            }
+            self.take_as_handled(name);
             self.say(format!("{name} has handled the change by itself"));
             self.through(name);
         } else {

@@ -73,6 +73,7 @@ impl Event {
                 self.headed(head, "vetoes")
             }
             "refused" => self.headed(format!("{} was refused:", self.text("source")), "reasons"),
+            "nodeDrift" => self.headed(format!("{} has drifted:", self.text("node")), "drifts"),
             "processes" => self.processes_line().into_iter().collect(),
             _ => wrapped(&self.line(), 2),
         }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use placet_crds::GitSource;
 use placet_model::{Digest, NodeName};
+use placet_planner::Running;
 
 use crate::catalog::WantedPackage;
 use crate::fleet::world::{Ordered, World};
@@ -14,9 +15,18 @@ use crate::telemetry::Telemetry;
 /// What the loop publishes for those who serve nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
-    permits: RwLock<BTreeMap<NodeName, Ordered>>,
+    permits: RwLock<Permits>,
     fetched: Mutex<BTreeMap<NodeName, u64>>,
     pub(crate) telemetry: Telemetry,
+}
+
+/// What nodes may fetch.
+#[derive(Debug, Default)]
+struct Permits {
+    /// What they were told to stage.
+    ordered: BTreeMap<NodeName, Ordered>,
+    /// What they run.
+    running: BTreeMap<NodeName, Running>,
 }
 
 impl Shared {
@@ -28,15 +38,23 @@ impl Shared {
         }
     }
 
-    pub(crate) fn set_permits(&self, permits: BTreeMap<NodeName, Ordered>) {
+    pub(crate) fn set_permits(
+        &self,
+        ordered: BTreeMap<NodeName, Ordered>,
+        running: BTreeMap<NodeName, Running>,
+    ) {
+        let permits = Permits { ordered, running };
         *self.permits.write().unwrap_or_else(PoisonError::into_inner) = permits;
     }
 
-    /// True if the node was told to stage a manifest with a module of this digest.
+    /// True if the node was told to stage a manifest with a module of this digest, or runs one.
     pub(crate) fn may_fetch(&self, node: &NodeName, digest: &Digest) -> bool {
         let permits = self.permits.read().unwrap_or_else(PoisonError::into_inner);
-        permits.get(node).is_some_and(|ordered| {
-            let mut modules = ordered.manifest.modules.iter();
+        let ordered = permits.ordered.get(node).map(|ordered| &*ordered.manifest);
+        let running = permits.running.get(node).map(Running::manifest);
+        let mut manifests = ordered.into_iter().chain(running);
+        manifests.any(|manifest| {
+            let mut modules = manifest.modules.iter();
             modules.any(|entry| entry.module.digest == *digest)
         })
     }

@@ -10,6 +10,7 @@ use clap::Args;
 use placet_model::{Architecture, NameError, NodeFacts, NodeName};
 
 use crate::store::Allowance;
+pub(crate) use store::Looks;
 pub use store::StoreArguments;
 
 /// Arguments of the node daemon.
@@ -104,6 +105,7 @@ pub(crate) struct Settings {
     pub(crate) token: Token,
     pub(crate) facts: NodeFacts,
     pub(crate) allowance: Allowance,
+    pub(crate) looks: Looks,
 }
 
 /// Where the join token is found, if there is one.
@@ -157,6 +159,7 @@ impl Arguments {
             token: self.token(),
             facts: self.facts(),
             allowance: self.store.allowance(),
+            looks: self.store.looks(),
             node,
             state,
             run,
@@ -378,6 +381,7 @@ mod tests {
         let (again_settings, settings) = (again.settings().unwrap(), arguments.settings().unwrap());
         assert_eq!(again_settings.facts, settings.facts);
         assert_eq!(again_settings.allowance, settings.allowance);
+        assert_eq!(again_settings.looks, settings.looks);
         assert_eq!(settings.allowance.quota, Some(100 << 20));
         assert_eq!(again.controller, arguments.controller);
         assert_eq!(

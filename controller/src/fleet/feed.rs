@@ -146,6 +146,10 @@ pub(super) fn processes(node: &NodeName, generation: u64, processes: &[NodeProce
     json!({ "node": node, "generation": generation, "processes": processes })
 }
 
+pub(super) fn node_drift(node: &NodeName, generation: u64, drifts: &[String]) -> Value {
+    json!({ "node": node, "generation": generation, "drifts": drifts })
+}
+
 pub(super) fn failed(rollout: &str, node: &NodeName, reason: &str) -> Value {
     json!({ "rollout": rollout, "node": node, "reason": reason })
 }

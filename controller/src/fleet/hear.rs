@@ -327,6 +327,13 @@ impl Node {
             || pids(&self.processes) != pids(&report.processes);
         self.generation = Some(report.generation);
         self.processes = report.processes;
+        let drifts = std::mem::replace(&mut self.drifts, report.drifts);
+        if drifts != self.drifts && !self.drifts.is_empty() {
+            turn.tell(
+                "nodeDrift",
+                feed::node_drift(name, report.generation, &self.drifts),
+            );
+        }
         self.judge_processes();
         if is_news {
             turn.tell(

@@ -153,7 +153,8 @@ impl Fleet {
         telemetry.wrote(&turn.writes);
         telemetry.count(&turn.happened);
         self.world.written(committed);
-        self.shared.set_permits(self.world.permits());
+        self.shared
+            .set_permits(self.world.permits(), self.world.running());
         self.want();
         for (node, why) in std::mem::take(&mut turn.cut) {
             self.end_session(&node, why);

@@ -110,6 +110,8 @@ pub(crate) struct Reported {
     pub(crate) generation: u64,
     pub(crate) manifest_digest: Digest,
     pub(crate) processes: Vec<NodeProcess>,
+    /// What has drifted, a line each.
+    pub(crate) drifts: Vec<String>,
 }
 
 impl Default for Reported {
@@ -118,6 +120,7 @@ impl Default for Reported {
             generation: 0,
             manifest_digest: NodeManifest::default().digest(),
             processes: Vec::new(),
+            drifts: Vec::new(),
         }
     }
 }

@@ -277,7 +277,7 @@ impl Stage {
                 Said::Report(Reported {
                     generation,
                     manifest_digest: ordered.manifest_digest,
-                    processes: Vec::new(),
+                    ..Reported::default()
                 }),
             );
         }
@@ -697,6 +697,7 @@ fn a_node_that_gives_a_change_back_is_known_by_what_it_ran_before() {
             generation,
             manifest_digest,
             processes: Vec::new(),
+            drifts: Vec::new(),
         };
         let turn = stage.say("core-1", Said::Report(report));
         assert_eq!(turn.cut, [], "its session goes on");
@@ -720,6 +721,7 @@ fn a_failure_that_was_lost_with_the_connection_comes_with_the_next_hello() {
             generation: 1,
             manifest_digest: manifest.digest(),
             processes: Vec::new(),
+            drifts: Vec::new(),
         },
         manifest: Arc::new(manifest),
         failed: BTreeMap::from([(wanted, "it died".to_owned())]),
@@ -814,6 +816,7 @@ fn a_manifest_that_nobody_knows_makes_the_node_say_hello_again() {
         generation: 9,
         manifest_digest: Digest::of(b"unknown"),
         processes: Vec::new(),
+        drifts: Vec::new(),
     };
     let turn = stage.say("core-1", Said::Report(report));
     assert_eq!(turn.cut.len(), 1);

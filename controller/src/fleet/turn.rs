@@ -118,6 +118,10 @@ fn log(name: &str, data: &Value) {
             );
             lines("problems").for_each(|line| tracing::warn!("{line}"));
         }
+        "nodeDrift" => {
+            tracing::warn!("node {} has drifted", text(data, "node"));
+            lines("drifts").for_each(|line| tracing::warn!("{line}"));
+        }
         "processes" => tracing::debug!("{name} {data}"),
         _ => tracing::info!("{name} {}", visible(&data.to_string())),
     }

@@ -90,6 +90,8 @@ pub(crate) struct Node {
     pub(crate) session: Option<u64>,
     pub(crate) generation: Option<u64>,
     pub(crate) processes: Vec<NodeProcess>,
+    /// What has drifted on it, as it said last.
+    pub(crate) drifts: Vec<String>,
     pub(crate) last_seen: Option<Timestamp>,
     pub(crate) last_verdict: Option<Verdict>,
     /// The latest roll-out that it took part in.
@@ -320,6 +322,14 @@ impl World {
 
     /// What each node may fetch now: the modules that it was told to stage, as long as the change is
     /// under way.
+    /// What connected nodes run: modules of it that are damaged there are fetched again.
+    pub(crate) fn running(&self) -> BTreeMap<NodeName, Running> {
+        let connected = self.nodes.iter().filter(|(_, node)| node.session.is_some());
+        connected
+            .filter_map(|(name, node)| Some((name.clone(), node.seen.running.clone()?)))
+            .collect()
+    }
+
     pub(crate) fn permits(&self) -> BTreeMap<NodeName, Ordered> {
         let Some(rollout) = &self.rollout else {
             return BTreeMap::new();

@@ -7,7 +7,7 @@ use placet_crds::NodeProcess;
 use placet_model::{Digest, NodeFacts, NodeManifest, NodeName, Verdict, Voter, visible};
 use placet_protocol::json;
 use placet_protocol::wire::from_node::Message;
-use placet_protocol::wire::{Activated, Failed, Hello, Process, Report, Staged};
+use placet_protocol::wire::{Activated, Drift, Failed, Hello, Process, Report, Staged};
 use tonic::Status;
 
 use crate::fleet::news::{Announcement, Reported, Said};
@@ -128,6 +128,12 @@ fn shown(text: &str) -> String {
     visible(text).to_string()
 }
 
+/// More of what a node found is not read.
+const DRIFTS_MOST: usize = 100;
+
+/// More characters of a path, or of how it differs, are not read.
+const DRIFT_TEXT_MOST: usize = 300;
+
 fn reported(report: &Report) -> Result<Reported, Status> {
     if report.processes.len() > PROCESSES_MOST {
         return Err(Status::invalid_argument(
@@ -139,7 +145,18 @@ fn reported(report: &Report) -> Result<Reported, Status> {
         generation: report.generation,
         manifest_digest: digest(&report.manifest_digest)?,
         processes: processes.collect::<Result<_, _>>()?,
+        drifts: report.drifts.iter().take(DRIFTS_MOST).map(drift).collect(),
     })
+}
+
+fn drift(drift: &Drift) -> String {
+    let cut = |text: &str| shown(&text.chars().take(DRIFT_TEXT_MOST).collect::<String>());
+    let ending = if drift.repaired {
+        "it was put right"
+    } else {
+        "it could not be put right yet"
+    };
+    format!("`{}`: {}; {ending}", cut(&drift.path), cut(&drift.what))
 }
 
 fn process(process: &Process) -> Result<NodeProcess, Status> {

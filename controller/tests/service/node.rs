@@ -116,6 +116,7 @@ impl State {
             manifest_digest: self.manifest.digest().to_string(),
             manifest_json: Vec::new(),
             processes: self.pids.iter().map(process).collect(),
+            drifts: Vec::new(),
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 use tonic::transport::Channel;
 use tracing::Span;
 
+use super::drift::{self, Looked};
 use super::groups::Groups;
 use super::keeper::KeeperLink;
 use super::machine::{Event, Known, Machine, Moment, Resume};
@@ -18,7 +19,7 @@ use super::{AgentError, boot_id, launch};
 use crate::Fatal;
 use crate::arguments::Settings;
 use crate::link::{self, Command, Entry};
-use crate::store::{Generation, Store};
+use crate::store::{Depth, Generation, Store};
 use crate::vote::Voters;
 
 /// Something for the core to take note of.
@@ -46,6 +47,10 @@ pub(super) enum Input {
         wanted: BTreeSet<Digest>,
         done: oneshot::Sender<()>,
     },
+    /// It is time to look at what is on the disk.
+    Look(Depth),
+    /// What was found there.
+    Looked(Arc<Generation>, Looked),
     /// Staging ended: modules and bytes that travelled.
     Staged {
         rollout: String,
@@ -76,6 +81,8 @@ pub(super) struct Core {
     /// The trace of the change that was ordered last, for what is logged of it.
     pub(super) trace: Span,
     pub(super) failed: BTreeMap<Digest, String>,
+    /// What had drifted at the last look.
+    pub(super) drift: Looked,
     /// Open questions, by node change digest.
     pub(super) asking: BTreeMap<Digest, AbortHandle>,
     /// Dry runs that are not answered yet, by name.
@@ -114,7 +121,9 @@ impl Core {
             .into());
         };
         let groups = Groups::default();
-        let committed = Arc::new(store.committed()?);
+        let committed = Arc::new(drift::committed(&store)?);
+        let is_boot = processes.iter().all(|process| process.exit.is_some());
+        let drift = drift::at_start(&store, &committed, is_boot);
         let resume = resume(&store)?;
         let known = known(&store, &committed, processes, &groups);
         let served: Vec<_> = known
@@ -129,6 +138,7 @@ impl Core {
             epoch: store.epoch()?,
             trace: Span::none(),
             failed: store.failed()?,
+            drift,
             settings,
             store,
             machine,
@@ -151,6 +161,7 @@ impl Core {
         }
         core.perform(effects);
         core.tell_users();
+        drift::schedule(core.settings.looks, &handle);
         Ok((core, handle))
     }
 
@@ -191,6 +202,8 @@ impl Core {
             Input::Machine(event) => self.decide(event),
             Input::Asked(verdict) => self.asked(verdict),
             Input::Tried(verdict) => self.tried(&verdict),
+            Input::Look(depth) => self.look(depth),
+            Input::Looked(generation, looked) => self.looked(&generation, looked),
             Input::MakeRoom { wanted, done } => {
                 self.remove_unused(&wanted);
                 let _ = done.send(());
@@ -350,12 +363,26 @@ fn resume(store: &Store) -> Result<Option<Resume>, Fatal> {
     let journal = store.journal()?;
     if let Some(staging) = journal.staging {
         tracing::warn!(manifest = %staging.manifest, "found the staging for {} unfinished: it is begun again when the controller asks for it", staging.rollout);
-        store.note_staging(None)?;
+        if let Err(error) = store.note_staging(None) {
+            tracing::warn!("{}", crate::Chain(&error));
+        }
     }
     let Some(note) = journal.activating else {
         return Ok(None);
     };
-    let from = Arc::new(store.load(note.from)?);
-    let to = Arc::new(store.load(note.to)?);
-    Ok(Some(Resume { note, from, to }))
+    match (store.load(note.from), store.load(note.to)) {
+        (Ok(from), Ok(to)) => {
+            let (from, to) = (Arc::new(from), Arc::new(to));
+            Ok(Some(Resume { note, from, to }))
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(
+                "the change of {} was cut off and cannot be gone on with, what is committed stays: {}",
+                note.rollout,
+                crate::Chain(&error)
+            );
+            store.note_activating(None)?;
+            Ok(None)
+        }
+    }
 }

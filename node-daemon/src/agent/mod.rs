@@ -8,6 +8,7 @@
 mod asking;
 mod core;
 mod deputy;
+mod drift;
 mod dry_run;
 mod effects;
 mod groups;

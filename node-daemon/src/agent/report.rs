@@ -2,10 +2,13 @@
 
 use placet_model::{Digest, Verdict, canonical_json};
 use placet_protocol::wire::from_node::Message;
-use placet_protocol::wire::{Activated, Failed, FromNode, Hello, Process, Report, Staged};
+use placet_protocol::wire::{Activated, Drift, Failed, FromNode, Hello, Process, Report, Staged};
 
 use super::core::Core;
 use super::staging::Done;
+
+/// More files are not told of at once.
+const DRIFTS_MAX: usize = 100;
 
 impl Core {
     /// What the node has, as the first message of a session (S2).
@@ -43,7 +46,18 @@ impl Core {
             manifest_digest: committed.digest.to_string(),
             manifest_json: Vec::new(),
             processes: self.machine.running().map(process).collect(),
+            drifts: self.drifts(),
         }
+    }
+
+    fn drifts(&self) -> Vec<Drift> {
+        let drifts = self.drift.drifts.iter().take(DRIFTS_MAX);
+        let drift = |drift: &crate::store::Drift| Drift {
+            path: drift.path.display().to_string(),
+            what: drift.what.to_string(),
+            repaired: self.drift.is_repaired,
+        };
+        drifts.map(drift).collect()
     }
 
     fn staged_manifests(&self) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! Staging: fetch what is missing, by digest, verified; then lay the generation out (C-D1).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tonic::{Code, Status};
 
 use super::core::{Core, Handle, Input};
 use super::report;
-use crate::store::{Generation, Incoming, Missing, Staging, Store, StoreError};
+use crate::store::{Depth, Difference, Generation, Incoming, Missing, Staging, Store, StoreError};
 
 /// Modules fetched at the same time.
 const AT_ONCE: usize = 4;
@@ -36,9 +37,19 @@ pub(super) struct Done {
     pub(super) bytes: u64,
 }
 
+impl Done {
+    fn new(generation: u64, bytes: &[u64]) -> Self {
+        Self {
+            generation,
+            modules: bytes.len() as u64,
+            bytes: bytes.iter().sum(),
+        }
+    }
+}
+
 /// Why a generation could not be staged.
 #[derive(Debug, thiserror::Error)]
-enum StageError {
+pub(super) enum StageError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("failed to fetch module {digest}: {}", placet_model::visible(status.message()))]
@@ -49,6 +60,15 @@ enum StageError {
     Standstill { digest: Digest },
     #[error("what was kept of module {digest} from before was damaged; it is thrown away")]
     Kept { digest: Digest },
+    #[error(
+        "`{}` of generation {number} is damaged ({what}) and could not be fetched again",
+        path.display()
+    )]
+    Drifted {
+        number: u64,
+        path: PathBuf,
+        what: Difference,
+    },
     #[error("staging was interrupted")]
     Interrupted,
 }
@@ -69,7 +89,7 @@ impl StageError {
                     | Code::InvalidArgument
                     | Code::Unimplemented
             ),
-            Self::Store(_) | Self::Interrupted => false,
+            Self::Store(_) | Self::Drifted { .. } | Self::Interrupted => false,
         }
     }
 }
@@ -87,12 +107,7 @@ impl Core {
         if let Err(error) = self.store.note_staging(Some(&note)) {
             tracing::warn!("{}", crate::Chain(&error));
         }
-        let task = Task {
-            store: self.store.clone(),
-            base: Arc::clone(self.machine.committed()),
-            channel: self.channel.subscribe(),
-            handle: self.handle.clone(),
-        };
+        let task = self.task();
         let turn = Arc::clone(&self.staging_turn);
         let handle = task.handle.clone();
         let task = tokio::spawn(async move {
@@ -109,6 +124,16 @@ impl Core {
             });
         });
         self.staging.insert(change_digest, task.abort_handle());
+    }
+
+    /// What brings modules in for this core.
+    pub(super) fn task(&self) -> Task {
+        Task {
+            store: self.store.clone(),
+            base: Arc::clone(self.machine.committed()),
+            channel: self.channel.subscribe(),
+            handle: self.handle.clone(),
+        }
     }
 
     pub(super) fn staged(
@@ -151,14 +176,14 @@ impl Core {
 
 /// The right to write to the store. Blocking work holds it until it is done, also when the task
 /// that began it was stopped.
-type Turn = Arc<OwnedMutexGuard<()>>;
+pub(super) type Turn = Arc<OwnedMutexGuard<()>>;
 
 /// What staging needs of the core.
-struct Task {
-    store: Store,
+pub(super) struct Task {
+    pub(super) store: Store,
     base: Arc<Generation>,
     channel: watch::Receiver<Option<Channel>>,
-    handle: Handle,
+    pub(super) handle: Handle,
 }
 
 impl Task {
@@ -166,10 +191,7 @@ impl Task {
     async fn stage(&self, manifest: NodeManifest, turn: &Turn) -> Result<Done, StageError> {
         Store::check(&manifest)?;
         if let Some(generation) = self.store.find(manifest.digest())? {
-            return Ok(Done {
-                generation: generation.number,
-                ..Done::default()
-            });
+            return self.go_back_to(Arc::new(generation), turn).await;
         }
         if let Err(StoreError::NoRoom { .. }) = self.store.check_room(&manifest, &self.base) {
             self.make_room(self.store.modules(&manifest, &self.base))
@@ -183,6 +205,22 @@ impl Task {
         outcome
     }
 
+    /// A generation that is there already is looked at: it may have lain there for long.
+    async fn go_back_to(
+        &self,
+        generation: Arc<Generation>,
+        turn: &Turn,
+    ) -> Result<Done, StageError> {
+        let number = generation.number;
+        let base = Some(Arc::clone(&self.base));
+        let (looked, bytes) = self.mend(generation, Depth::Full, base, turn).await?;
+        if let Some(drift) = looked.drifts.first().filter(|_| !looked.is_repaired) {
+            let (path, what) = (drift.path.clone(), drift.what);
+            return Err(StageError::Drifted { number, path, what });
+        }
+        Ok(Done::new(number, &bytes))
+    }
+
     /// Has everything removed that nobody needs.
     async fn make_room(&self, wanted: BTreeSet<Digest>) {
         let (done, is_done) = oneshot::channel();
@@ -192,6 +230,8 @@ impl Task {
     }
 
     async fn bring_in(&self, manifest: NodeManifest, turn: &Turn) -> Result<Done, StageError> {
+        let manifest = Arc::new(manifest);
+        self.remove_damaged(&manifest, turn).await?;
         let missing = self.store.missing(&manifest, &self.base);
         let modules: BTreeMap<Digest, &Module> = manifest
             .modules
@@ -213,16 +253,23 @@ impl Task {
         let generation = tokio::task::spawn_blocking(lay_out)
             .await
             .map_err(|_| StageError::Interrupted)??;
-        let modules = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        Ok(Done {
-            generation: generation.number,
-            modules,
-            bytes: bytes.iter().sum(),
-        })
+        Ok(Done::new(generation.number, &bytes))
+    }
+
+    async fn remove_damaged(
+        &self,
+        manifest: &Arc<NodeManifest>,
+        turn: &Turn,
+    ) -> Result<(), StageError> {
+        let (store, base) = (self.store.clone(), Arc::clone(&self.base));
+        let (manifest, turn) = (Arc::clone(manifest), Arc::clone(turn));
+        let remove = move || (store.remove_damaged(&manifest, &base), turn).0;
+        let removed = tokio::task::spawn_blocking(remove).await;
+        Ok(removed.map_err(|_| StageError::Interrupted)??)
     }
 
     /// Fetches one module; returns how many bytes travelled for it.
-    async fn fetch(
+    pub(super) async fn fetch(
         &self,
         missing: Missing,
         module: &Module,

@@ -1,6 +1,7 @@
 //! Arguments about what the store may take of disk and network.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -20,6 +21,19 @@ pub struct StoreArguments {
     /// Generations to keep of those that ran before, to go back to without fetching
     #[arg(long, value_name = "NUMBER", default_value_t = 2)]
     pub generations_kept: u8,
+    /// Seconds between looks for files that have drifted, by size and time; 0 for never
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub look_every: u32,
+    /// Seconds between looks at the bytes of all files; 0 for never
+    #[arg(long, value_name = "SECONDS", default_value_t = 86400)]
+    pub look_closely_every: u32,
+}
+
+/// How often the disk is looked at; never where it is zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Looks {
+    pub(crate) quick: Duration,
+    pub(crate) full: Duration,
 }
 
 impl StoreArguments {
@@ -32,12 +46,22 @@ impl StoreArguments {
         }
     }
 
+    pub(super) fn looks(&self) -> Looks {
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        Looks {
+            quick: seconds(self.look_every),
+            full: seconds(self.look_closely_every),
+        }
+    }
+
     /// The same as words of a command line.
     pub(super) fn words(&self) -> Vec<OsString> {
         let numbers = [
             ("--disk-reserve", self.disk_reserve),
             ("--quota", self.quota),
             ("--generations-kept", Some(self.generations_kept.into())),
+            ("--look-every", Some(self.look_every)),
+            ("--look-closely-every", Some(self.look_closely_every)),
         ];
         let given = numbers
             .into_iter()

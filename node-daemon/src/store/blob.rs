@@ -311,6 +311,11 @@ pub(super) fn collect(store: &Store, wanted: &BTreeSet<Digest>) -> Result<(), St
     Ok(())
 }
 
+/// The mode and owner that a module has on this node.
+pub(super) fn seal(module: &Module) -> Result<Seal, StoreError> {
+    Ok(Owner::of(module)?.seal(module))
+}
+
 impl Generation {
     /// The digest of the bytes that stand at the path of `module`, one of this generation's.
     pub(crate) fn held(&self, module: &Module) -> Digest {

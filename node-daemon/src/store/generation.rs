@@ -12,7 +12,7 @@ use super::disk::{Context as _, Operation};
 use super::{Store, StoreError, check, files};
 
 /// Folders of a generation can be read and entered, never changed.
-const FOLDER_MODE: u32 = 0o555;
+pub(super) const FOLDER_MODE: u32 = 0o555;
 
 /// A manifest as installed on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,9 +93,16 @@ impl Store {
             return Ok(Generation::pristine());
         }
         let folder = self.generations().join(number.to_string());
-        let manifest = read_json(&folder.join("manifest.json"))?;
+        let path = folder.join("manifest.json");
+        let manifest = read_json(&path)?;
         let held = read_json(&folder.join("held.json"))?;
-        Ok(Generation::new(number, manifest, held))
+        let generation = Generation::new(number, manifest, held);
+        let sealed = self.sealed(number).map(|sealed| sealed.manifest);
+        if sealed.is_some_and(|sealed| sealed != generation.digest) {
+            let why = "it is not the manifest that was laid out".to_owned();
+            return Err(StoreError::Damaged { path, why });
+        }
+        Ok(generation)
     }
 
     /// The numbers of all complete generations.
@@ -190,6 +197,7 @@ impl Store {
             &folder.join("manifest.json"),
             &canonical_json(&generation.manifest),
         )?;
+        self.note_sealed(generation, folder)?;
         for folder in folders.iter().rev() {
             self.disk.apply(Operation::SetMode {
                 path: folder,

@@ -80,13 +80,8 @@ impl Store {
     }
 
     /// The numbers of the generations that were committed before, the newest first.
-    pub(super) fn before(&self) -> Vec<u64> {
-        let before = self.get("before.json").unwrap_or_else(|error| {
-            // Generations may be removed sooner; nothing else hangs on it.
-            tracing::warn!("{}", crate::Chain(&error));
-            None
-        });
-        before.unwrap_or_default()
+    pub(crate) fn before(&self) -> Vec<u64> {
+        self.get("before.json").ok().flatten().unwrap_or_default()
     }
 
     /// Notes what is committed now, before `next` takes its place.
@@ -107,12 +102,20 @@ impl Store {
         let Some(content) = files::read(&path)? else {
             return Ok(None);
         };
-        serde_json::from_slice(&content)
-            .map(Some)
-            .map_err(|error| StoreError::Damaged {
-                path,
-                why: error.to_string(),
-            })
+        match serde_json::from_slice(&content) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => {
+                // Each of these files can be done without; a node that does not start cannot.
+                let aside = path.with_extension("damaged");
+                tracing::error!(
+                    "`{}` is damaged ({error}): it is kept as `{}`, and the node goes on without it",
+                    path.display(),
+                    aside.display()
+                );
+                let _ = self.disk.rename(&path, &aside);
+                Ok(None)
+            }
+        }
     }
 
     fn put<T: Serialize>(&self, file: &str, value: Option<&T>) -> Result<(), StoreError> {

@@ -6,9 +6,11 @@
 //! partial/<digest>                      one that is being fetched
 //! generations/<N>/manifest.json         canonical JSON: its SHA-256 is the manifest's digest
 //! generations/<N>/held.json             digests held where they are not the manifest's
+//! generations/<N>/sealed.json           what its files were when it was sealed
 //! generations/<N>/tree/                 what processes see
 //! committed -> generations/<N>          what runs, and what starts when the node starts
 //! before.json                           generations committed before, the newest first
+//! format                                the number of this layout
 //! journal/                              what is going on
 //! ```
 //!
@@ -22,7 +24,9 @@ mod disk;
 mod files;
 mod generation;
 mod journal;
+mod repair;
 mod space;
+mod verify;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -35,6 +39,10 @@ pub(crate) use disk::Disk;
 pub(crate) use generation::Generation;
 pub(crate) use journal::{Activating, Staging};
 pub(crate) use space::Allowance;
+pub(crate) use verify::{Depth, Difference, Drift};
+
+/// The layout above. It is raised when an older daemon could do harm to what a newer one wrote.
+const FORMAT: u32 = 1;
 
 /// What the store could not do.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +55,10 @@ pub(crate) enum StoreError {
     },
     #[error("`{path}` does not hold what it should: {why}; remove it to let the node start anew")]
     Damaged { path: PathBuf, why: String },
+    #[error(
+        "`{root}` was written by a newer placetd (format {found}; this one knows {FORMAT}): start the newer one again, or give this one a state folder of its own with --state"
+    )]
+    Newer { root: PathBuf, found: u32 },
     #[error("manifest {digest} has {count} modules; a node takes up to {most}")]
     TooMany {
         digest: Digest,
@@ -138,6 +150,8 @@ impl Store {
             disk,
             allowance: Allowance::default(),
         };
+        store.disk.make_folder(&store.root)?;
+        store.check_format()?;
         for folder in ["store", "partial", "generations", "journal"] {
             store.disk.make_folder(&store.root.join(folder))?;
         }
@@ -149,6 +163,21 @@ impl Store {
             tracing::warn!("{}", crate::Chain(&error));
         }
         Ok(store)
+    }
+
+    /// Refuses what a newer daemon wrote, and says for later ones what this one writes.
+    fn check_format(&self) -> Result<(), StoreError> {
+        let path = self.root.join("format");
+        let found = files::read(&path)?;
+        let found = found.and_then(|text| String::from_utf8(text).ok()?.trim().parse::<u32>().ok());
+        match found {
+            Some(found) if found > FORMAT => Err(StoreError::Newer {
+                root: self.root.clone(),
+                found,
+            }),
+            Some(_) => Ok(()),
+            None => self.disk.write(&path, format!("{FORMAT}\n").as_bytes()),
+        }
     }
 
     /// The store with a bound to what it takes.

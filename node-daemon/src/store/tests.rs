@@ -1,6 +1,7 @@
 //! The store on a real file system: every crash, every trick.
 
 mod cut;
+mod drift;
 mod full;
 mod power;
 

@@ -17,7 +17,7 @@ use placet_protocol::wire::join_server::Join;
 use placet_protocol::wire::nodes_server::Nodes;
 use placet_protocol::wire::to_node::Order;
 use placet_protocol::wire::{
-    Activate, Activated, Chunk, FetchRequest, FromNode, Hello, JoinRequest, JoinResponse,
+    Activate, Activated, Chunk, Drift, FetchRequest, FromNode, Hello, JoinRequest, JoinResponse,
     RenewRequest, RenewResponse, Stage, Staged, ToNode, Welcome,
 };
 use placet_protocol::{
@@ -218,6 +218,14 @@ impl Session {
             }
         };
         serde_json::from_slice(&self.find(pick).await).unwrap()
+    }
+
+    /// The drifts of the first report that tells of some.
+    pub(crate) async fn drifts(&mut self) -> Vec<Drift> {
+        while self.report.drifts.is_empty() {
+            self.next().await.expect("the session ended");
+        }
+        std::mem::take(&mut self.report.drifts)
     }
 
     /// Process ids by name, once all of these processes are ready.

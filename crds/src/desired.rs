@@ -207,6 +207,7 @@ impl From<&RolloutStrategy> for Strategy {
             waves: strategy.waves.iter().map(wave).collect(),
             windows: strategy.windows.iter().map(window).collect(),
             halt_threshold: strategy.halt_threshold.unwrap_or(usual.halt_threshold),
+            soak_seconds: strategy.soak_seconds.unwrap_or(usual.soak_seconds),
             verify_seconds: strategy.verify_seconds.unwrap_or(usual.verify_seconds),
             confirm_above_percent: strategy.confirm_above_percent,
         }

@@ -104,6 +104,9 @@ pub struct Strategy {
     pub windows: Vec<Window>,
     /// How many nodes have to fail, without a person having decided about them, to halt the class.
     pub halt_threshold: u32,
+    /// Seconds for which the processes that a change touches on a node have to run well before the
+    /// node counts as changed; one that fails meanwhile has the node give the change back.
+    pub soak_seconds: u32,
     /// Seconds for which the nodes of a wave have to run well before the next wave begins.
     pub verify_seconds: u32,
     /// The share of the fleet, in percent, above which a change of the class waits for a person to
@@ -137,6 +140,7 @@ impl Default for Strategy {
             waves: Vec::new(),
             windows: Vec::new(),
             halt_threshold: 1,
+            soak_seconds: 0,
             verify_seconds: 0,
             confirm_above_percent: None,
         }

@@ -134,6 +134,7 @@ impl fmt::Display for Action {
                 from: _,
                 to: _,
                 forced,
+                soak_seconds: _,
             } => {
                 let forced = if *forced { ", forced" } else { "" };
                 write!(f, "activate {}{forced}", change_digest.short())

@@ -43,6 +43,8 @@ pub struct ObservedNode {
     pub failed: BTreeSet<Digest>,
     /// Processes that are not ready, of those that it should run.
     pub not_ready: BTreeSet<String>,
+    /// True while it is about a change: it makes it, gives it back, or watches how it does.
+    pub changing: bool,
 }
 
 impl ObservedNode {

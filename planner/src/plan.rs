@@ -154,6 +154,8 @@ pub enum Action {
         to: Digest,
         /// True where a decision overrides this node's vote.
         forced: bool,
+        /// For how many seconds what changes has to run well before the node counts as changed.
+        soak_seconds: u32,
     },
 }
 

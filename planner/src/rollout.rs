@@ -222,7 +222,8 @@ fn in_the_midst(older: &RolloutState, observed: &Observed) -> BTreeSet<NodeName>
             return false;
         };
         observed.nodes.get(*name).is_some_and(|seen| {
-            seen.presence == Presence::Connected && !seen.is_newly_connected(since)
+            let hears = seen.changing || !seen.is_newly_connected(since);
+            seen.presence == Presence::Connected && hears
         })
     };
     let changing = older.nodes.iter().filter(is_changing);

@@ -326,6 +326,7 @@ impl Node {
         let is_news = self.generation != Some(report.generation)
             || pids(&self.processes) != pids(&report.processes);
         self.generation = Some(report.generation);
+        self.seen.changing = report.changing;
         self.processes = report.processes;
         let drifts = std::mem::replace(&mut self.drifts, report.drifts);
         if drifts != self.drifts && !self.drifts.is_empty() {
@@ -348,6 +349,7 @@ impl Node {
         self.session = None;
         self.seen.connected_since = None;
         self.seen.running = None::<Running>;
+        self.seen.changing = false;
         if self.seen.presence != Presence::NeverSeen {
             self.seen.presence = Presence::Away;
             self.seen.away_since = Some(now);

@@ -112,6 +112,8 @@ pub(crate) struct Reported {
     pub(crate) processes: Vec<NodeProcess>,
     /// What has drifted, a line each.
     pub(crate) drifts: Vec<String>,
+    /// True while it is about a change.
+    pub(crate) changing: bool,
 }
 
 impl Default for Reported {
@@ -121,6 +123,7 @@ impl Default for Reported {
             manifest_digest: NodeManifest::default().digest(),
             processes: Vec::new(),
             drifts: Vec::new(),
+            changing: false,
         }
     }
 }

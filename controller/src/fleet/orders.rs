@@ -80,12 +80,14 @@ fn wire(rollout: &str, action: &Action) -> Wire {
             from,
             to,
             forced,
+            soak_seconds,
         } => Wire::Activate(Activate {
             rollout,
             change_digest: change_digest.to_string(),
             from: from.to_string(),
             to: to.to_string(),
             forced: *forced,
+            soak_seconds: *soak_seconds,
         }),
     }
 }

@@ -696,6 +696,7 @@ fn a_node_that_gives_a_change_back_is_known_by_what_it_ran_before() {
         let report = Reported {
             generation,
             manifest_digest,
+            changing: false,
             processes: Vec::new(),
             drifts: Vec::new(),
         };
@@ -720,6 +721,7 @@ fn a_failure_that_was_lost_with_the_connection_comes_with_the_next_hello() {
         report: Reported {
             generation: 1,
             manifest_digest: manifest.digest(),
+            changing: false,
             processes: Vec::new(),
             drifts: Vec::new(),
         },
@@ -815,6 +817,7 @@ fn a_manifest_that_nobody_knows_makes_the_node_say_hello_again() {
     let report = Reported {
         generation: 9,
         manifest_digest: Digest::of(b"unknown"),
+        changing: false,
         processes: Vec::new(),
         drifts: Vec::new(),
     };

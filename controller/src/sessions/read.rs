@@ -146,6 +146,7 @@ fn reported(report: &Report) -> Result<Reported, Status> {
         manifest_digest: digest(&report.manifest_digest)?,
         processes: processes.collect::<Result<_, _>>()?,
         drifts: report.drifts.iter().take(DRIFTS_MOST).map(drift).collect(),
+        changing: report.changing,
     })
 }
 

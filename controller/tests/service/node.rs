@@ -115,6 +115,7 @@ impl State {
             generation: self.generation,
             manifest_digest: self.manifest.digest().to_string(),
             manifest_json: Vec::new(),
+            changing: false,
             processes: self.pids.iter().map(process).collect(),
             drifts: Vec::new(),
         }

@@ -229,6 +229,13 @@ pub struct RolloutStrategy {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub halt_threshold: Option<u32>,
+    /// For how long the processes that a change touches on a node have to run well, after all of
+    /// them are ready, in seconds; 0 where left out. One that dies or fails its health command
+    /// within that time has the node give the change back by itself; a node counts as changed when
+    /// the time is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 86_400))]
+    pub soak_seconds: Option<u32>,
     /// For how long the nodes of a wave have to run well before the next wave begins, in seconds;
     /// 0 where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -263,6 +270,7 @@ impl Default for RolloutStrategy {
             waves: Vec::new(),
             windows: Vec::new(),
             halt_threshold: None,
+            soak_seconds: None,
             verify_seconds: None,
             confirm_above_percent: None,
         }

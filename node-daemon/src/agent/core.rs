@@ -124,7 +124,7 @@ impl Core {
         let committed = Arc::new(drift::committed(&store)?);
         let is_boot = processes.iter().all(|process| process.exit.is_some());
         let drift = drift::at_start(&store, &committed, is_boot);
-        let resume = resume(&store)?;
+        let resume = resume(&store, &processes)?;
         let known = known(&store, &committed, processes, &groups);
         let served: Vec<_> = known
             .iter()
@@ -359,7 +359,7 @@ fn known(
 }
 
 /// What the journal says; what it says of staging is finished by the controller's next order.
-fn resume(store: &Store) -> Result<Option<Resume>, Fatal> {
+fn resume(store: &Store, entries: &[Entry]) -> Result<Option<Resume>, Fatal> {
     let journal = store.journal()?;
     if let Some(staging) = journal.staging {
         tracing::warn!(manifest = %staging.manifest, "found the staging for {} unfinished: it is begun again when the controller asks for it", staging.rollout);
@@ -373,7 +373,17 @@ fn resume(store: &Store) -> Result<Option<Resume>, Fatal> {
     match (store.load(note.from), store.load(note.to)) {
         (Ok(from), Ok(to)) => {
             let (from, to) = (Arc::new(from), Arc::new(to));
-            Ok(Some(Resume { note, from, to }))
+            let ended = entries.iter().filter_map(|entry| {
+                let exit = entry.exit.as_ref()?;
+                let is_new = [entry.generation, entry.handled_generation].contains(&note.to);
+                is_new.then(|| (entry.process.clone(), exit.to_string()))
+            });
+            Ok(Some(Resume {
+                from,
+                to,
+                ended: ended.collect(),
+                note,
+            }))
         }
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(

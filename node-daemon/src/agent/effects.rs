@@ -171,6 +171,7 @@ impl Core {
             tracing::info!("generation {number} is committed in place of {old}");
         }
         self.decide(Event::Committed(result));
+        self.tell_users();
     }
 
     fn answer(

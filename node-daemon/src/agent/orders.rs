@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use placet_model::{Digest, NodeManifest, Proposal, TraceParent, visible};
 use placet_protocol::json;
@@ -12,6 +13,9 @@ use tracing::Span;
 use super::core::Core;
 use super::machine::{Event, Order};
 use super::report;
+
+/// What a class may ask for: a day.
+const SOAK_MOST: u32 = 86_400;
 
 /// An order that cannot be obeyed as it is written.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +134,7 @@ impl Core {
             to: generation,
             overridden,
             announced,
+            soak: Duration::from_secs(order.soak_seconds.min(SOAK_MOST).into()),
         }));
         Ok(())
     }

@@ -47,6 +47,7 @@ impl Core {
             manifest_json: Vec::new(),
             processes: self.machine.running().map(process).collect(),
             drifts: self.drifts(),
+            changing: self.machine.is_changing(),
         }
     }
 

@@ -31,6 +31,12 @@ pub(crate) struct Activating {
     pub(crate) to: u64,
     /// Why it is being given back, if it is.
     pub(crate) gives_back: Option<String>,
+    /// For how long what it touches has to run well before it counts as made.
+    #[serde(default)]
+    pub(crate) soak_seconds: u64,
+    /// True while that is watched.
+    #[serde(default)]
+    pub(crate) soaks: bool,
 }
 
 /// What was going on when the daemon ended.

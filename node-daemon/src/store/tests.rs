@@ -437,6 +437,8 @@ fn the_journal_remembers() {
         from: 1,
         to: 2,
         gives_back: None,
+        soak_seconds: 0,
+        soaks: false,
     };
     store(&folder).note_activating(Some(&note)).unwrap();
     store(&folder).note_epoch(7).unwrap();

@@ -60,6 +60,8 @@ pub(crate) struct Session {
     pub(crate) epoch: u64,
     /// The trace that orders belong to.
     pub(crate) traceparent: String,
+    /// For how long changes are watched.
+    pub(crate) soak_seconds: u32,
     /// The latest report.
     report: Report,
     incoming: Streaming<FromNode>,
@@ -228,6 +230,14 @@ impl Session {
         std::mem::take(&mut self.report.drifts)
     }
 
+    /// Waits until the node says that the change which it has made is watched.
+    pub(crate) async fn soaking(&mut self, to: &NodeManifest) {
+        let digest = to.digest().to_string();
+        while !self.report.changing || self.report.manifest_digest != digest {
+            self.next().await.expect("the session ended");
+        }
+    }
+
     /// Process ids by name, once all of these processes are ready.
     pub(crate) async fn running(&mut self, names: &[&str]) -> BTreeMap<String, u32> {
         loop {
@@ -266,6 +276,7 @@ impl Session {
             from: from.digest().to_string(),
             to: to.digest().to_string(),
             forced,
+            soak_seconds: self.soak_seconds,
         }));
     }
 
@@ -357,6 +368,7 @@ impl Nodes for Service {
             hello,
             epoch: 1,
             traceparent: String::new(),
+            soak_seconds: 0,
             incoming,
             outgoing,
         };

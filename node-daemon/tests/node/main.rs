@@ -17,5 +17,6 @@ mod hitless;
 mod joining;
 mod lives;
 mod session;
+mod soak;
 mod supervise;
 mod voting;

@@ -142,11 +142,12 @@ impl Fleet<'_> {
         }
     }
 
-    /// True if the roll-out changed it and its processes are not all up yet. Once it is done, what
-    /// becomes of them is no longer its business.
+    /// True if the roll-out changed it and the change has not soaked, or its processes are not all
+    /// up yet. Once it is done, what becomes of them is no longer its business.
     fn is_settling(&self, node: &Node) -> bool {
         let was_changed = node.state.is_some_and(|state| state.activating.is_some());
-        was_changed && !self.was_done() && !node.seen.not_ready.is_empty()
+        let is_up = node.seen.not_ready.is_empty() && !is_soaking(node);
+        was_changed && !self.was_done() && !is_up
     }
 
     fn failure(&self, node: &Node) -> Option<Failure> {
@@ -205,6 +206,12 @@ impl Fleet<'_> {
             OnUnreachable::Skip | OnUnreachable::Fail => Standing::Out(WaitingOn::Connection),
         }
     }
+}
+
+/// True while it is not known how the change ends that the node is about.
+fn is_soaking(node: &Node) -> bool {
+    let is_open = node.state.is_some_and(|state| state.activation.is_none());
+    is_open && node.is_connected() && node.seen.changing
 }
 
 fn is_told(node: &Node) -> bool {

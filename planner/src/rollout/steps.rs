@@ -215,6 +215,7 @@ fn activate(node: &Node, forced: bool) -> Option<Action> {
         from: change.from,
         to: change.to,
         forced,
+        soak_seconds: node.target.strategy.soak_seconds,
     })
 }
 

@@ -138,14 +138,14 @@ impl<'a> ClassWaves<'a> {
         let before = members
             .iter()
             .filter(|member| Some(of[member.name]) < current);
-        let soak = SignedDuration::from_secs(strategy.verify_seconds.into());
+        let watch = SignedDuration::from_secs(strategy.verify_seconds.into());
         let changed = before.filter_map(|member| member.changed).max();
         Self {
             strategy,
             current,
             left: left.count(),
             watched: changed
-                .map(|changed| after(changed, soak))
+                .map(|changed| after(changed, watch))
                 .filter(|until| *until > now),
             opens: window_opens(&strategy.windows, now),
             of,

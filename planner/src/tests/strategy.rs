@@ -92,6 +92,77 @@ fn c_d3_the_next_wave_waits_until_all_processes_of_the_one_before_are_ready() {
 }
 
 #[test]
+fn c_a8_a_node_counts_as_changed_when_its_change_has_soaked() {
+    let mut world = ready(|strategy| {
+        strategy.canaries = 1;
+        strategy.soak_seconds = 60;
+    });
+    world.turn();
+    world.soak("core-1").check(&expect![[r#"
+        Activating
+        core-1 is changing
+        core-2 waits for its wave: 1 left in wave canary
+        core-3 waits for its wave: 1 left in wave canary
+    "#]]);
+    // What the soak comes to may be said in another session.
+    world.away("core-1").back("core-1").check(&expect![[r#"
+        Activating
+        core-1 is changing
+        core-2 waits for its wave: 1 left in wave canary
+        core-3 waits for its wave: 1 left in wave canary
+    "#]]);
+    world.soaked("core-1", None).check(&expect![[r#"
+        Activating
+        core-2 > activate
+        core-3 > activate
+    "#]]);
+}
+
+#[test]
+fn c_a8_a_node_that_fails_while_its_change_soaks_halts_the_rest() {
+    let mut world = ready(|strategy| {
+        strategy.canaries = 1;
+        strategy.soak_seconds = 60;
+    });
+    world.turn();
+    world.soak("core-1").turn();
+    world
+        .soaked("core-1", Some("chatd died"))
+        .check(&expect![[r#"
+            Halted
+              objection node core-1: activation failed: chatd died
+            core-1 failed and is not tried again by itself: chatd died
+            core-2 waits for a decision on hold 1
+            core-3 waits for a decision on hold 1
+        "#]]);
+}
+
+#[test]
+fn c_a8_a_newer_revision_waits_until_what_soaks_is_decided() {
+    let mut world = ready(|strategy| {
+        strategy.canaries = 1;
+        strategy.soak_seconds = 60;
+    });
+    world.turn();
+    world.soak("core-1").turn();
+    world.commit("3", |fleet| fleet.set("core", &["app 2.0.0", "base 2.0.0"]));
+    world.check(&expect![[r#"
+        Activating
+        core-2 > release of r-d121a40ace4a: superseded by revision main@sha1:3
+        core-3 > release of r-d121a40ace4a: superseded by revision main@sha1:3
+        core-1 is changing
+        core-2 waits until the roll-out before has ended on core-1
+        core-3 waits until the roll-out before has ended on core-1
+    "#]]);
+    world.soaked("core-1", None).check(&expect![[r#"
+        Proposing
+        core-1 > propose
+        core-2 > propose
+        core-3 > propose
+    "#]]);
+}
+
+#[test]
 fn c_d3_the_next_wave_waits_until_the_one_before_has_run_well_for_a_while() {
     let mut world = ready(|strategy| {
         strategy.canaries = 1;

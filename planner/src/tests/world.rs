@@ -56,6 +56,8 @@ pub(super) struct World {
     /// How often each node was told to activate a manifest.
     pub(super) activations: BTreeMap<NodeName, u32>,
     manifests: BTreeMap<Digest, Arc<NodeManifest>>,
+    /// Changes that are watched, and what ran before.
+    soaking: BTreeMap<NodeName, (Order, Option<crate::Running>)>,
 }
 
 impl World {
@@ -83,6 +85,7 @@ impl World {
             superseded: Vec::new(),
             activations: BTreeMap::new(),
             manifests: BTreeMap::new(),
+            soaking: BTreeMap::new(),
         };
         world.tick(1);
         world
@@ -336,6 +339,32 @@ impl World {
             }
         }
         self
+    }
+
+    /// The node runs what it was told to, and watches how that does.
+    pub(super) fn soak(&mut self, node: &str) -> &mut Self {
+        let order = self.take(node).expect("an order");
+        let Order::Activate(_, _, to) = &order else {
+            panic!("{node} was not told to activate");
+        };
+        let manifest = Arc::clone(&self.manifests[to]);
+        let seen = self.node(node);
+        let before = seen.running.replace(manifest.into());
+        seen.changing = true;
+        self.soaking.insert(text(node), (order, before));
+        self
+    }
+
+    /// It has watched for long enough, or gives the change back.
+    pub(super) fn soaked(&mut self, node: &str, failure: Option<&str>) -> &mut Self {
+        let (order, before) = self.soaking.remove(&text::<NodeName>(node)).unwrap();
+        let seen = self.node(node);
+        seen.changing = false;
+        if failure.is_some() {
+            seen.running = before;
+        }
+        self.orders.entry(text(node)).or_default().insert(0, order);
+        self.finish(node, failure)
     }
 
     pub(super) fn decide(&mut self, kind: DecisionKind) -> &mut Self {

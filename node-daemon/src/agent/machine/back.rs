@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use placet_model::ProcessName;
 
@@ -18,13 +19,12 @@ impl Machine {
         let Some(work) = &mut self.work else {
             return;
         };
-        let forward = work
-            .activation
-            .as_mut()
-            .filter(|activation| activation.failure.is_none());
-        match forward {
-            Some(activation) if work.touched.contains(name) => {
-                activation.failure = Some(why.to_owned());
+        let forward = work.activation.as_ref();
+        let is_forward = forward.is_some_and(|activation| activation.failure.is_none());
+        let failure = is_forward.then(|| work.fails_by(name, why)).flatten();
+        match (&mut work.activation, failure) {
+            (Some(activation), Some(failure)) => {
+                activation.failure = Some(failure);
                 self.give_back();
             }
             // It is started again after a pause; nobody waits for it.
@@ -142,7 +142,12 @@ impl Machine {
         let Some(resume) = resume else {
             return self.recover();
         };
-        let Resume { note, from, to } = resume;
+        let Resume {
+            note,
+            from,
+            to,
+            ended,
+        } = resume;
         let committed = self.committed.number;
         let text = format!(
             "found the activation of generation {} unfinished: generation {committed}",
@@ -155,14 +160,19 @@ impl Machine {
             to: Arc::clone(&to),
             overridden: BTreeSet::new(),
             announced: placet_planner::Announcements::new(),
+            soak: Duration::from_secs(note.soak_seconds),
         };
-        let back = note.gives_back.is_some();
+        let soaks = note.soaks && committed == note.to;
+        let died = ended.into_iter().next().filter(|_| soaks);
+        let died = died.map(|(name, how)| format!("{name} {how} (within the soak time)"));
+        let gives_back = note.gives_back.or(died);
+        let back = gives_back.is_some();
         let activation = Activation {
             order,
             from,
             prepared: BTreeSet::new(),
             told: BTreeSet::new(),
-            failure: note.gives_back,
+            failure: gives_back,
         };
         if committed != note.to && !back {
             self.say(format!("{text} is committed; nothing was changed"));
@@ -171,7 +181,11 @@ impl Machine {
         }
         self.say(format!(
             "{text} is committed; it is {}",
-            if back { "given back" } else { "completed" }
+            match (back, soaks) {
+                (true, _) => "given back",
+                (_, true) => "watched anew",
+                _ => "completed",
+            }
         ));
         self.begin(Phase::Committing, Some(activation));
         if back && committed == note.to {

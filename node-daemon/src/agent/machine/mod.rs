@@ -12,6 +12,7 @@
 mod back;
 mod converge;
 mod process;
+mod soak;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -153,6 +154,8 @@ pub(super) struct Order {
     /// Processes whose vote a person has overridden: they are told and then restarted.
     pub(super) overridden: BTreeSet<ProcessName>,
     pub(super) announced: Announcements,
+    /// For how long what it touches has to run well before it counts as made.
+    pub(super) soak: Duration,
 }
 
 /// A process that the keeper has when the agent starts.
@@ -173,6 +176,8 @@ pub(super) struct Resume {
     pub(super) note: Activating,
     pub(super) from: Arc<Generation>,
     pub(super) to: Arc<Generation>,
+    /// Processes of the new generation that ended while no agent was there, and how.
+    pub(super) ended: BTreeMap<ProcessName, String>,
 }
 
 /// See the module's page.
@@ -255,7 +260,9 @@ impl Machine {
 
     /// When [`Event::Tick`] is due.
     pub(super) fn deadline(&self) -> Option<Moment> {
-        self.processes.values().filter_map(Process::deadline).min()
+        let processes = self.processes.values().filter_map(Process::deadline);
+        let soak = self.work.as_ref().and_then(Work::soaks_until);
+        processes.chain(soak).min()
     }
 
     pub(super) fn committed(&self) -> &Arc<Generation> {
@@ -265,6 +272,12 @@ impl Machine {
     /// True while processes are being changed.
     pub(super) fn is_busy(&self) -> bool {
         self.work.is_some()
+    }
+
+    /// True while it is open how a change ends.
+    pub(super) fn is_changing(&self) -> bool {
+        let work = self.work.as_ref();
+        work.is_some_and(|work| work.activation.is_some())
     }
 
     pub(super) fn running(&self) -> impl Iterator<Item = Running> {

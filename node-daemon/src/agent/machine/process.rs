@@ -106,6 +106,11 @@ impl Process {
         matches!(self.state, State::Starting { .. })
     }
 
+    /// True if it died and has not recovered since.
+    pub(super) fn is_unsteady(&self) -> bool {
+        self.deaths > 0
+    }
+
     pub(super) fn is_up(&self) -> bool {
         matches!(self.state, State::Up { .. })
     }
@@ -355,6 +360,7 @@ impl Machine {
                 self.time_is_up(&name);
             }
         }
+        self.end_soak();
     }
 
     fn time_is_up(&mut self, name: &ProcessName) {

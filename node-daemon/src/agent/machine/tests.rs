@@ -11,6 +11,8 @@ use super::*;
 use crate::link::Signal;
 use crate::testing::{entry, file, manifest, needs, process, self_managing, with};
 
+mod soak;
+
 /// How the processes of a world behave; all are well-behaved by default.
 #[derive(Debug, Default, Clone)]
 struct Habits {
@@ -24,6 +26,10 @@ struct Habits {
     on_change: BTreeMap<&'static str, OnChange>,
     /// The disk refuses to swap to this generation.
     no_commit: Option<u64>,
+    /// For how long changes are watched.
+    soak: Duration,
+    /// They end with an error when they have run so long from this generation.
+    die_after: BTreeMap<&'static str, (u64, Duration)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +51,10 @@ struct World {
     next_pid: u32,
     now: Moment,
     inbox: VecDeque<Event>,
+    /// Processes that are about to die.
+    doomed: Vec<(Moment, ProcessName, u32)>,
+    /// What the keeper has to say to the next agent of processes that ended.
+    ended: BTreeMap<ProcessName, String>,
     transcript: String,
 }
 
@@ -69,6 +79,8 @@ impl World {
             next_pid: 101,
             now: Moment::ZERO,
             inbox: VecDeque::new(),
+            doomed: Vec::new(),
+            ended: BTreeMap::new(),
             transcript: String::new(),
         };
         world.perform(effects);
@@ -85,6 +97,7 @@ impl World {
             to: self.generation(to),
             overridden: BTreeSet::new(),
             announced: Announcements::new(),
+            soak: self.habits.soak,
         }
     }
 
@@ -111,17 +124,37 @@ impl World {
     fn step(&mut self) -> bool {
         let event = match self.inbox.pop_front() {
             Some(event) => event,
-            None => match self.machine.deadline() {
-                Some(at) => {
+            None => match (self.next_death(), self.machine.deadline()) {
+                (Some(index), at) if at.is_none_or(|at| self.doomed[index].0 <= at) => {
+                    self.dies(index);
+                    return true;
+                }
+                (_, Some(at)) => {
                     self.now = self.now.max(at);
                     Event::Tick
                 }
-                None => return false,
+                (_, None) => return false,
             },
         };
         let effects = self.machine.handle(event, self.now);
         self.perform(effects);
         true
+    }
+
+    fn next_death(&self) -> Option<usize> {
+        let indices = 0..self.doomed.len();
+        indices.min_by_key(|index| self.doomed[*index].0)
+    }
+
+    /// A process ends by itself, if it still runs.
+    fn dies(&mut self, index: usize) {
+        let (at, process, pid) = self.doomed.remove(index);
+        self.now = self.now.max(at);
+        let runs = self.running.get(&process);
+        if runs.is_some_and(|known| known.pid == pid) {
+            self.line(&format!("{process} ({pid}) dies"));
+            self.exit(&process, pid, "exited with code 3");
+        }
     }
 
     /// The agent dies and another one takes over.
@@ -131,6 +164,7 @@ impl World {
             from: self.generation(note.from),
             to: self.generation(note.to),
             note,
+            ended: std::mem::take(&mut self.ended),
         });
         let known = self.running.values().cloned().collect();
         let (machine, effects) =
@@ -231,6 +265,12 @@ impl World {
                 output,
             });
             return;
+        }
+        if let Some((of, after)) = self.habits.die_after.get(name)
+            && *of == number
+        {
+            let at = self.now + *after;
+            self.doomed.push((at, process.clone(), pid));
         }
         let silent = self.habits.never_ready_in.get(name) == Some(&number);
         self.running.insert(
@@ -644,7 +684,9 @@ fn habits() -> impl Strategy<Value = Habits> {
         Just(Some(OnChange::AskDefault)),
         Just(Some(OnChange::Exit))
     ];
-    (names(), names(), names(), change).prop_map(|(die, silent, stubborn, change)| Habits {
+    let soaks = prop::option::of(prop::sample::select(vec!["a", "b", "c", "d"]));
+    let all = (names(), names(), names(), change, soaks);
+    all.prop_map(|(die, silent, stubborn, change, late)| Habits {
         die_in: die.into_iter().map(|name| (name, 2)).collect(),
         never_ready_in: silent
             .into_iter()
@@ -654,6 +696,12 @@ fn habits() -> impl Strategy<Value = Habits> {
         stubborn: stubborn.into_iter().collect(),
         on_change: change.into_iter().map(|change| ("s", change)).collect(),
         no_commit: None,
+        soak: Duration::from_secs(if late.is_some() { 10 } else { 0 }),
+        // Whoever dies late enough not to fail the start fails while the change soaks.
+        die_after: late
+            .into_iter()
+            .map(|name| (name, (2, Duration::from_secs(4))))
+            .collect(),
     })
 }
 

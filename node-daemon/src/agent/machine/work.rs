@@ -10,6 +10,7 @@ use placet_planner::change_with;
 
 use super::converge::{Overridden, Step, Way, steps};
 use super::process::Then;
+use super::soak::Soak;
 use super::{Effect, Machine, Notice, Order};
 use crate::link::Signal;
 use crate::store::{Activating, Generation};
@@ -51,6 +52,8 @@ pub(super) enum Phase {
         steps: VecDeque<Step>,
         waiting: BTreeSet<ProcessName>,
     },
+    /// All is done; what was touched is watched for a while.
+    Soaking(Soak),
 }
 
 impl Work {
@@ -70,7 +73,7 @@ impl Work {
 
     fn waiting(&mut self) -> Option<&mut BTreeSet<ProcessName>> {
         match &mut self.phase {
-            Phase::Preparing(_) | Phase::Committing => None,
+            Phase::Preparing(_) | Phase::Committing | Phase::Soaking(_) => None,
             Phase::Bringing { waiting, .. } => Some(waiting),
         }
     }
@@ -101,6 +104,8 @@ impl Activation {
             from: self.from.number,
             to: self.order.to.number,
             gives_back: self.failure.clone(),
+            soak_seconds: self.order.soak.as_secs(),
+            soaks: false,
         }
     }
 }
@@ -286,7 +291,7 @@ impl Machine {
             && waiting.is_empty()
         {
             match steps.pop_front() {
-                None => return self.finish(None),
+                None => return self.brought(),
                 Some(Step::Stop(names)) => {
                     waiting.clone_from(&names);
                     for name in &names {

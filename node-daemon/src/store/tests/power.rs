@@ -179,6 +179,8 @@ fn activate(store: &Store, diary: &mut Diary<'_>, gives_back: bool) -> Result<()
         from: base.number,
         to: generation.number,
         gives_back: None,
+        soak_seconds: 0,
+        soaks: false,
     };
     store.note_activating(Some(&note))?;
     diary.sure(|known| known.journal.activating = Some(note.clone()));

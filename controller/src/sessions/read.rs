@@ -109,7 +109,7 @@ fn verdict(node: &NodeName, bytes: &[u8]) -> Result<Verdict, Status> {
             "a verdict has at most 1024 records",
         ));
     }
-    if let Some(record) = verdict.records.iter().find(|it| it.voter != Voter::Process) {
+    if let Some(record) = verdict.records.iter().find(|it| it.voter == Voter::Rule) {
         return Err(Status::permission_denied(format!(
             "node {node} gave a record of rule {}; rules are evaluated by the controller",
             record.process

@@ -3,8 +3,9 @@
  *
  *     chatd [address]
  *
- * The address is the path of a socket, or a TCP port on the loopback interface. Without one it is
- * chat.sock in the folder that the process is started in. To take part:
+ * The address is the path of a socket, or a TCP port on the loopback interface. Without one it serves
+ * the socket that the node holds for it, or else chat.sock in the folder that it is started in. To
+ * take part:
  *
  *     socat - UNIX-CONNECT:chat.sock
  *
@@ -162,7 +163,7 @@ int main(int argc, char **argv)
 {
     const char *address = argc > 1 ? argv[1] : "chat.sock";
     sigset_t stop;
-    int at, result;
+    int at, handed, result;
 
     sigemptyset(&stop);
     sigaddset(&stop, SIGTERM);
@@ -171,7 +172,8 @@ int main(int argc, char **argv)
     setvbuf(stdout, NULL, _IOLBF, 0);
 
     fds[STOP].fd = signalfd(-1, &stop, SFD_CLOEXEC);
-    fds[LISTEN].fd = listen_at(address);
+    handed = argc > 1 ? -1 : placet_handed("chat", 0);
+    fds[LISTEN].fd = handed >= 0 ? handed : listen_at(address);
     if (fds[LISTEN].fd < 0) {
         fprintf(stderr, "chatd: failed to listen at `%s`: %s\n", address, strerror(errno));
         return 1;
@@ -198,7 +200,8 @@ int main(int argc, char **argv)
             hear();
     }
 
-    if (atoi(address) == 0)
+    /* The node's socket stays for the successor. */
+    if (handed < 0 && atoi(address) == 0)
         unlink(address);
     puts("chatd ends");
     return 0;

@@ -65,6 +65,30 @@ fn named(plan: &Value) -> Vec<(String, String)> {
     nodes.iter().flat_map(of).collect()
 }
 
+fn the_last_node_follows_and_refuses_nobody(events: &[Value]) {
+    let callers = &events[position(events, "callers")];
+    assert_eq!(callers["refused"], 0);
+    assert!(callers["answered"].as_u64().unwrap() > 0, "{callers}");
+}
+
+fn a_bad_update_is_given_back_everywhere(events: &[Value]) {
+    let failed = events.iter().filter(|event| event["event"] == "failed");
+    let nodes: BTreeMap<_, _> = failed
+        .map(|event| (event["node"].as_str().unwrap(), event["reason"].to_string()))
+        .collect();
+    assert_eq!(nodes.len(), 4, "{nodes:?}");
+    for reason in nodes.values() {
+        assert!(reason.contains("no counters found"), "{reason}");
+    }
+    let first = position(events, "failed");
+    let commit = events[..first].iter().rposition(|it| it["event"] == "commit");
+    let (before, after) = (pids(&events[..commit.unwrap()]), pids(events));
+    for (process, pid) in &before {
+        let is_same = after[process] == *pid;
+        assert_eq!(is_same, process.1 != "metricsd", "{process:?}");
+    }
+}
+
 #[test]
 fn the_demo_shows_a_veto_a_decision_and_a_revert() {
     let events = run();
@@ -117,7 +141,12 @@ fn the_demo_shows_a_veto_a_decision_and_a_revert() {
         .iter()
         .filter(|event| event["event"] == "verified")
         .count();
-    assert_eq!(verified_count, 3, "first roll-out, change, revert");
+    assert_eq!(
+        verified_count, 4,
+        "first roll-out, change, last node, revert"
+    );
+    the_last_node_follows_and_refuses_nobody(&events);
+    a_bad_update_is_given_back_everywhere(&events);
     let done = events.last().unwrap();
     assert_eq!(done["event"], "done");
     assert!(done["seconds"].as_f64().unwrap() < 60.0, "{done}");

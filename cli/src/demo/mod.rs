@@ -3,20 +3,24 @@
 //! It uses the public commands alone: it builds packages, makes a git repository, starts the
 //! controller and four nodes as processes of their own, and follows the controller's feed.
 
+mod callers;
 mod feed;
 mod teller;
 mod world;
 
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 
+use self::callers::Callers;
 use self::feed::Feed;
 use self::teller::Teller;
-use self::world::World;
+use self::world::{NODES, World};
 use crate::arguments::{Common, Demo};
+use crate::events::Event;
 use crate::output::{Answer, Format};
 
 /// `placet demo`.
@@ -75,9 +79,9 @@ impl Story {
         let before = self.feed.pids();
         let session = self.veto().await?;
         self.decide(&before).await?;
-        self.revert().await?;
-        drop(session);
-        Ok(())
+        self.last_node(session).await?;
+        self.bad_update().await?;
+        self.revert().await
     }
 
     async fn join(&mut self) -> anyhow::Result<()> {
@@ -109,7 +113,7 @@ impl Story {
     }
 
     /// Returns the open session: dropping it closes it.
-    async fn veto(&mut self) -> anyhow::Result<std::os::unix::net::UnixStream> {
+    async fn veto(&mut self) -> anyhow::Result<UnixStream> {
         self.teller.step(
             "2. A change, and a veto",
             "somebody is chatting on core-1 when a commit changes one shared library",
@@ -157,9 +161,65 @@ impl Story {
         Ok(())
     }
 
+    async fn last_node(&mut self, session: UnixStream) -> anyhow::Result<()> {
+        self.teller.step(
+            "4. The last node",
+            "the session ends, and the next commit finds core-1 free to follow the others",
+        );
+        let before = self.feed.pids();
+        drop(session);
+        self.world.commit_nothing()?;
+        let accepts = |event: &Event| {
+            let of = (event.text("node"), event.text("verdict"));
+            event.name == "verdict" && of == ("core-1".to_owned(), "accept".to_owned())
+        };
+        self.feed.until(&self.teller, accepts).await?;
+        let callers = Callers::on(self.world.chat("core-1"));
+        let revision = self.world.revision()?;
+        let verified = self.feed.verified(&self.teller, &revision).await;
+        let (answered, refused) = callers.end()?;
+        verified?;
+        self.teller.event(&json!({
+            "event": "callers",
+            "time": jiff::Timestamp::now(),
+            "answered": answered,
+            "refused": refused,
+        }));
+        self.teller.pids(&before, &self.feed.pids());
+        self.teller.say(&format!(
+            "The node held the socket of chatd while it was replaced: {answered} callers came\nmeanwhile, and {refused} were refused."
+        ));
+        ensure!(refused == 0, "{refused} callers were refused");
+        Ok(())
+    }
+
+    async fn bad_update(&mut self) -> anyhow::Result<()> {
+        self.teller.step(
+            "5. A bad update",
+            "a new metricsd dies at its start: the nodes give it back by themselves",
+        );
+        let before = self.feed.pids();
+        self.world.commit_bad_metrics()?;
+        let all_failed = |event: &Event| {
+            let objections = event.text("vetoes");
+            event.name == "held" && NODES.iter().all(|node| objections.contains(node))
+        };
+        let held = self.feed.until(&self.teller, all_failed).await?;
+        while self.feed.pids().len() < before.len() {
+            let news = |event: &Event| event.name == "processes";
+            self.feed.until(&self.teller, news).await?;
+        }
+        let shown = ["rollout", "show", &held.text("rollout")];
+        self.teller
+            .say("The roll-out halts, and every node runs what it ran before:");
+        self.teller.output(&self.world.placet(&shown).await?);
+        self.teller.pids(&before, &self.feed.pids());
+        Ok(())
+    }
+
     async fn revert(&mut self) -> anyhow::Result<()> {
         self.teller
-            .step("4. The way back", "`git revert` is a change like any other");
+            .step("6. The way back", "`git revert` is a change like any other");
         let before = self.feed.pids();
         self.world.revert()?;
         self.feed

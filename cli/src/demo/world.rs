@@ -80,7 +80,7 @@ const DECLARATIONS: &[(&str, &str)] = &[
     ),
 ];
 
-const NODES: [&str; 4] = ["core-1", "core-2", "edge-1", "edge-2"];
+pub(super) const NODES: [&str; 4] = ["core-1", "core-2", "edge-1", "edge-2"];
 
 /// Everything that the demo started; ends with this value.
 pub(super) struct World {
@@ -110,6 +110,7 @@ impl World {
             teller.output(&world.build_package(package).await?);
         }
         world.build_new_greeting(teller).await?;
+        world.build_bad_metrics(teller).await?;
         world.start_controller().await?;
         Ok(world)
     }
@@ -172,6 +173,24 @@ impl World {
             "version: 1.1.0",
         )?;
         teller.output(&self.build_package("greet").await?);
+        Ok(())
+    }
+
+    /// Metrics that cannot start, as the next version of their package.
+    async fn build_bad_metrics(&self, teller: &Teller) -> anyhow::Result<()> {
+        let dies = r#"fputs("metricsd: no counters found in /proc/metrics\n", stderr);
+    return 1;"#;
+        replace(
+            &self.path("source/metricsd.c"),
+            "placet_notify_ready();",
+            dies,
+        )?;
+        replace(
+            &self.path("source/metrics.yaml"),
+            "version: 1.0.0",
+            "version: 1.1.0",
+        )?;
+        teller.output(&self.build_package("metrics").await?);
         Ok(())
     }
 
@@ -299,20 +318,27 @@ impl World {
     }
 
     pub(super) fn commit_new_greeting(&self) -> anyhow::Result<()> {
+        self.commit_next("greet", "A friendlier greeting")
+    }
+
+    pub(super) fn commit_bad_metrics(&self) -> anyhow::Result<()> {
+        self.commit_next("metrics", "Metrics from the kernel")
+    }
+
+    /// Declares version 1.1.0 of a package.
+    fn commit_next(&self, package: &str, message: &str) -> anyhow::Result<()> {
         let packages = self.path("fleet/packages.yaml");
-        replace(
-            &packages,
-            "version: 1.0.0 # greet",
-            "version: 1.1.0 # greet",
-        )?;
-        replace(&packages, "greet:1.0.0", "greet:1.1.0")?;
-        self.git(&[
-            "commit",
-            "--quiet",
-            "--all",
-            "--message",
-            "A friendlier greeting",
-        ])
+        let version = |number: &str| format!("version: {number} # {package}");
+        let reference = |number: &str| format!("{package}:{number}");
+        replace(&packages, &version("1.0.0"), &version("1.1.0"))?;
+        replace(&packages, &reference("1.0.0"), &reference("1.1.0"))?;
+        self.git(&["commit", "--quiet", "--all", "--message", message])
+    }
+
+    /// A commit that declares what is declared already: whoever was left out is asked again.
+    pub(super) fn commit_nothing(&self) -> anyhow::Result<()> {
+        let message = "core-1 is free";
+        self.git(&["commit", "--quiet", "--allow-empty", "--message", message])
     }
 
     pub(super) fn revert(&self) -> anyhow::Result<()> {
@@ -324,10 +350,15 @@ impl World {
         Ok(self.git_output(&["rev-parse", "HEAD"])?.trim().to_owned())
     }
 
+    /// Where the chat of a node is.
+    pub(super) fn chat(&self, node: &str) -> PathBuf {
+        self.run_folder(node).join("processes/chatd/chat.sock")
+    }
+
     /// Opens a chat session on a node.
     pub(super) fn open_session(&self, node: &str) -> anyhow::Result<UnixStream> {
         use std::io::Read as _;
-        let socket = self.run_folder(node).join("processes/chatd/chat.sock");
+        let socket = self.chat(node);
         let mut session = UnixStream::connect(&socket)
             .with_context(|| format!("failed to open a session at {}", socket.display()))?;
         // The greeting says that the session counts from here on.

@@ -10,6 +10,7 @@ use placet_planner::Running;
 use crate::catalog::WantedPackage;
 use crate::fleet::world::{Ordered, World};
 use crate::host::Telling;
+use crate::sessions::Patches;
 use crate::telemetry::Telemetry;
 
 /// What the loop publishes for those who serve nodes.
@@ -17,6 +18,7 @@ use crate::telemetry::Telemetry;
 pub(crate) struct Shared {
     permits: RwLock<Permits>,
     fetched: Mutex<BTreeMap<NodeName, u64>>,
+    pub(crate) patches: Patches,
     pub(crate) telemetry: Telemetry,
 }
 
@@ -55,6 +57,15 @@ impl Shared {
         let mut manifests = ordered.into_iter().chain(running);
         manifests.any(|manifest| {
             let mut modules = manifest.modules.iter();
+            modules.any(|entry| entry.module.digest == *digest)
+        })
+    }
+
+    /// True if the node runs a module of this digest.
+    pub(crate) fn runs(&self, node: &NodeName, digest: &Digest) -> bool {
+        let permits = self.permits.read().unwrap_or_else(PoisonError::into_inner);
+        permits.running.get(node).is_some_and(|running| {
+            let mut modules = running.manifest().modules.iter();
             modules.any(|entry| entry.module.digest == *digest)
         })
     }

@@ -10,8 +10,8 @@ use clap::Args;
 use placet_model::{Architecture, NameError, NodeFacts, NodeName};
 
 use crate::store::Allowance;
-pub(crate) use store::Looks;
 pub use store::StoreArguments;
+pub(crate) use store::{Fetches, Looks};
 
 /// Arguments of the node daemon.
 ///
@@ -72,7 +72,7 @@ pub struct Arguments {
     /// Feature to announce; may be repeated
     #[arg(long, value_name = "NAME")]
     pub feature: Vec<String>,
-    /// What modules may take of the node's disk.
+    /// What modules may take of the node's disk and network.
     #[command(flatten)]
     pub store: StoreArguments,
     /// What is logged: `warn`, `info`, `debug`, or a tracing filter
@@ -106,6 +106,7 @@ pub(crate) struct Settings {
     pub(crate) facts: NodeFacts,
     pub(crate) allowance: Allowance,
     pub(crate) looks: Looks,
+    pub(crate) fetches: Fetches,
 }
 
 /// Where the join token is found, if there is one.
@@ -160,6 +161,7 @@ impl Arguments {
             facts: self.facts(),
             allowance: self.store.allowance(),
             looks: self.store.looks(),
+            fetches: self.store.fetches(),
             node,
             state,
             run,
@@ -356,6 +358,8 @@ mod tests {
             "aarch64",
             "--log",
             "debug",
+            "--fetch-rate",
+            "300",
             "--quota",
             "100",
             "--disk-reserve",
@@ -382,6 +386,8 @@ mod tests {
         assert_eq!(again_settings.facts, settings.facts);
         assert_eq!(again_settings.allowance, settings.allowance);
         assert_eq!(again_settings.looks, settings.looks);
+        assert_eq!(again_settings.fetches, settings.fetches);
+        assert_eq!(settings.fetches.rate.unwrap().get(), 300 << 10);
         assert_eq!(settings.allowance.quota, Some(100 << 20));
         assert_eq!(again.controller, arguments.controller);
         assert_eq!(

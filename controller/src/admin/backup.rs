@@ -68,7 +68,8 @@ fn send(mut file: File, to: &mpsc::Sender<Result<Chunk, Status>>) -> Result<(), 
         let read = file.read(&mut data);
         let read = read.map_err(HomeError::files("read", "the backup"))?;
         data.truncate(read);
-        if read == 0 || to.blocking_send(Ok(Chunk { data })).is_err() {
+        let chunk = Chunk { data, patch: false };
+        if read == 0 || to.blocking_send(Ok(chunk)).is_err() {
             return Ok(());
         }
     }

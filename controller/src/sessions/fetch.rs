@@ -1,6 +1,7 @@
 //! The bytes of modules, for nodes that were told to stage them.
 
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::fs::File;
+use std::io::{Read, Seek as _, SeekFrom};
 use std::sync::Arc;
 
 use futures_util::Stream;
@@ -12,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::join::stopping;
+use super::patch::Bytes;
 use crate::catalog::{NoBlob, Packages};
 use crate::shared::Shared;
 
@@ -49,6 +51,7 @@ pub(super) async fn open(
             NoBlob::Absent | NoBlob::Refused(_) => Status::not_found(text),
         }
     })?;
+    let patch = patch(shared, packages, &node, request, (&file, digest, size)).await;
     let opened = spawn_blocking(move || {
         if offset > size {
             return Err(Status::out_of_range(format!(
@@ -60,29 +63,75 @@ pub(super) async fn open(
         // What was appended to the file since does not belong to the module.
         Ok(file.take(size - offset))
     });
-    let mut file = opened.await.map_err(|_| stopping())??;
+    let file = opened.await.map_err(|_| stopping())??;
     let (sender, chunks) = mpsc::channel(AHEAD);
     let shared = Arc::clone(shared);
     spawn_blocking(move || {
-        loop {
-            let mut data = vec![0; CHUNK];
-            let chunk = match file.read(&mut data) {
-                Ok(0) => return,
-                Ok(read) => {
-                    data.truncate(read);
-                    Ok(Chunk { data })
-                }
-                Err(error) => Err(unreadable(&digest, &error)),
-            };
-            let sent = chunk.as_ref().map_or(0, |chunk| chunk.data.len());
-            let failed = chunk.is_err();
-            if sender.blocking_send(chunk).is_err() || failed {
-                return;
-            }
-            shared.count(&node, sent as u64);
+        let sending = Sending {
+            shared,
+            node,
+            digest,
+            sender,
+        };
+        match patch {
+            Some(patch) => sending.send(&*patch, true),
+            None => sending.send(file, false),
         }
     });
     Ok(ReceiverStream::new(chunks))
+}
+
+/// A patch against what the node has, if it asked for one and that is smaller.
+async fn patch(
+    shared: &Shared,
+    packages: &Packages,
+    node: &NodeName,
+    request: &FetchRequest,
+    (file, digest, size): (&File, Digest, u64),
+) -> Option<Arc<[u8]>> {
+    let base: Digest = request.base.parse().ok()?;
+    if request.offset > 0 || !shared.runs(node, &base) {
+        return None;
+    }
+    let file = file.try_clone().ok()?;
+    let wanted = Bytes { digest, file, size };
+    let (file, size) = packages.fetch_blob(&base).await.ok()?;
+    let base = Bytes {
+        digest: base,
+        file,
+        size,
+    };
+    shared.patches.between(base, wanted).await
+}
+
+/// What is sent to whom.
+struct Sending {
+    shared: Arc<Shared>,
+    node: NodeName,
+    digest: Digest,
+    sender: mpsc::Sender<Result<Chunk, Status>>,
+}
+
+impl Sending {
+    fn send(&self, mut content: impl Read, patch: bool) {
+        loop {
+            let mut data = vec![0; CHUNK];
+            let chunk = match content.read(&mut data) {
+                Ok(0) => return,
+                Ok(read) => {
+                    data.truncate(read);
+                    Ok(Chunk { data, patch })
+                }
+                Err(error) => Err(unreadable(&self.digest, &error)),
+            };
+            let sent = chunk.as_ref().map_or(0, |chunk| chunk.data.len());
+            let failed = chunk.is_err();
+            if self.sender.blocking_send(chunk).is_err() || failed {
+                return;
+            }
+            self.shared.count(&self.node, sent as u64);
+        }
+    }
 }
 
 fn unreadable(digest: &Digest, error: &std::io::Error) -> Status {

@@ -235,7 +235,11 @@ impl Line {
     /// The bytes of a module from `offset` on.
     pub(crate) async fn fetch(&self, digest: Digest, offset: u64) -> Result<Vec<u8>, Status> {
         let digest = digest.to_string();
-        let request = FetchRequest { digest, offset };
+        let request = FetchRequest {
+            digest,
+            offset,
+            base: String::new(),
+        };
         let mut chunks = self.client.clone().fetch(request).await?.into_inner();
         let mut bytes = Vec::new();
         while let Some(chunk) = chunks.message().await? {

@@ -12,6 +12,7 @@ use tonic::transport::Channel;
 use tracing::Span;
 
 use super::drift::{self, Looked};
+use super::fetching::Line;
 use super::groups::Groups;
 use super::keeper::KeeperLink;
 use super::machine::{Event, Known, Machine, Moment, Resume};
@@ -91,6 +92,8 @@ pub(super) struct Core {
     pub(super) verdict: Option<Box<Verdict>>,
     /// Staging under way, by node change digest.
     pub(super) staging: BTreeMap<Digest, AbortHandle>,
+    /// What all fetches share.
+    pub(super) line: Arc<Line>,
     /// Held by what writes to the store.
     pub(super) staging_turn: Arc<Mutex<()>>,
     /// Generations staged and not released, by node change digest.
@@ -138,6 +141,7 @@ impl Core {
             epoch: store.epoch()?,
             trace: Span::none(),
             failed: store.failed()?,
+            line: Arc::new(Line::new(settings.fetches)),
             drift,
             settings,
             store,

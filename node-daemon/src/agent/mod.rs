@@ -11,6 +11,7 @@ mod deputy;
 mod drift;
 mod dry_run;
 mod effects;
+mod fetching;
 mod groups;
 mod keeper;
 mod launch;

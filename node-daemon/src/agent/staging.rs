@@ -3,31 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use placet_model::{Digest, Module, NodeManifest};
-use placet_protocol::nodes_client;
-use placet_protocol::wire::FetchRequest;
 use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::core::{Core, Handle, Input};
+use super::fetching::{Line, STANDSTILL};
 use super::report;
-use crate::store::{Depth, Difference, Generation, Incoming, Missing, Staging, Store, StoreError};
-
-/// Modules fetched at the same time.
-const AT_ONCE: usize = 4;
-
-/// How often a module is asked for again when nothing of it arrives.
-const ATTEMPTS: u32 = 6;
-
-/// Pause before the second attempt; doubles with each.
-const PAUSE: Duration = Duration::from_millis(200);
-
-/// A stream that stands still for so long is given up and begun again.
-const STANDSTILL: Duration = Duration::from_secs(30);
+use crate::store::{Depth, Difference, Generation, Staging, Store, StoreError};
 
 /// What travelled for a staging.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,6 +38,8 @@ impl Done {
 pub(super) enum StageError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("failed to make module {digest} of a patch: {why}")]
+    Patch { digest: Digest, why: String },
     #[error("failed to fetch module {digest}: {}", placet_model::visible(status.message()))]
     Fetch { digest: Digest, status: Status },
     #[error("failed to fetch module {digest}: there is no connection to the controller")]
@@ -75,11 +63,12 @@ pub(super) enum StageError {
 
 impl StageError {
     /// True if asking again may help.
-    fn may_pass(&self) -> bool {
+    pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::NoConnection { .. }
             | Self::Standstill { .. }
             | Self::Kept { .. }
+            | Self::Patch { .. }
             | Self::Store(StoreError::TooShort { .. }) => true,
             Self::Fetch { status, .. } => !matches!(
                 status.code(),
@@ -132,6 +121,7 @@ impl Core {
             store: self.store.clone(),
             base: Arc::clone(self.machine.committed()),
             channel: self.channel.subscribe(),
+            line: Arc::clone(&self.line),
             handle: self.handle.clone(),
         }
     }
@@ -181,8 +171,9 @@ pub(super) type Turn = Arc<OwnedMutexGuard<()>>;
 /// What staging needs of the core.
 pub(super) struct Task {
     pub(super) store: Store,
-    base: Arc<Generation>,
-    channel: watch::Receiver<Option<Channel>>,
+    pub(super) base: Arc<Generation>,
+    pub(super) channel: watch::Receiver<Option<Channel>>,
+    pub(super) line: Arc<Line>,
     pub(super) handle: Handle,
 }
 
@@ -193,10 +184,13 @@ impl Task {
         if let Some(generation) = self.store.find(manifest.digest())? {
             return self.go_back_to(Arc::new(generation), turn).await;
         }
-        if let Err(StoreError::NoRoom { .. }) = self.store.check_room(&manifest, &self.base) {
-            self.make_room(self.store.modules(&manifest, &self.base))
-                .await;
-            self.store.check_room(&manifest, &self.base)?;
+        match self.store.check_room(&manifest, &self.base) {
+            Err(StoreError::NoRoom { .. }) => {
+                let wanted = self.store.modules(&manifest, &self.base);
+                self.make_room(wanted).await;
+                self.store.check_room(&manifest, &self.base)?;
+            }
+            checked => checked?,
         }
         let outcome = self.bring_in(manifest, turn).await;
         if let Err(StageError::Store(StoreError::Full { .. })) = &outcome {
@@ -245,7 +239,7 @@ impl Task {
             }
         }
         let bytes: Vec<u64> = stream::iter(fetches)
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(self.line.at_once())
             .try_collect()
             .await?;
         let (store, base, turn) = (self.store.clone(), Arc::clone(&self.base), Arc::clone(turn));
@@ -267,89 +261,4 @@ impl Task {
         let removed = tokio::task::spawn_blocking(remove).await;
         Ok(removed.map_err(|_| StageError::Interrupted)??)
     }
-
-    /// Fetches one module; returns how many bytes travelled for it.
-    pub(super) async fn fetch(
-        &self,
-        missing: Missing,
-        module: &Module,
-        turn: &Turn,
-    ) -> Result<u64, StageError> {
-        let mut travelled = 0;
-        let mut attempt = 0;
-        loop {
-            let before = travelled;
-            match self.fetch_once(missing, module, turn, &mut travelled).await {
-                Ok(()) => return Ok(travelled),
-                Err(error) if !error.may_pass() => return Err(error),
-                Err(error) => {
-                    // Progress earns new patience.
-                    let goes_on = travelled > before && !matches!(error, StageError::Kept { .. });
-                    attempt = if goes_on { 0 } else { attempt + 1 };
-                    if attempt >= ATTEMPTS {
-                        return Err(error);
-                    }
-                    tracing::debug!("{}; tries again", crate::Chain(&error));
-                    tokio::time::sleep(PAUSE * (1 << attempt)).await;
-                }
-            }
-        }
-    }
-
-    async fn fetch_once(
-        &self,
-        missing: Missing,
-        module: &Module,
-        turn: &Turn,
-        travelled: &mut u64,
-    ) -> Result<(), StageError> {
-        let digest = missing.digest;
-        let mut incoming = self.store.incoming(missing)?;
-        let is_kept = incoming.offset() > 0;
-        if !incoming.is_whole() {
-            self.receive(&mut incoming, digest, travelled).await?;
-        }
-        let (module, turn) = (module.clone(), Arc::clone(turn));
-        let finish = move || (incoming.finish(&module), turn).0;
-        let finished = tokio::task::spawn_blocking(finish).await;
-        match finished.map_err(|_| StageError::Interrupted)? {
-            // A power cut may leave a part that was never written.
-            Err(StoreError::WrongDigest { .. }) if is_kept => Err(StageError::Kept { digest }),
-            finished => Ok(finished?),
-        }
-    }
-
-    async fn receive(
-        &self,
-        incoming: &mut Incoming,
-        digest: Digest,
-        travelled: &mut u64,
-    ) -> Result<(), StageError> {
-        let channel = self
-            .channel
-            .borrow()
-            .clone()
-            .ok_or(StageError::NoConnection { digest })?;
-        let failed = |status| StageError::Fetch { digest, status };
-        let request = FetchRequest {
-            digest: digest.to_string(),
-            offset: incoming.offset(),
-        };
-        let mut client = nodes_client(channel);
-        let answer = within(digest, client.fetch(request))
-            .await?
-            .map_err(failed)?;
-        let mut chunks = answer.into_inner();
-        while let Some(chunk) = within(digest, chunks.message()).await?.map_err(failed)? {
-            *travelled += chunk.data.len() as u64;
-            incoming.add(&chunk.data)?;
-        }
-        Ok(())
-    }
-}
-
-async fn within<T>(digest: Digest, call: impl Future<Output = T>) -> Result<T, StageError> {
-    tokio::time::timeout(STANDSTILL, call)
-        .await
-        .map_err(|_| StageError::Standstill { digest })
 }

@@ -1,15 +1,17 @@
 //! Arguments about what the store may take of disk and network.
 
 use std::ffi::OsString;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use clap::Args;
 
 use crate::store::Allowance;
 
+const KIB: NonZeroU64 = NonZeroU64::new(1 << 10).unwrap();
 const MIB: u64 = 1 << 20;
 
-/// What modules may take of the node's disk.
+/// What modules may take of the node's disk and network.
 #[derive(Debug, Clone, Args)]
 pub struct StoreArguments {
     /// Space to leave free on the disk, in MiB [default: 64, or a fiftieth of a smaller disk]
@@ -27,6 +29,20 @@ pub struct StoreArguments {
     /// Seconds between looks at the bytes of all files; 0 for never
     #[arg(long, value_name = "SECONDS", default_value_t = 86400)]
     pub look_closely_every: u32,
+    /// How fast modules may be fetched, all together, in KiB a second [default: no bound]
+    #[arg(long, value_name = "KIB")]
+    pub fetch_rate: Option<NonZeroU32>,
+    /// Modules to fetch at the same time
+    #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..))]
+    pub fetches: u8,
+}
+
+/// How modules are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fetches {
+    /// Bytes a second.
+    pub(crate) rate: Option<NonZeroU64>,
+    pub(crate) at_once: usize,
 }
 
 /// How often the disk is looked at; never where it is zero.
@@ -54,12 +70,22 @@ impl StoreArguments {
         }
     }
 
+    pub(super) fn fetches(&self) -> Fetches {
+        let rate = |kib: NonZeroU32| NonZeroU64::from(kib).saturating_mul(KIB);
+        Fetches {
+            rate: self.fetch_rate.map(rate),
+            at_once: self.fetches.into(),
+        }
+    }
+
     /// The same as words of a command line.
     pub(super) fn words(&self) -> Vec<OsString> {
         let numbers = [
             ("--disk-reserve", self.disk_reserve),
             ("--quota", self.quota),
             ("--generations-kept", Some(self.generations_kept.into())),
+            ("--fetch-rate", self.fetch_rate.map(NonZeroU32::get)),
+            ("--fetches", Some(self.fetches.into())),
             ("--look-every", Some(self.look_every)),
             ("--look-closely-every", Some(self.look_closely_every)),
         ];

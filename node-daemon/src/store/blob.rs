@@ -11,6 +11,7 @@ use placet_model::{Digest, Hasher, Module, ModulePath, NodeManifest};
 
 use super::disk::{Context as _, Operation, Seal};
 use super::files;
+use super::verify::digest_of;
 use super::{Generation, Store, StoreError};
 
 /// Write permission is never given: a generation stays as it is.
@@ -129,19 +130,22 @@ impl Store {
         self.disk.flush(&self.blobs())
     }
 
+    /// The bytes of a module that is in the store.
+    pub(crate) fn content(&self, digest: Digest) -> Result<Vec<u8>, StoreError> {
+        let path = self.blobs().join(digest.hex());
+        let path = self.any_variant(digest).unwrap_or(path);
+        fs::read(&path).on("read", &path)
+    }
+
     fn copy_verified(&self, from: &Path, to: &Path, digest: Digest) -> Result<(), StoreError> {
-        let content = fs::read(from).on("read", from)?;
-        let found = Digest::of(&content);
+        let found = digest_of(from)?;
         if found != digest {
             // The next attempt fetches it.
             self.disk.remove(from)?;
             return Err(StoreError::WrongDigest { digest, found });
         }
         self.disk.remove(to)?;
-        self.disk.apply(Operation::Write {
-            path: to,
-            content: &content,
-        })
+        self.disk.apply(Operation::Copy { from, to })
     }
 }
 

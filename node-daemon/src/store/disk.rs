@@ -39,17 +39,51 @@ impl<T> Context<T> for io::Result<T> {
 /// by [`Self::Flush`] of the folder.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Operation<'a> {
-    MakeFolder { path: &'a Path },
-    Write { path: &'a Path, content: &'a [u8] },
-    Append { path: &'a Path, content: &'a [u8] },
-    Flush { path: &'a Path },
-    Seal { path: &'a Path, seal: Seal },
-    SetMode { path: &'a Path, mode: u32 },
-    Rename { from: &'a Path, to: &'a Path },
-    Link { from: &'a Path, to: &'a Path },
-    Symlink { target: &'a Path, path: &'a Path },
-    Remove { path: &'a Path },
-    RemoveFolder { path: &'a Path },
+    MakeFolder {
+        path: &'a Path,
+    },
+    Write {
+        path: &'a Path,
+        content: &'a [u8],
+    },
+    Append {
+        path: &'a Path,
+        content: &'a [u8],
+    },
+    /// Shares the blocks where the file system can.
+    Copy {
+        from: &'a Path,
+        to: &'a Path,
+    },
+    Flush {
+        path: &'a Path,
+    },
+    Seal {
+        path: &'a Path,
+        seal: Seal,
+    },
+    SetMode {
+        path: &'a Path,
+        mode: u32,
+    },
+    Rename {
+        from: &'a Path,
+        to: &'a Path,
+    },
+    Link {
+        from: &'a Path,
+        to: &'a Path,
+    },
+    Symlink {
+        target: &'a Path,
+        path: &'a Path,
+    },
+    Remove {
+        path: &'a Path,
+    },
+    RemoveFolder {
+        path: &'a Path,
+    },
 }
 
 /// The mode and owner that a file gets, before it is flushed.
@@ -73,6 +107,12 @@ impl Operation<'_> {
                 let mut options = File::options();
                 let options = options.append(true).create(true).mode(0o600);
                 options.open(path)?.write_all(content)
+            }
+            Self::Copy { from, to } => {
+                let mut options = File::options();
+                let options = options.write(true).create_new(true).mode(0o600);
+                // `copy_file_range`, which makes reflinks.
+                io::copy(&mut File::open(from)?, &mut options.open(to)?).map(drop)
             }
             Self::Flush { path } => File::open(path)?.sync_all(),
             Self::Seal { path, seal } => {
@@ -101,6 +141,7 @@ impl Operation<'_> {
             Self::Flush { path } => ("flush", path),
             Self::Seal { path, .. } => ("set mode and owner of", path),
             Self::SetMode { path, .. } => ("set the mode of", path),
+            Self::Copy { to, .. } => ("copy a module to", to),
             Self::Rename { to, .. } => ("put in place", to),
             Self::Link { to, .. } => ("link", to),
             Self::Symlink { path, .. } => ("link", path),

@@ -46,6 +46,7 @@ struct State {
     lifetime: SignedDuration,
     tokens: Mutex<BTreeMap<String, (Token, NodeName, bool)>>,
     blobs: Mutex<BTreeMap<Digest, Vec<u8>>>,
+    patches: Mutex<BTreeMap<(Digest, Digest), Vec<u8>>>,
     fetched: AtomicU64,
     /// Streams break off after so many bytes, once.
     breaks_after: AtomicU64,
@@ -87,6 +88,7 @@ impl Controller {
             lifetime,
             tokens: Mutex::default(),
             blobs: Mutex::default(),
+            patches: Mutex::default(),
             fetched: AtomicU64::new(0),
             breaks_after: AtomicU64::new(u64::MAX),
             refuses_renewal: AtomicBool::new(false),
@@ -131,6 +133,12 @@ impl Controller {
             .lock()
             .unwrap()
             .insert(digest, bytes.to_vec());
+    }
+
+    /// Who has `base` gets `patch` in place of `wanted`.
+    pub(crate) fn patch(&self, base: Digest, wanted: Digest, patch: &[u8]) {
+        let mut patches = self.state.patches.lock().unwrap();
+        patches.insert((base, wanted), patch.to_vec());
     }
 
     /// The next stream of a module breaks off after so many bytes.
@@ -393,6 +401,11 @@ impl Nodes for Service {
             .map_err(|_| Status::invalid_argument("no digest"))?;
         let blob = self.0.blobs.lock().unwrap().get(&digest).cloned();
         let blob = blob.ok_or_else(|| Status::not_found("no such module"))?;
+        let base = request.base.parse().ok();
+        let patches = self.0.patches.lock().unwrap();
+        let found = base.and_then(|base: Digest| patches.get(&(base, digest)).cloned());
+        drop(patches);
+        let (blob, patch) = found.map_or((blob, false), |found| (found, true));
         let from = usize::try_from(request.offset).unwrap().min(blob.len());
         let breaks = usize::try_from(self.0.breaks_after.swap(u64::MAX, Ordering::SeqCst)).unwrap();
         let rest = &blob[from..];
@@ -403,6 +416,7 @@ impl Nodes for Service {
                 .fetch_add(chunk.len() as u64, Ordering::SeqCst);
             chunks.push(Ok(Chunk {
                 data: chunk.to_vec(),
+                patch,
             }));
         }
         if breaks < rest.len() {

@@ -7,6 +7,7 @@
 mod controller;
 mod daemon;
 mod disk;
+mod fetching;
 mod software;
 
 mod activation;

@@ -25,6 +25,7 @@ pub(super) enum Recorded {
     MakeFolder(PathBuf),
     Write(PathBuf, Vec<u8>),
     Append(PathBuf, Vec<u8>),
+    Copy(PathBuf, PathBuf),
     Flush(PathBuf),
     SetMode(PathBuf, u32),
     Rename(PathBuf, PathBuf),
@@ -44,6 +45,7 @@ impl Recorded {
             Operation::Append { path, content } => {
                 vec![Self::Append(inside(path), content.to_vec())]
             }
+            Operation::Copy { from, to } => vec![Self::Copy(inside(from), inside(to))],
             Operation::Flush { path } => vec![Self::Flush(inside(path))],
             Operation::Seal { path, seal } => vec![
                 Self::SetMode(inside(path), seal.mode),
@@ -116,6 +118,14 @@ impl Cut {
             Recorded::Symlink(target, path) => self.make(path, node(Content::Link(target.clone()))),
             Recorded::Write(path, content) => self.write(path, content, true),
             Recorded::Append(path, content) => self.write(path, content, false),
+            Recorded::Copy(from, to) => {
+                let Content::File { seen, .. } = &self.nodes[self.find(from).unwrap()].content
+                else {
+                    panic!("`{}` is no file", from.display());
+                };
+                let seen = seen.clone();
+                self.write(to, &seen, true);
+            }
             Recorded::SetMode(path, mode) => {
                 if let Some(id) = self.find(path) {
                     self.nodes[id].mode = *mode;

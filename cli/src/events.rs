@@ -85,6 +85,7 @@ impl Event {
         match self.name.as_str() {
             "nodesJoined" => format!("nodes joined: {}", text("nodes")),
             "nodeLost" => format!("{node} has no connection"),
+            "booted" => self.booted_line(),
             "renewed" => format!("{node} renewed its certificate"),
             "commit" => format!("commit {}: {}", short(&text("revision")), text("subject")),
             "tally" => self.tally_line(),
@@ -130,6 +131,18 @@ impl Event {
             .list(key)
             .flat_map(|item| wrapped(&format!("  {item}"), 4));
         std::iter::once(head).chain(items).collect()
+    }
+
+    fn booted_line(&self) -> String {
+        let text = |key: &str| self.text(key);
+        let node = text("node");
+        if text("answer") == "Continue" {
+            return format!("{node} has started and has what it is to run");
+        }
+        let (modules, bytes) = (text("modules"), text("bytes"));
+        format!(
+            "{node} has started and lacks {modules} modules ({bytes} bytes) of what it is to run"
+        )
     }
 
     fn tally_line(&self) -> String {

@@ -62,6 +62,12 @@ fn node() -> FleetNode {
             ..NodeFacts::default()
         },
         boot_id: Some("boot".to_owned()),
+        boot: Some(placet_crds::NodeBoot {
+            answer: placet_crds::BootAnswer::Change,
+            modules: 3,
+            bytes: 4_096,
+            ..placet_crds::NodeBoot::at(jiff::Timestamp::UNIX_EPOCH)
+        }),
         generation: Some(3),
         committed_generation: Some(3),
         manifest_digest: Some(Digest::of(b"")),

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use placet_model::{Architecture, NameError, NodeFacts, NodeName};
 
 use crate::store::Allowance;
@@ -75,6 +75,10 @@ pub struct Arguments {
     /// What modules may take of the node's disk and network.
     #[command(flatten)]
     pub store: StoreArguments,
+    /// Whether the committed generation starts at once when the node starts, or only once the
+    /// controller was reached
+    #[arg(long, value_name = "YES|NO", value_enum, default_value = "yes")]
+    pub start_alone: StartAlone,
     /// What is logged: `warn`, `info`, `debug`, or a tracing filter
     #[arg(
         long,
@@ -95,6 +99,16 @@ pub struct Arguments {
     pub check_handover: bool,
 }
 
+/// What a node does that starts while no controller can be reached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum StartAlone {
+    /// Its committed generation starts at once, and is compared with what is wanted later.
+    #[default]
+    Yes,
+    /// Nothing starts before a controller has welcomed the node.
+    No,
+}
+
 /// Checked arguments.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -107,6 +121,7 @@ pub(crate) struct Settings {
     pub(crate) allowance: Allowance,
     pub(crate) looks: Looks,
     pub(crate) fetches: Fetches,
+    pub(crate) start_alone: StartAlone,
 }
 
 /// Where the join token is found, if there is one.
@@ -162,6 +177,7 @@ impl Arguments {
             allowance: self.store.allowance(),
             looks: self.store.looks(),
             fetches: self.store.fetches(),
+            start_alone: self.start_alone,
             node,
             state,
             run,
@@ -199,6 +215,9 @@ impl Arguments {
         let mut add = |name: &str, value: &OsString| arguments.extend([name.into(), value.clone()]);
         add("--node", &self.node.clone().into());
         add("--log", &self.log.clone().into());
+        if self.start_alone == StartAlone::No {
+            add("--start-alone", &"no".into());
+        }
         for controller in &self.controller {
             add("--controller", &controller.into());
         }
@@ -366,13 +385,11 @@ mod tests {
             "0",
             "--generations-kept",
             "5",
+            "--start-alone=no",
         ]);
         let reexec = arguments.clone().reexec(Vec::new());
-        let texts: Vec<_> = reexec
-            .arguments
-            .iter()
-            .map(|text| text.to_str().unwrap())
-            .collect();
+        let texts = reexec.arguments.iter().map(|text| text.to_str().unwrap());
+        let texts: Vec<_> = texts.collect();
         assert!(
             !texts.iter().any(|text| text.contains("secret")),
             "{texts:?}"
@@ -391,8 +408,13 @@ mod tests {
         assert_eq!(settings.allowance.quota, Some(100 << 20));
         assert_eq!(again.controller, arguments.controller);
         assert_eq!(
-            (again.state, again.run, again.log),
-            (arguments.state, arguments.run, arguments.log)
+            (again.state, again.run, again.log, again.start_alone),
+            (
+                arguments.state,
+                arguments.run,
+                arguments.log,
+                StartAlone::No
+            )
         );
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use placet_crds::NodeProcess;
+use placet_crds::{NodeBoot, NodeProcess};
 use placet_model::{Decision, Handover, Hold, NodeName, Verdict};
 use placet_planner::{NodePlan, Plan, RolloutState};
 use serde_json::{Value, json};
@@ -15,6 +15,10 @@ pub(super) fn nodes_joined(nodes: &BTreeSet<&NodeName>) -> Value {
 
 pub(super) fn node(node: &NodeName) -> Value {
     json!({ "node": node })
+}
+
+pub(super) fn booted(node: &NodeName, boot: &NodeBoot) -> Value {
+    json!({ "node": node, "answer": boot.answer, "modules": boot.modules, "bytes": boot.bytes })
 }
 
 pub(super) fn commit(revision: &str, subject: &str, source: &str) -> Value {

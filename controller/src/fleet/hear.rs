@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use placet_crds::NodeRollout;
+use placet_crds::{NodeBoot, NodeRollout};
 use placet_model::{Activation, Answer, Digest, NodeName, NodeState, Verdict, VoteRecord, visible};
 use placet_planner::{Presence, RolloutState, Running, verdict_of};
 
@@ -42,6 +42,9 @@ impl World {
         let facts_changed =
             node.seen.announced != announcement.facts || node.seen.boot_id.is_empty();
         node.session = Some(session);
+        if node.boot.is_none() || node.seen.boot_id != announcement.boot_id {
+            node.boot = Some(NodeBoot::at(turn.now));
+        }
         let seen = &mut node.seen;
         seen.presence = Presence::Connected;
         seen.connected_since = Some(turn.now);
@@ -55,6 +58,7 @@ impl World {
         node.take_report(name, announcement.report, turn);
         self.failed_unheard(name, &announcement.failed, turn);
         self.facts_changed |= facts_changed;
+        self.hails.hear(name);
         if !was_seen && self.objects.node(name).is_some() {
             turn.tell("nodesJoined", feed::nodes_joined(&self.joined()));
         }
@@ -90,6 +94,7 @@ impl World {
             return;
         }
         self.touched.insert(name.clone());
+        self.hails.forget(name);
         node.session = None;
         node.last_seen = Some(turn.now);
         node.seen.presence = Presence::Away;

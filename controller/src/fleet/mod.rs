@@ -10,6 +10,7 @@
 
 mod advance;
 mod apply;
+mod boot;
 pub(crate) mod decide;
 mod drift;
 pub(crate) mod dry_run;
@@ -137,14 +138,17 @@ impl Fleet {
         let telemetry = self.shared.telemetry.clone();
         let _turning = telemetry.turn_begins();
         let mut turn = Turn::new(self.next_time());
-        let mut looks = Vec::new();
+        let (mut looks, mut inquiries) = (Vec::new(), Vec::new());
         for one in news {
             match one {
                 News::Look(reply) => looks.push(reply),
+                // A session begins with its welcome, which what is heard in this turn decides.
+                News::DryRun(inquiry) => inquiries.push(inquiry),
                 one => self.hear(one, &mut turn),
             }
         }
         self.world.advance(&mut turn);
+        self.world.answer_hails(&mut turn);
         self.world.report_all(&mut turn);
         let plan = self.world.plan.as_ref().and_then(|plan| plan.wake);
         self.wake = plan.into_iter().chain(self.world.next_due()).min();
@@ -159,8 +163,14 @@ impl Fleet {
         for (node, why) in std::mem::take(&mut turn.cut) {
             self.end_session(&node, why);
         }
+        for (node, welcome) in std::mem::take(&mut turn.welcomes) {
+            self.welcome(&node, welcome);
+        }
         for order in std::mem::take(&mut turn.orders) {
             self.give(&order);
+        }
+        for inquiry in inquiries {
+            self.inquire(*inquiry);
         }
         self.settle_dry_runs(turn.now);
         telemetry.stands(&self.world, self.sessions.len());
@@ -195,7 +205,8 @@ impl Fleet {
                 announcement,
             } => {
                 if world.hello(&node, session.id, *announcement, turn) {
-                    self.open_session(&node, session);
+                    // The newest session wins; dropping the older one ends it.
+                    self.sessions.insert(node, session);
                 }
             }
             News::Said {
@@ -253,8 +264,7 @@ impl Fleet {
                 let result = world.decide(ruling, turn);
                 turn.answer(reply, result);
             }
-            News::DryRun(inquiry) => self.inquire(*inquiry),
-            // Looks are answered at the end of the turn; all else has been heard.
+            // Looks and dry runs are answered at the end of the turn; all else has been heard.
             _ => {}
         }
     }

@@ -8,18 +8,13 @@ use tokio::sync::mpsc::error::TrySendError;
 use tonic::Status;
 
 use super::Fleet;
-use super::news::Session;
 use super::turn::Order;
 use crate::telemetry::logged;
 
 impl Fleet {
-    /// The newest session wins; dropping the older one ends it.
-    pub(super) fn open_session(&mut self, node: &NodeName, session: Session) {
-        let welcome = Wire::Welcome(Welcome {
-            node: node.to_string(),
-        });
-        self.sessions.insert(node.clone(), session);
-        self.send(node, welcome, None);
+    /// Every session begins with it; a node of which nothing could be said gets a second one.
+    pub(super) fn welcome(&mut self, node: &NodeName, welcome: Welcome) {
+        self.send(node, Wire::Welcome(welcome), None);
     }
 
     pub(super) fn end_session(&mut self, node: &NodeName, why: &'static str) {
@@ -119,7 +114,8 @@ mod tests {
             orders,
             end: end.clone(),
         };
-        fleet.open_session(&node, session);
+        fleet.sessions.insert(node.clone(), session);
+        fleet.welcome(&node, placet_protocol::wire::Welcome::default());
         let release = || Wire::Release(placet_protocol::wire::Release::default());
         fleet.send(&node, release(), None);
         assert!(!end.is_cancelled());

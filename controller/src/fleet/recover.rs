@@ -117,6 +117,7 @@ impl Node {
             last_seen: status.last_seen,
             last_verdict: status.last_verdict,
             rollout: status.rollout,
+            boot: status.boot,
             ..Self::default()
         };
         node.seen.presence = match status.presence {

@@ -145,6 +145,7 @@ impl Stage {
             self.world.resolved(declared, Arc::new(catalog()));
         }
         self.world.advance(&mut turn);
+        self.world.answer_hails(&mut turn);
         self.world.report_all(&mut turn);
         self.check(&turn);
         turn
@@ -843,4 +844,74 @@ fn proposals_carry_no_module() {
         assert_eq!((&proposal.node, proposal.rollout.as_str()), (&name, "ro-2"));
         assert_eq!(proposal.revision, revision(2));
     }
+}
+
+/// The answers that nodes were given in a turn, and what was told of them.
+fn answers(turn: &Turn) -> Vec<String> {
+    let given = turn.welcomes.iter().map(|(node, welcome)| {
+        let (answer, modules) = (welcome.boot(), welcome.modules);
+        format!("{node}: {answer:?}, {modules} modules")
+    });
+    let told = turn.writes.iter().filter_map(|write| match write {
+        Write::Event {
+            name: "booted",
+            data,
+            ..
+        } => Some(data.to_string()),
+        _ => None,
+    });
+    given.chain(told).collect()
+}
+
+#[test]
+fn every_hello_is_answered_by_a_comparison_of_digests() {
+    let mut stage = Stage::new();
+    let first = stage.hello("core-1", "boot", None);
+    assert_eq!(answers(&first), ["core-1: Unknown, 0 modules"]);
+    let stranger = stage.hello("stranger", "boot", None);
+    assert_eq!(answers(&stranger), ["stranger: Unknown, 0 modules"]);
+    assert_eq!(
+        answers(&stage.look(1, "1.0.0")),
+        [
+            "core-1: Change, 1 modules",
+            r#"{"answer":"Change","bytes":1,"modules":1,"node":"core-1"}"#,
+        ],
+        "who could be told nothing is told as soon as it is known"
+    );
+    let mut stage = Stage::settled();
+    let manifest = |stage: &Stage| {
+        let running = stage.world.nodes[&node("core-1")].seen.running.clone();
+        Some(running.unwrap().manifest().clone())
+    };
+    let current = manifest(&stage);
+    let again = stage.hello("core-1", "boot", current.clone());
+    assert_eq!(
+        answers(&again),
+        ["core-1: Continue, 0 modules"],
+        "a session in the same boot is no new boot"
+    );
+    let booted = stage.hello("core-1", "boot-2", current);
+    assert_eq!(
+        answers(&booted),
+        [
+            "core-1: Continue, 0 modules",
+            r#"{"answer":"Continue","bytes":0,"modules":0,"node":"core-1"}"#,
+        ]
+    );
+    let status: placet_crds::FleetNodeStatus = stage
+        .world
+        .objects
+        .node(&node("core-1"))
+        .unwrap()
+        .0
+        .status();
+    let boot = status.boot.unwrap();
+    assert_eq!(
+        (boot.answer, boot.time),
+        (placet_crds::BootAnswer::Continue, booted.now)
+    );
+    assert!(
+        booted.orders.is_empty(),
+        "a node that has what it is to run is given no orders"
+    );
 }

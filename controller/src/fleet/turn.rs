@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use placet_model::{NodeName, visible};
 use placet_planner::Step;
+use placet_protocol::wire::Welcome;
 use serde_json::Value;
 
 use super::world::World;
@@ -17,6 +18,8 @@ pub(crate) struct Turn {
     /// The time of the turn; later than that of every turn before.
     pub(crate) now: Timestamp,
     pub(crate) writes: Vec<Write>,
+    /// What sessions begin with; given before any other order.
+    pub(crate) welcomes: Vec<(NodeName, Welcome)>,
     pub(crate) orders: Vec<Order>,
     /// Sessions to end, with the reason.
     pub(crate) cut: Vec<(NodeName, &'static str)>,
@@ -38,6 +41,7 @@ impl Turn {
         Self {
             now,
             writes: Vec::new(),
+            welcomes: Vec::new(),
             orders: Vec::new(),
             cut: Vec::new(),
             replies: Vec::new(),

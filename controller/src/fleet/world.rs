@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use placet_crds::{Fault, NodeProcess, NodeRollout};
+use placet_crds::{Fault, NodeBoot, NodeProcess, NodeRollout};
 use placet_model::{Activation, Digest, NodeFacts, NodeManifest, NodeName, TraceParent, Verdict};
 use placet_planner::{
     Action, Catalog, Observed, ObservedNode, Plan, Presence, Problem, RolloutState, Running, Target,
 };
 use serde::Serialize;
 
+use super::boot::Hails;
 use super::objects::Objects;
 use super::trials::Trials;
 use super::turn::Turn;
@@ -66,6 +67,8 @@ pub(crate) struct World {
     pub(crate) facts_changed: bool,
     /// What was tried out last.
     pub(crate) trials: Trials,
+    /// Nodes whose Hello waits for an answer.
+    pub(crate) hails: Hails,
     /// How the newest change came about, for its trace.
     pub(crate) beginnings: Beginnings,
 }
@@ -86,6 +89,8 @@ pub(crate) struct Node {
     pub(crate) seen: ObservedNode,
     /// What it ran before: a change that is given back ends there.
     pub(crate) before: Option<Running>,
+    /// What its latest boot came to.
+    pub(crate) boot: Option<NodeBoot>,
     /// The session that it speaks in.
     pub(crate) session: Option<u64>,
     pub(crate) generation: Option<u64>,

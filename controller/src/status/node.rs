@@ -38,6 +38,7 @@ pub(crate) fn status(
         class: wanted.map(|wanted| wanted.class.clone()),
         facts: seen.announced.clone(),
         boot_id: (!seen.boot_id.is_empty()).then(|| seen.boot_id.clone()),
+        boot: node.boot.clone(),
         generation: node.generation,
         committed_generation: None,
         // While a node has not been heard, what it ran last is the best there is.

@@ -164,6 +164,9 @@ pub struct FleetNodeStatus {
     /// The boot that the node is in. It changes when its processes were started anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,
+    /// What that boot came to: whether the node had what it was to run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot: Option<NodeBoot>,
     /// The generation that the node runs, counted by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
@@ -208,6 +211,57 @@ pub enum Presence {
     Away,
     /// It is connected.
     Connected,
+}
+
+/// What a boot of a node came to, by a comparison of what the node had with what it was to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeBoot {
+    /// When the node was first heard in this boot.
+    pub time: Timestamp,
+    /// What it was answered.
+    #[serde(default)]
+    pub answer: BootAnswer,
+    /// How many modules it lacked of what it was to run.
+    #[serde(default, skip_serializing_if = "is_none")]
+    #[schemars(range(min = 0))]
+    pub modules: u64,
+    /// How many bytes those have.
+    #[serde(default, skip_serializing_if = "is_none")]
+    #[schemars(range(min = 0))]
+    pub bytes: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_none(number: &u64) -> bool {
+    *number == 0
+}
+
+impl NodeBoot {
+    /// A boot that was heard of at this time and is not answered yet.
+    pub fn at(time: Timestamp) -> Self {
+        Self {
+            time,
+            answer: BootAnswer::Unknown,
+            modules: 0,
+            bytes: 0,
+        }
+    }
+}
+
+/// What a node is answered when it boots.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum BootAnswer {
+    /// Nothing: it is not known what the node is to run.
+    #[default]
+    Unknown,
+    /// It has what it is to run, and goes on.
+    Continue,
+    /// It is to run something else: a proposal follows unless something holds the node.
+    Change,
 }
 
 /// Where a node stands in a roll-out.

@@ -15,10 +15,10 @@ use super::drift::{self, Looked};
 use super::fetching::Line;
 use super::groups::Groups;
 use super::keeper::KeeperLink;
-use super::machine::{Event, Known, Machine, Moment, Resume};
+use super::machine::{Effect, Event, Known, Machine, Moment, Resume};
 use super::{AgentError, boot_id, launch};
 use crate::Fatal;
-use crate::arguments::Settings;
+use crate::arguments::{Settings, StartAlone};
 use crate::link::{self, Command, Entry};
 use crate::store::{Depth, Generation, Store};
 use crate::vote::Voters;
@@ -71,11 +71,16 @@ impl Handle {
     }
 }
 
+/// What a node says that is not to start by itself.
+const WAITS: &str = "nothing is started before a controller was reached (--start-alone no)";
+
 pub(super) struct Core {
     pub(super) settings: Settings,
     pub(super) store: Store,
     pub(super) voters: Voters,
     pub(super) machine: Machine,
+    /// What is to be resumed once the controller was reached, while nothing is started before.
+    resume: Option<Resume>,
     pub(super) handle: Handle,
     pub(super) boot_id: String,
     pub(super) epoch: u64,
@@ -127,14 +132,14 @@ impl Core {
         let committed = Arc::new(drift::committed(&store)?);
         let is_boot = processes.iter().all(|process| process.exit.is_some());
         let drift = drift::at_start(&store, &committed, is_boot);
-        let resume = resume(&store, &processes)?;
+        let mut resume = resume(&store, &processes)?;
         let known = known(&store, &committed, processes, &groups);
         let served: Vec<_> = known
             .iter()
             .filter(|known| launch::votes(known))
             .map(|known| known.process.clone())
             .collect();
-        let (machine, effects) = Machine::start(committed, known, resume, Moment::ZERO);
+        let (machine, effects) = begin(settings.start_alone, committed, known, &mut resume);
         let mut core = Self {
             voters: Voters::new(&settings.run, groups.who()),
             boot_id: boot_id(&life)?,
@@ -145,6 +150,7 @@ impl Core {
             drift,
             settings,
             store,
+            resume,
             machine,
             handle: handle.clone(),
             asking: BTreeMap::new(),
@@ -296,6 +302,14 @@ impl Core {
         self.perform(effects);
     }
 
+    /// The controller was reached: what waited for that is started.
+    pub(super) fn begin(&mut self) {
+        if self.machine.is_waiting() {
+            let resume = self.resume.take().map(Box::new);
+            self.decide(Event::Begin(resume));
+        }
+    }
+
     pub(super) fn now(&self) -> Moment {
         self.started.elapsed()
     }
@@ -316,6 +330,21 @@ impl Core {
             tracing::error!("{}", crate::Chain(&error));
         }
     }
+}
+
+/// Takes over what runs, or starts what is committed, unless that has to wait for a controller: then
+/// `resume` stays. What runs already is not held up by an agent that starts anew.
+fn begin(
+    alone: StartAlone,
+    committed: Arc<Generation>,
+    known: Vec<Known>,
+    resume: &mut Option<Resume>,
+) -> (Machine, Vec<Effect>) {
+    if alone == StartAlone::No && known.is_empty() && committed.number != 0 {
+        let say = Effect::Say(WAITS.to_owned());
+        return (Machine::waiting(committed), vec![say]);
+    }
+    Machine::start(committed, known, resume.take(), Moment::ZERO)
 }
 
 async fn until(deadline: Option<Instant>) {

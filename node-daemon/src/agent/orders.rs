@@ -7,7 +7,7 @@ use std::time::Duration;
 use placet_model::{Digest, NodeManifest, Proposal, TraceParent, visible};
 use placet_protocol::json;
 use placet_protocol::wire::to_node::Order as Ordered;
-use placet_protocol::wire::{Activate, Stage, ToNode, Welcome};
+use placet_protocol::wire::{Activate, Boot, Stage, ToNode, Welcome};
 use tracing::Span;
 
 use super::core::Core;
@@ -72,9 +72,7 @@ impl Core {
 
     fn obey_one(&mut self, order: Ordered) -> Result<(), BadOrder> {
         match order {
-            Ordered::Welcome(Welcome { node }) => {
-                tracing::info!("the controller welcomes {}", visible(&node));
-            }
+            Ordered::Welcome(welcome) => self.welcomed(&welcome),
             Ordered::ProposalJson(bytes) => {
                 let proposal: Proposal = json(&bytes, "proposal")?;
                 if proposal.dry_run {
@@ -100,6 +98,28 @@ impl Core {
             Ordered::Activate(activate) => self.activate(activate)?,
         }
         Ok(())
+    }
+
+    /// What the controller makes of what this node has (S2).
+    fn welcomed(&mut self, welcome: &Welcome) {
+        let (node, committed) = (visible(&welcome.node), self.machine.committed().number);
+        match welcome.boot() {
+            Boot::Unknown => {
+                tracing::info!(
+                    "the controller welcomes {node}; what it is to run is not known yet"
+                );
+            }
+            Boot::Continue => tracing::info!(
+                "the controller welcomes {node}: continue, generation {committed} is what it is to run"
+            ),
+            Boot::Change => tracing::info!(
+                "the controller welcomes {node}: it is to run manifest {}, and lacks {} modules ({} bytes) of it",
+                visible(&welcome.manifest_digest),
+                welcome.modules,
+                welcome.bytes
+            ),
+        }
+        self.begin();
     }
 
     fn activate(&mut self, order: Activate) -> Result<(), BadOrder> {

@@ -51,6 +51,9 @@ struct State {
     /// Streams break off after so many bytes, once.
     breaks_after: AtomicU64,
     refuses_renewal: AtomicBool,
+    /// While true, sessions are refused.
+    is_away: AtomicBool,
+    welcome: Mutex<Welcome>,
     sessions: mpsc::UnboundedSender<Session>,
 }
 
@@ -92,6 +95,8 @@ impl Controller {
             fetched: AtomicU64::new(0),
             breaks_after: AtomicU64::new(u64::MAX),
             refuses_renewal: AtomicBool::new(false),
+            is_away: AtomicBool::new(false),
+            welcome: Mutex::default(),
             sessions: sender,
         });
         let service = Service(Arc::clone(&state));
@@ -144,6 +149,16 @@ impl Controller {
     /// The next stream of a module breaks off after so many bytes.
     pub(crate) fn break_after(&self, bytes: u64) {
         self.state.breaks_after.store(bytes, Ordering::SeqCst);
+    }
+
+    /// From now on, or no longer, sessions are refused.
+    pub(crate) fn go_away(&self, is_away: bool) {
+        self.state.is_away.store(is_away, Ordering::SeqCst);
+    }
+
+    /// What nodes are welcomed with from now on.
+    pub(crate) fn welcome_with(&self, welcome: Welcome) {
+        *self.state.welcome.lock().unwrap() = welcome;
     }
 
     pub(crate) fn refuse_renewal(&self) {
@@ -362,6 +377,9 @@ impl Nodes for Service {
         request: Request<Streaming<FromNode>>,
     ) -> Result<Response<Boxed<ToNode>>, Status> {
         let node = peer_node(&request)?;
+        if self.0.is_away.load(Ordering::SeqCst) {
+            return Err(Status::unavailable("the controller is away"));
+        }
         let mut incoming = request.into_inner();
         let Some(FromNode {
             message: Some(Message::Hello(hello)),
@@ -382,6 +400,7 @@ impl Nodes for Service {
         };
         session.order(Order::Welcome(Welcome {
             node: session.node.to_string(),
+            ..self.0.welcome.lock().unwrap().clone()
         }));
         let _ = self.0.sessions.send(session);
         Ok(Response::new(Box::pin(UnboundedReceiverStream::new(

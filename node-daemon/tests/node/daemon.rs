@@ -56,7 +56,7 @@ impl Daemon {
         self.start_with(node, &[]);
     }
 
-    fn start_with(&mut self, node: &str, arguments: &[&str]) {
+    pub(crate) fn start_with(&mut self, node: &str, arguments: &[&str]) {
         let mut command = self.command(node);
         let log = std::fs::File::options()
             .append(true)
@@ -112,6 +112,17 @@ impl Daemon {
         let found = tokio::time::timeout(std::time::Duration::from_secs(20), wait).await;
         assert!(found.is_ok(), "`{}` never holds `{text}`", path.display());
         found.unwrap()
+    }
+
+    /// Waits until the daemon has logged `text` so often, in all of its lives.
+    pub(crate) async fn logged_times(&self, text: &str, times: usize) {
+        let wait = async {
+            while self.log().matches(text).count() < times {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        let waited = tokio::time::timeout(std::time::Duration::from_secs(20), wait).await;
+        assert!(waited.is_ok(), "{text:?} is logged {times} times");
     }
 
     pub(crate) fn keeper(&self) -> i32 {

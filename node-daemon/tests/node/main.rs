@@ -19,5 +19,6 @@ mod joining;
 mod lives;
 mod session;
 mod soak;
+mod starting;
 mod supervise;
 mod voting;

@@ -257,7 +257,10 @@ impl Nodes for Service {
         let orders = call.into_inner().map(move |message| {
             message.map(|_| ToNode {
                 epoch: 1,
-                order: Some(Order::Welcome(Welcome { node: node.clone() })),
+                order: Some(Order::Welcome(Welcome {
+                    node: node.clone(),
+                    ..Welcome::default()
+                })),
                 traceparent: String::new(),
             })
         });

@@ -34,6 +34,8 @@ pub(super) type Moment = Duration;
 /// Something happened.
 #[derive(Debug, Clone)]
 pub(super) enum Event {
+    /// What is committed may be started; an activation may have to be resumed.
+    Begin(Option<Box<Resume>>),
     /// The controller orders an activation.
     Activate(Order),
     /// A process is prepared for the change, or will not be.
@@ -190,6 +192,8 @@ pub(super) struct Machine {
     next: Option<Order>,
     works: u64,
     now: Moment,
+    /// True before [`Event::Begin`].
+    waits: bool,
     effects: Vec<Effect>,
 }
 
@@ -217,23 +221,42 @@ impl Machine {
             .map(|known| Process::known(known, now))
             .collect();
         let mut machine = Self {
-            committed,
             processes,
-            work: None,
-            next: None,
-            works: 0,
             now,
-            effects: Vec::new(),
+            waits: false,
+            ..Self::waiting(committed)
         };
         machine.resume(resume);
         let effects = std::mem::take(&mut machine.effects);
         (machine, effects)
     }
 
+    /// Starts nothing until [`Event::Begin`]: for a node on which nothing runs.
+    pub(super) fn waiting(committed: Arc<Generation>) -> Self {
+        Self {
+            committed,
+            processes: BTreeMap::new(),
+            work: None,
+            next: None,
+            works: 0,
+            now: Moment::ZERO,
+            waits: true,
+            effects: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waits
+    }
+
     /// Takes note of an event; says what is to be done about it.
     pub(super) fn handle(&mut self, event: Event, now: Moment) -> Vec<Effect> {
         self.now = now;
         match event {
+            Event::Begin(resume) => {
+                self.waits = false;
+                self.resume(resume.map(|resume| *resume));
+            }
             Event::Activate(order) => self.activate(order),
             Event::Prepared { work, process } => self.prepared(work, &process),
             Event::Told {

@@ -1,0 +1,38 @@
+//! Nodes that start: with the controller away, and how they are answered when it is back.
+
+use placet_tests::{Fleet, FleetOptions, pids};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_starts_without_its_controller_and_is_told_to_continue_when_that_is_back() {
+    let mut fleet = Fleet::settled(FleetOptions {
+        nodes: vec!["core-1", "edge-1"],
+        ..FleetOptions::default()
+    })
+    .await;
+    let before = pids(&fleet, "core-1");
+    fleet.kill_controller();
+    fleet.kill_node("core-1");
+    fleet.start_node("core-1");
+    // It greets: the committed generation runs, and nobody was asked whether it may.
+    drop(fleet.open_session("core-1"));
+    let since = fleet.feed.latest();
+    fleet.start_controller();
+    let booted = fleet
+        .feed
+        .wait(since, "core-1 to be answered", |event| {
+            event.name == "booted" && event.text("node") == "core-1"
+        })
+        .await;
+    assert_eq!(booted.text("answer"), "Continue");
+    let status = fleet.resource("fnode", "core-1")["status"].clone();
+    assert_eq!(status["boot"]["answer"], "Continue", "{status:#}");
+    let now = pids(&fleet, "core-1");
+    assert!(now.keys().eq(before.keys()), "{now:?}");
+    assert!(
+        now.values()
+            .all(|pid| !before.values().any(|old| old == pid))
+    );
+    let others = fleet.feed.named("booted", since);
+    let others: Vec<_> = others.filter(|it| it.text("node") != "core-1").collect();
+    assert!(others.is_empty(), "edge-1 was only cut off: {others:?}");
+}

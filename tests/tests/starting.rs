@@ -1,6 +1,6 @@
 //! Nodes that start: with the controller away, and how they are answered when it is back.
 
-use placet_tests::{Fleet, FleetOptions, pids};
+use placet_tests::{Fleet, FleetOptions, pids, poll};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_starts_without_its_controller_and_is_told_to_continue_when_that_is_back() {
@@ -13,8 +13,13 @@ async fn a_node_starts_without_its_controller_and_is_told_to_continue_when_that_
     fleet.kill_controller();
     fleet.kill_node("core-1");
     fleet.start_node("core-1");
-    // It greets: the committed generation runs, and nobody was asked whether it may.
-    drop(fleet.open_session("core-1"));
+    let keeper = fleet.node("core-1").keeper();
+    // The agent, and every process.
+    poll("the processes of core-1", || {
+        let children = format!("/proc/{keeper}/task/{keeper}/children");
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        (children.split_whitespace().count() > before.len()).then_some(())
+    });
     let since = fleet.feed.latest();
     fleet.start_controller();
     let booted = fleet

@@ -81,7 +81,9 @@ fn a_bad_update_is_given_back_everywhere(events: &[Value]) {
         assert!(reason.contains("no counters found"), "{reason}");
     }
     let first = position(events, "failed");
-    let commit = events[..first].iter().rposition(|it| it["event"] == "commit");
+    let commit = events[..first]
+        .iter()
+        .rposition(|it| it["event"] == "commit");
     let (before, after) = (pids(&events[..commit.unwrap()]), pids(events));
     for (process, pid) in &before {
         let is_same = after[process] == *pid;

@@ -17,6 +17,7 @@ mod handover;
 mod hitless;
 mod joining;
 mod lives;
+mod precision;
 mod session;
 mod soak;
 mod starting;

@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 
 use placet_model::{
     ChosenPackage, Digest, ManifestEntry, Module, ModuleType, NodeManifest, ProcessKind,
-    ProcessSpec,
+    ProcessSpec, Supplemental,
 };
+use placet_package::{read_elf, signature};
 
 /// Modules and their bytes.
 #[derive(Clone, Default)]
@@ -115,6 +116,37 @@ impl Software {
         module.process = Some(spec);
         module.optional = needs.iter().map(|path| path.parse().unwrap()).collect();
         self.add(module, program);
+        self
+    }
+
+    /// An ELF file that is what its headers say, and that declares that it may open `declares`.
+    pub(crate) fn elf(
+        mut self,
+        path: &str,
+        content: &[u8],
+        declares: &[String],
+        process: Option<ProcessSpec>,
+    ) -> Self {
+        let file = read_elf(content).unwrap().expect("an ELF file");
+        let mut module = module(path, "0755", content);
+        module.signature = signature(content).unwrap();
+        module.architecture = file.architecture;
+        module.build_id = file.build_id;
+        module.elf = Some(file.facts);
+        module.supplemental = declares
+            .iter()
+            .map(|path| Supplemental {
+                one_of: [path.parse().unwrap()].into(),
+                declared_in: None,
+            })
+            .collect();
+        module.kind = if process.is_some() {
+            ModuleType::Process
+        } else {
+            ModuleType::Library
+        };
+        module.process = process;
+        self.add(module, content);
         self
     }
 

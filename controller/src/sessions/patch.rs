@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use placet_model::Digest;
 use tokio::sync::Mutex;
@@ -25,6 +26,9 @@ const LEVEL: i32 = 9;
 /// Patches that are kept, and how many bytes of them.
 const KEPT_MOST: usize = 256;
 const KEPT_BYTES_MOST: usize = 64 << 20;
+
+/// How long a node waits for its turn; well below what it takes for a standstill.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A module's bytes and how many they are.
 pub(super) struct Bytes {
@@ -50,7 +54,9 @@ impl Patches {
             return None;
         }
         let pair = (base.digest, wanted.digest);
-        let mut kept = self.0.lock().await;
+        // Who would wait for long is better off with the whole.
+        let kept = tokio::time::timeout(PATIENCE, self.0.lock());
+        let mut kept = kept.await.ok()?;
         if let Some((_, patch)) = kept.iter().find(|(of, _)| *of == pair) {
             return patch.clone();
         }
@@ -147,5 +153,57 @@ mod tests {
         let patches = Patches::default();
         assert_eq!(patches.between(bytes(&one), bytes(&other)).await, None);
         assert_eq!(patches.between(bytes(&one), bytes(b"short")).await, None);
+    }
+
+    /// A program of some size, and one in which a constant and a text are others.
+    fn two_builds(folder: &std::path::Path) -> [std::path::PathBuf; 2] {
+        let source = include_str!("../../../node-daemon/tests/node/actor.c");
+        let changed = source.replace("signal(SIGTERM, SIG_IGN)", "signal(SIGINT, SIG_IGN)");
+        assert_ne!(source, changed);
+        [("old", source), ("new", &changed)].map(|(name, source)| {
+            let (file, program) = (folder.join(format!("{name}.c")), folder.join(name));
+            std::fs::write(&file, source).unwrap();
+            let headers = concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk/c");
+            let compiler = std::process::Command::new("cc")
+                .args(["-O2", "-static", "-I", headers, "-o"])
+                .args([&program, &file])
+                .status();
+            assert!(compiler.unwrap().success());
+            program
+        })
+    }
+
+    #[test]
+    fn a_patch_of_a_real_program_is_about_as_small_as_that_of_zstd() {
+        let folder = tempfile::tempdir().unwrap();
+        let [old, new] = two_builds(folder.path());
+        let path = folder.path().join("patch");
+        let zstd = std::process::Command::new("zstd")
+            .args(["-q", "-f", "--patch-from"])
+            .args([&old, &new])
+            .arg("-o")
+            .arg(&path)
+            .status();
+        let (old, new) = (std::fs::read(old).unwrap(), std::fs::read(new).unwrap());
+        let ours = patch(&old, &new).unwrap().len();
+        let theirs = zstd
+            .is_ok_and(|status| status.success())
+            .then(|| std::fs::metadata(&path).unwrap().len());
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        io::Write::write_all(&mut packed, &new).unwrap();
+        let layer = packed.finish().unwrap().len();
+        let figures = serde_json::json!({
+            "wholeBytes": new.len(), "layerBytes": layer, "patchBytes": ours,
+            "zstdPatchFromBytes": theirs,
+        });
+        placet_tests::evidence("delta", &figures);
+        assert!(ours * 100 < layer, "{figures}");
+        // Each block of 128 KiB has some bytes of its own here.
+        let blocks = new.len().div_ceil(128 << 10) as u64;
+        let bound = |theirs: u64| theirs + theirs / 10 + 64 * blocks;
+        assert!(
+            theirs.is_none_or(|theirs| ours as u64 <= bound(theirs)),
+            "{figures}"
+        );
     }
 }

@@ -377,14 +377,10 @@ mod tests {
             "aarch64",
             "--log",
             "debug",
-            "--fetch-rate",
-            "300",
-            "--quota",
-            "100",
-            "--disk-reserve",
-            "0",
-            "--generations-kept",
-            "5",
+            "--fetch-rate=300",
+            "--quota=100",
+            "--disk-reserve=0",
+            "--generations-kept=5",
             "--start-alone=no",
         ]);
         let reexec = arguments.clone().reexec(Vec::new());

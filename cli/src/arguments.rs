@@ -367,8 +367,13 @@ pub(crate) struct Decide {
 pub(crate) enum NodeCommand {
     /// Make a join token and print the line that joins the node.
     Token(Token),
-    /// List nodes.
+    /// List nodes: what they run and are to run, their last verdicts, and what holds them.
     List,
+    /// Show what a node answered when it was asked last, process by process.
+    Verdicts {
+        /// The node.
+        name: String,
+    },
     /// Show what a node runs, its processes and its last verdict.
     Show {
         /// The node.

@@ -69,6 +69,7 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
             Command::Rollout(command) => rollout::run(command, common).await,
             Command::Node(NodeCommand::Token(arguments)) => node::token(&arguments, common).await,
             Command::Node(NodeCommand::List) => node::list(common).await,
+            Command::Node(NodeCommand::Verdicts { name }) => node::verdicts(&name, common).await,
             Command::Node(NodeCommand::Show { name }) => node::show(&name, common).await,
             Command::Package(command) => package::run(command, common).await,
             Command::Completion { shell } => {

@@ -54,11 +54,84 @@ pub(crate) fn join_line(node: &str, token: &str, addresses: &[String]) -> String
 
 /// `placet node list`.
 pub(crate) async fn list(common: &Common) -> anyhow::Result<Answer> {
-    let arguments = Get {
-        kind: KIND.to_owned(),
-        name: String::new(),
+    if common.output != Format::Table {
+        let (kind, name) = (KIND.to_owned(), String::new());
+        return resources::get(&Get { kind, name }, common).await;
+    }
+    let info = placet_crds::find_kind(KIND);
+    let nodes = Home::open(common).await?.get(info, "").await?;
+    if nodes.is_empty() {
+        anstream::eprintln!("nothing found");
+        return Ok(Answer::Done);
+    }
+    let headings = [
+        "name", "presence", "type", "class", "runs", "wanted", "verdict", "holds",
+    ];
+    output::table(&headings, nodes.iter().map(row).collect());
+    Ok(Answer::Done)
+}
+
+/// A node in the table of all.
+fn row(node: &Value) -> Vec<String> {
+    let status = &node["status"];
+    let (runs, wanted) = (&status["manifestDigest"], &status["preferredDigest"]);
+    let wanted = if runs == wanted && !runs.is_null() {
+        "the same".to_owned()
+    } else {
+        short_digest(wanted)
     };
-    resources::get(&arguments, common).await
+    let kind = [&status["facts"]["type"], &node["spec"]["facts"]["type"]];
+    let kind = kind.into_iter().find(|kind| !kind.is_null());
+    vec![
+        output::plain(&node["metadata"]["name"]),
+        output::plain(&status["presence"]),
+        kind.map_or_else(String::new, output::plain),
+        output::plain(&status["class"]),
+        short_digest(runs),
+        wanted,
+        output::plain(&status["lastVerdict"]["verdict"]),
+        holds(node).join(", "),
+    ]
+}
+
+/// Digests as people tell them apart.
+fn short_digest(digest: &Value) -> String {
+    const DIGITS: usize = 8;
+    let text = output::plain(digest);
+    let digits = text.rsplit(':').next().unwrap_or_default();
+    digits.chars().take(DIGITS).collect()
+}
+
+/// What keeps a node from what it is to run, or sets it apart from the others (S4).
+fn holds(node: &Value) -> Vec<String> {
+    let (spec, status) = (&node["spec"], &node["status"]);
+    let is_set = |value: &Value| value.as_bool().unwrap_or_default();
+    let failed = status["failed"].as_array().map_or(0, Vec::len);
+    let reason = output::at(node, ".status.conditions[?(@.type==\"Ready\")].reason");
+    let candidates = [
+        (is_set(&spec["maintenance"]), "maintenance".to_owned()),
+        (is_set(&spec["suspended"]), "suspended".to_owned()),
+        (!spec["testMode"].is_null(), "test mode".to_owned()),
+        (failed > 0, format!("{failed} failed")),
+        (reason == "FactsMismatch", "facts mismatch".to_owned()),
+    ];
+    let holds = candidates.into_iter().filter(|(holds, _)| *holds);
+    holds.map(|(_, text)| text).collect()
+}
+
+/// `placet node verdicts`.
+pub(crate) async fn verdicts(name: &str, common: &Common) -> anyhow::Result<Answer> {
+    let node = Home::open(common).await?.get_one(KIND, name).await?;
+    let verdict = &node["status"]["lastVerdict"];
+    if common.output != Format::Table {
+        output::print(verdict, common.output)?;
+        return Ok(Answer::Done);
+    }
+    if verdict.is_null() {
+        anstream::eprintln!("node {name} was never asked");
+    }
+    print_verdict(verdict);
+    Ok(Answer::Done)
 }
 
 /// `placet node show`.
@@ -82,11 +155,20 @@ pub(crate) async fn show(name: &str, common: &Common) -> anyhow::Result<Answer> 
         line(title, &status["facts"][key]);
     }
     line("Generation:", &status["generation"]);
-    line("Manifest:", &status["manifestDigest"]);
+    line("Runs:", &status["manifestDigest"]);
+    line("Wanted:", &status["preferredDigest"]);
+    line("Booted:", &status["boot"]["time"]);
+    line("Answered:", &status["boot"]["answer"]);
+    line("Holds:", &json!(holds(&node)));
+    line("Status:", &json!(message(&node)));
     line("Roll-out:", &status["rollout"]["name"]);
     print_processes(&status["processes"]);
-    print_verdict(status);
+    print_verdict(&status["lastVerdict"]);
     Ok(Answer::Done)
+}
+
+fn message(node: &Value) -> String {
+    output::at(node, ".status.conditions[?(@.type==\"Ready\")].message")
 }
 
 fn print_processes(processes: &Value) {
@@ -106,8 +188,7 @@ fn print_processes(processes: &Value) {
     }
 }
 
-fn print_verdict(status: &Value) {
-    let verdict = &status["rollout"]["state"]["verdict"];
+fn print_verdict(verdict: &Value) {
     let Ok(verdict) = serde_json::from_value::<placet_model::Verdict>(verdict.clone()) else {
         return;
     };
@@ -119,5 +200,45 @@ fn print_verdict(status: &Value) {
     );
     for record in &verdict.records {
         anstream::println!("  {record}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::row;
+
+    #[test]
+    fn a_node_is_one_line_with_everything_that_holds_it() {
+        let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
+        let node = json!({
+            "metadata": {"name": "core-1"},
+            "spec": {"maintenance": true, "suspended": false, "testMode": {"seconds": 60}},
+            "status": {
+                "presence": "Away", "class": "core", "facts": {"type": "router"},
+                "manifestDigest": digest("a"), "preferredDigest": digest("b"),
+                "failed": [digest("c")], "lastVerdict": {"verdict": "veto"},
+                "conditions": [{"type": "Ready", "status": "False", "reason": "FactsMismatch"}],
+            },
+        });
+        let expected = [
+            "core-1",
+            "Away",
+            "router",
+            "core",
+            "aaaaaaaa",
+            "bbbbbbbb",
+            "veto",
+            "maintenance, test mode, 1 failed, facts mismatch",
+        ];
+        assert_eq!(row(&node), expected);
+        let silent = json!({"metadata": {"name": "new"}, "spec": {"facts": {"type": "router"}}});
+        assert_eq!(row(&silent), ["new", "", "router", "", "", "", "", ""]);
+        let same = json!({
+            "metadata": {"name": "core-2"}, "spec": {"suspended": true},
+            "status": {"manifestDigest": digest("a"), "preferredDigest": digest("a")},
+        });
+        assert_eq!(row(&same)[4..], ["aaaaaaaa", "the same", "", "suspended"]);
     }
 }

@@ -156,6 +156,7 @@ fn node(node: &FleetNode) -> NodeDeclaration {
         labels,
         wants: (&spec.wants).into(),
         suspended: spec.suspended,
+        maintenance: spec.maintenance,
     }
 }
 

@@ -64,10 +64,7 @@ fn package_set(spec: &PackageSetSpec) -> Paths {
 }
 
 fn node(spec: &FleetNodeSpec) -> Paths {
-    set(&[
-        ("maintenance", spec.maintenance),
-        ("testMode", spec.test_mode.is_some()),
-    ])
+    set(&[("testMode", spec.test_mode.is_some())])
 }
 
 fn rollout(spec: &RolloutSpec) -> Paths {

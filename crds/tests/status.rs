@@ -71,6 +71,7 @@ fn node() -> FleetNode {
         generation: Some(3),
         committed_generation: Some(3),
         manifest_digest: Some(Digest::of(b"")),
+        preferred_digest: Some(Digest::of(b"y")),
         failed: [Digest::of(b"x")].into(),
         rollout: Some(NodeRollout {
             name: "r-1".to_owned(),

@@ -197,6 +197,8 @@ pub struct NodeDeclaration {
     pub wants: Wants,
     /// True if nothing is to change on it for now.
     pub suspended: bool,
+    /// True while people work on it: its absence and its failures are no news.
+    pub maintenance: bool,
 }
 
 /// What is known of a node's nature (S1).

@@ -283,7 +283,9 @@ impl<'a> Audit<'a> {
                 .steps
                 .iter()
                 .any(|step| step.node == *name && matches!(step.action, Action::Propose(_)));
-            if self.is_spared(name) {
+            let has_failed = matches!(state.activation, Some(Activation::Failed(_)));
+            let in_maintenance = (self.target.nodes.get(name)).is_some_and(|it| it.maintenance);
+            if self.is_spared(name) || (has_failed && in_maintenance) {
                 continue;
             }
             let lines: Vec<String> = match (&state.verdict, &state.activation) {

@@ -182,6 +182,9 @@ impl fmt::Display for WaitingOn {
                 )
             }
             Self::Suspended => f.write_str("is suspended"),
+            Self::Maintenance(why) => {
+                write!(f, "is in maintenance, and left out: {}", visible(why))
+            }
             Self::Facts(why) => write!(f, "is left as it is: {}", visible(why)),
             Self::Paused => f.write_str("waits: the roll-out is paused"),
             Self::Window(Some(opens)) => write!(f, "waits for its window, which opens at {opens}"),

@@ -53,6 +53,8 @@ pub struct TargetNode {
     pub waves: BTreeSet<usize>,
     /// True if nothing is to change on it for now.
     pub suspended: bool,
+    /// True while people work on it: its absence and its failures hold nobody.
+    pub maintenance: bool,
 }
 
 /// What happens now, what waits, and for what.
@@ -199,6 +201,8 @@ pub enum WaitingOn {
     Failed(String),
     /// It is suspended.
     Suspended,
+    /// People work on it; the roll-out does without it meanwhile, for this reason.
+    Maintenance(String),
     /// It contradicts what is declared of it, in these words.
     Facts(String),
     /// A person paused the roll-out.

@@ -123,6 +123,7 @@ fn left_out(plan: &Plan) -> impl Iterator<Item = &NodeName> {
             WaitingOn::Skipped
                 | WaitingOn::Failed(_)
                 | WaitingOn::Suspended
+                | WaitingOn::Maintenance(_)
                 | WaitingOn::FirstContact
                 | WaitingOn::Facts(_)
         )

@@ -204,6 +204,7 @@ fn target_nodes(
             waves: place::waves(&strategy, placed),
             strategy,
             suspended: desired.nodes.get(name).is_some_and(|node| node.suspended),
+            maintenance: desired.nodes.get(name).is_some_and(|node| node.maintenance),
         };
         (name.clone(), node)
     });

@@ -46,6 +46,7 @@ pub(crate) fn status(
             .running
             .as_ref()
             .map_or(old.manifest_digest, |running| Some(running.digest())),
+        preferred_digest: wanted.map(|wanted| wanted.manifest_digest),
         failed: seen.failed.clone(),
         rollout: node.rollout.clone(),
         processes: node.processes.clone(),
@@ -192,6 +193,8 @@ fn waiting_state(waiting: &WaitingOn) -> State {
         WaitingOn::Aborted => State::Stalled(Reason::Aborted, text),
         WaitingOn::Failed(_) => State::Stalled(Reason::ChangeFailed, text),
         WaitingOn::Facts(_) => State::Stalled(Reason::FactsMismatch, text),
-        WaitingOn::Paused | WaitingOn::Suspended => State::Stalled(Reason::Suspended, text),
+        WaitingOn::Paused | WaitingOn::Suspended | WaitingOn::Maintenance(_) => {
+            State::Stalled(Reason::Suspended, text)
+        }
     }
 }

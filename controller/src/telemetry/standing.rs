@@ -105,7 +105,12 @@ fn state(name: &NodeName, plan: &Plan) -> &'static str {
     match plan.held.get(name) {
         Some(WaitingOn::Failed(_)) => "failed",
         Some(WaitingOn::Activating | WaitingOn::Staging) => "changing",
-        Some(WaitingOn::Skipped | WaitingOn::Aborted | WaitingOn::Suspended) => "leftOut",
+        Some(
+            WaitingOn::Skipped
+            | WaitingOn::Aborted
+            | WaitingOn::Suspended
+            | WaitingOn::Maintenance(_),
+        ) => "leftOut",
         Some(WaitingOn::Connection | WaitingOn::FirstContact | WaitingOn::Observation) => "unknown",
         Some(_) => "waiting",
         None if plan.nodes.contains_key(name) => "waiting",

@@ -176,6 +176,9 @@ pub struct FleetNodeStatus {
     /// The digest of the manifest that the node runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifest_digest: Option<Digest>,
+    /// The digest of the manifest that the node is to run, by what is declared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preferred_digest: Option<Digest>,
     /// Digests of manifests whose activation failed on the node. They are not tried again until
     /// somebody says so.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]

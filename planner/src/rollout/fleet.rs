@@ -204,6 +204,12 @@ impl<'a> Node<'a> {
         SignedDuration::from_secs(self.target.strategy.vote_seconds.into())
     }
 
+    /// True if it is known to run what it should.
+    pub(super) fn runs_its_target(&self) -> bool {
+        let running = self.seen.running.as_ref();
+        running.is_some_and(|running| running.digest() == self.target.manifest_digest)
+    }
+
     pub(super) fn is_staged(&self) -> bool {
         self.seen.staged.contains(&self.target.manifest_digest)
     }

@@ -64,17 +64,26 @@ impl Fleet<'_> {
         let Some(node) = joined else {
             return Standing::Out(WaitingOn::FirstContact);
         };
-        if let Some(arrived) = self.arrival(&node) {
+        let standing = self.standing_by_itself(&node);
+        if node.target.maintenance {
+            spared_in_maintenance(&node, standing)
+        } else {
+            standing
+        }
+    }
+
+    fn standing_by_itself(&self, node: &Node) -> Standing {
+        if let Some(arrived) = self.arrival(node) {
             return arrived;
         }
-        let failure = self.failure(&node);
+        let failure = self.failure(node);
         let answered = match failure {
-            Some(failure) => match self.answered_failure(&node, &failure) {
-                None => return objection_of(&node, failure),
+            Some(failure) => match self.answered_failure(node, &failure) {
+                None => return objection_of(node, failure),
                 Some(Answered::Skip) => return Standing::Out(WaitingOn::Failed(failure.text)),
                 forced => forced,
             },
-            None => vote::answered(self, &node),
+            None => vote::answered(self, node),
         };
         let forced = match answered {
             Some(Answered::Skip) => return Standing::Out(WaitingOn::Skipped),
@@ -82,12 +91,12 @@ impl Fleet<'_> {
             None => false,
         };
         if !node.is_connected() {
-            return self.unreachable(&node, forced);
+            return self.unreachable(node, forced);
         }
-        match changing(self, &node, forced) {
+        match changing(self, node, forced) {
             Some(changing) => changing,
             None if forced => Standing::Agreed { forced },
-            None => vote::standing(self, &node),
+            None => vote::standing(self, node),
         }
     }
 
@@ -205,6 +214,23 @@ impl Fleet<'_> {
             },
             OnUnreachable::Skip | OnUnreachable::Fail => Standing::Out(WaitingOn::Connection),
         }
+    }
+}
+
+/// While people work on a node, the roll-out does without it where it is away or failed. What its
+/// processes object to counts all the same.
+fn spared_in_maintenance(node: &Node, standing: Standing) -> Standing {
+    let left_out = |why: &str| Standing::Out(WaitingOn::Maintenance(why.to_owned()));
+    let is_up = node.seen.not_ready.is_empty();
+    match standing {
+        Standing::Objects {
+            failed: Some(why), ..
+        } => left_out(&why),
+        Standing::Arrived | Standing::Out(_) => standing,
+        Standing::Objects { ref lines, .. } if *lines != [vote::unreachable_line(node)] => standing,
+        _ if !node.is_connected() => left_out("it has no connection"),
+        Standing::Changing { .. } if node.runs_its_target() && !is_up => Standing::Arrived,
+        _ => standing,
     }
 }
 

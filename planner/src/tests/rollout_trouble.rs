@@ -386,3 +386,68 @@ fn a_newer_revision_waits_for_nodes_in_the_midst_of_their_change() {
         Done
     "#]]);
 }
+
+/// People work on `core-2` from now on.
+fn maintain(world: &mut World) {
+    world.declare(|fleet| {
+        let node = fleet.desired.nodes.get_mut(&text("core-2")).unwrap();
+        node.maintenance = true;
+    });
+}
+
+#[test]
+fn s4_the_failure_of_a_node_in_maintenance_halts_nobody() {
+    let mut world = activating();
+    maintain(&mut world);
+    world
+        .finish("core-2", Some("chatd died"))
+        .check(&expect![[r#"
+            Activating
+            core-3 > activate
+            core-2 is in maintenance, and left out: chatd died
+        "#]]);
+}
+
+#[test]
+fn s4_the_absence_of_a_node_in_maintenance_holds_nobody() {
+    let mut world = asked_with(|strategy| strategy.on_unreachable = OnUnreachable::Fail);
+    world.accept(&["core-1", "core-3"]).away("core-2").tick(31);
+    let mut held = world.clone();
+    held.check(&expect![[r#"
+        Held
+          objection node core-2: it cannot be reached
+        core-1 waits for a decision on hold 1
+        core-2 waits for a decision on hold 1
+        core-3 waits for a decision on hold 1
+    "#]]);
+    maintain(&mut world);
+    world.check(&expect![[r#"
+        Staging
+        core-1 > stage
+        core-3 > stage
+        core-2 is in maintenance, and left out: it has no connection
+    "#]]);
+    world.stage(&["core-1", "core-3"]).turn();
+    world.activate(&["core-1", "core-3"]).check(&expect![[r#"
+            Done
+            core-2 is in maintenance, and left out: it has no connection
+        "#]]);
+    world.back("core-2").check(&expect![[r#"
+        Proposing
+        core-2 > propose
+    "#]]);
+}
+
+#[test]
+fn s4_a_veto_on_a_node_in_maintenance_counts() {
+    let mut world = asked_with(|_| {});
+    maintain(&mut world);
+    world.accept(&["core-1", "core-3"]).veto("core-2", "busy");
+    world.check(&expect![[r#"
+        Held
+          objection node core-2: chatd (7) non placet: busy
+        core-1 waits for a decision on hold 1
+        core-2 waits for a decision on hold 1
+        core-3 waits for a decision on hold 1
+    "#]]);
+}

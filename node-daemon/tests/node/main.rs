@@ -16,6 +16,7 @@ mod following;
 mod handover;
 mod hitless;
 mod joining;
+mod kills;
 mod lives;
 mod precision;
 mod session;

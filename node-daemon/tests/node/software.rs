@@ -91,7 +91,18 @@ impl Software {
         arguments: &[&str],
         change: impl FnOnce(&mut ProcessSpec),
     ) -> Self {
-        self.process(path, actor(), &[], |spec| {
+        self.actor_that_needs(path, arguments, &[], change)
+    }
+
+    /// The same, which uses the modules `needs`.
+    pub(crate) fn actor_that_needs(
+        self,
+        path: &str,
+        arguments: &[&str],
+        needs: &[&str],
+        change: impl FnOnce(&mut ProcessSpec),
+    ) -> Self {
+        self.process(path, actor(), needs, |spec| {
             spec.arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
             change(spec);
         })

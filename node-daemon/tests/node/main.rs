@@ -12,6 +12,7 @@ mod software;
 
 mod activation;
 mod deputies;
+mod figures;
 mod following;
 mod handover;
 mod hitless;

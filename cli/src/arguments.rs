@@ -374,6 +374,8 @@ pub(crate) enum NodeCommand {
         /// The node.
         name: String,
     },
+    /// Speak with the vote service of a process by hand, on the node itself.
+    Ask(Ask),
     /// Show what a node runs, its processes and its last verdict.
     Show {
         /// The node.
@@ -392,6 +394,36 @@ pub(crate) struct Token {
     /// A node of this name exists and is replaced.
     #[arg(long)]
     pub(crate) replace: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  placet node ask                                    The processes that have a vote socket
+  placet node ask chat                               What can be called, in words
+  placet node ask chat GetInfo
+  placet node ask chat GetUsers '{\"module\": \"usr/lib/libz.so.1\"}'
+  placet node ask \"$PLACET_SOCKET\" --watch           Take part, from a process of the service
+
+With --watch every event is a line: what happens, the change, and words about it. Lines of standard
+input are calls: accept CHANGE, veto CHANGE MESSAGE, defer CHANGE UNTIL MESSAGE, ready CHANGE,
+done CHANGE, default CHANGE, or a method and its parameters.")]
+pub(crate) struct Ask {
+    /// The process, or the path of its socket [default: list them].
+    pub(crate) process: Option<String>,
+    /// What to call; methods of other interfaces by their full name [default:
+    /// `GetInterfaceDescription`].
+    pub(crate) method: Option<String>,
+    /// The parameters, in JSON.
+    #[arg(value_name = "JSON")]
+    pub(crate) parameters: Option<String>,
+    /// Register, print events, and read calls from standard input.
+    #[arg(long, requires = "process", conflicts_with = "method")]
+    pub(crate) watch: bool,
+    /// Folder of the node daemon's sockets, as placetd was started with [default: those of all
+    /// nodes of this machine].
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) run: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,6 +5,7 @@
 //! binary is enough to try everything.
 
 mod arguments;
+mod ask;
 mod backup;
 mod check;
 mod client;
@@ -53,6 +54,9 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
         // It works on files, and blocks; only registries are asked, where packages are in any.
         return check::run(arguments, common);
     }
+    if let Command::Node(NodeCommand::Ask(arguments)) = &command {
+        return ask::run(arguments, common);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -81,7 +85,7 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
                 );
                 Ok(Answer::Done)
             }
-            Command::Check(_) | Command::Placetd(_) => {
+            Command::Node(NodeCommand::Ask(_)) | Command::Check(_) | Command::Placetd(_) => {
                 unreachable!("handled before the runtime starts")
             }
         }

@@ -33,6 +33,7 @@ fn every_command_has_help_and_those_with_arguments_an_example() {
         &["rollout", "decide"],
         &["rollout", "pause"],
         &["node", "token"],
+        &["node", "ask"],
         &["package", "build"],
         &["package", "inspect"],
         &["completion"],

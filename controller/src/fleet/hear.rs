@@ -175,8 +175,8 @@ impl World {
         node.last_verdict = Some(verdict);
     }
 
-    /// What the rules of the node's class and of its processes say of the change that a verdict answers to; nothing if
-    /// that change is not in the plan.
+    /// What the rules of the node's class and of its processes say of the change that a verdict
+    /// answers to; nothing if that change is not in the plan.
     fn rules_on(&self, name: &NodeName, verdict: &Verdict) -> Option<Vec<VoteRecord>> {
         let wanted = self.target.as_ref()?.nodes.get(name)?;
         let change = self.plan.as_ref().and_then(|plan| plan.nodes.get(name));

@@ -134,11 +134,7 @@ impl Core {
         let drift = drift::at_start(&store, &committed, is_boot);
         let mut resume = resume(&store, &processes)?;
         let known = known(&store, &committed, processes, &groups);
-        let served: Vec<_> = known
-            .iter()
-            .filter(|known| launch::votes(known))
-            .map(|known| known.process.clone())
-            .collect();
+        let served: Vec<_> = known.iter().map(|known| known.process.clone()).collect();
         let (machine, effects) = begin(settings.start_alone, committed, known, &mut resume);
         let mut core = Self {
             voters: Voters::new(&settings.run, groups.who()),

@@ -86,11 +86,12 @@ impl Core {
     }
 
     fn start_process(&mut self, process: &ProcessName, generation: &Generation) {
-        let socket = launch::may_vote(generation, process).then(|| self.voters.serve(process));
+        // Simple processes find a socket too: they may follow modules, and hear of changes.
+        let socket = self.voters.serve(process);
         let tree = self.store.tree(generation.number);
         let run = &self.settings.run;
-        let start = match socket.transpose() {
-            Ok(socket) => launch::start(process, generation, &tree, run, socket.as_deref())
+        let start = match socket {
+            Ok(socket) => launch::start(process, generation, &tree, run, Some(&socket))
                 .map_err(|error| crate::Chain(&error).to_string()),
             Err(error) => Err(crate::Chain(&error).to_string()),
         };

@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, getgrouplist};
 use placet_model::{
-    Because, ModulePath, NodeManifest, ProcessKind, ProcessName, ProcessSpec, Signature,
-    SignatureKind, visible,
+    Because, ModulePath, NodeManifest, ProcessName, ProcessSpec, Signature, SignatureKind, visible,
 };
 use placet_planner::{change, library_directories};
 
-use super::machine::{Known, find};
+use super::machine::find;
 use crate::link::{Account, Entry, Start};
 use crate::store::Generation;
 
@@ -237,16 +236,6 @@ fn library_path(manifest: &NodeManifest, tree: &Path) -> String {
         .map(|folder| tree.join(folder).display().to_string())
         .collect();
     folders.join(":")
-}
-
-/// True if this process finds a socket to vote at: it is self-managing, or it follows modules.
-pub(super) fn may_vote(generation: &Generation, process: &ProcessName) -> bool {
-    find(&generation.manifest, process)
-        .is_some_and(|(_, spec)| spec.kind == ProcessKind::SelfManaging || !spec.follows.is_empty())
-}
-
-pub(super) fn votes(known: &Known) -> bool {
-    may_vote(&known.origin, &known.process)
 }
 
 /// True if a process that gives no notice of being ready has lived for long enough.

@@ -2,9 +2,8 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
-use placet_model::{ModulePath, ProcessName, visible};
+use placet_model::{ProcessName, visible};
 use serde_json::{Value, json};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -14,17 +13,12 @@ use tokio::sync::mpsc;
 use super::ballot::{End, Key};
 use super::frame::{self, FrameError, Frames};
 use super::listener::{Bucket, Peer};
-use super::message::{
-    About, Call, CallError, Done, Event, FollowCall, GetUsers, Opened, Register, get_description,
-    get_info, reply,
-};
+use super::look::{Seen, look};
+use super::message::{About, Call, CallError, Done, Event, FollowCall, Opened, Register, reply};
 use super::state::Shared;
 
 /// Calls of one connection a second, and at once. A process makes a handful for each change.
 const CALLS: (f64, f64) = (100.0, 200.0);
-
-/// How long a stranger may take to say what it wants before it is sent away unheard.
-const STRANGER: Duration = Duration::from_secs(2);
 
 /// The longest name that a client may give itself, in characters.
 const MOST_CLIENT: usize = 64;
@@ -41,9 +35,7 @@ struct Connection {
 
 /// What a call is answered with.
 enum Reply {
-    Parameters(Value),
-    /// Parameters and a file descriptor.
-    File(Value, OwnedFd),
+    Seen(Seen),
     /// Events from now on.
     Events(mpsc::Receiver<Event>),
 }
@@ -70,18 +62,6 @@ pub(super) async fn serve(
         () = has_ended(peer.pidfd) => End::Gone,
     };
     connection.end = end;
-}
-
-/// Tells a process that this is not its socket.
-pub(super) async fn refuse(process: &ProcessName, pid: u32, mut stream: UnixStream) {
-    tracing::warn!(%process, pid, "refused a vote connection: the process does not belong to the service");
-    let mut frames = Frames::default();
-    let heard = tokio::time::timeout(STRANGER, frames.next(&mut stream)).await;
-    if let Ok(Ok(Some(_))) = heard {
-        let error = CallError::of("NotYours", json!({"pid": pid}));
-        // It is sent away whether it reads this or not.
-        let _ = frame::write(&stream, error.to_message(), None).await;
-    }
 }
 
 /// Returns when the process has ended; never, where the kernel cannot tell.
@@ -116,8 +96,8 @@ impl Connection {
             let oneway = call.oneway;
             let (message, file) = match self.handle(call) {
                 Ok(Reply::Events(events)) => return self.stream_events(events).await,
-                Ok(Reply::Parameters(parameters)) => (reply(&parameters), None),
-                Ok(Reply::File(parameters, file)) => (reply(&parameters), Some(file)),
+                Ok(Reply::Seen(Seen::Parameters(parameters))) => (reply(&parameters), None),
+                Ok(Reply::Seen(Seen::File(parameters, file))) => (reply(&parameters), Some(file)),
                 Err(error) => {
                     let (process, pid) = &self.key;
                     tracing::debug!(%process, pid, error = error.name(), "refused a call");
@@ -194,14 +174,6 @@ impl Connection {
                 state().done(&self.key, &done.change_digest, done.outcome)?;
                 json!({})
             }
-            "dev.placet.Vote.GetChangeSet" => return self.change_set(&call.parameters()?),
-            "dev.placet.Vote.GetUsers" => {
-                let GetUsers { module } = call.parameters()?;
-                let module: ModulePath = module
-                    .parse()
-                    .map_err(|error| CallError::refused("module", format!("{error}")))?;
-                json!({"processes": state().users(&module)})
-            }
             "dev.placet.Vote.Opened" => {
                 let Opened { libraries } = call.parameters()?;
                 state().add(&self.key, self.id, &libraries, Vec::new())?;
@@ -212,11 +184,9 @@ impl Connection {
                 state().add(&self.key, self.id, &[], modules)?;
                 json!({})
             }
-            "org.varlink.service.GetInfo" => get_info(),
-            "org.varlink.service.GetInterfaceDescription" => get_description(call)?,
-            other => return Err(CallError::unknown_method(other)),
+            _ => return look(&self.shared, call).map(Reply::Seen),
         };
-        Ok(Reply::Parameters(parameters))
+        Ok(Reply::Seen(Seen::Parameters(parameters)))
     }
 
     fn register(&self, parameters: Register) -> Result<Value, CallError> {
@@ -237,26 +207,6 @@ impl Connection {
         drop(state);
         tracing::debug!(%process, pid, client = %visible(&client), "registered");
         Ok(json!({"process": process, "pid": pid}))
-    }
-
-    /// In the reply where it fits, as a file otherwise.
-    fn change_set(&self, about: &About) -> Result<Reply, CallError> {
-        let text = self.shared.lock().change_set(&about.change_digest)?;
-        let size = text.len();
-        // What surrounds it in the reply is far shorter than this.
-        if size + 256 <= frame::MOST {
-            let change_set: Value =
-                serde_json::from_slice(&text).expect("we wrote this JSON ourselves");
-            return Ok(Reply::Parameters(
-                json!({"changeSet": change_set, "size": size}),
-            ));
-        }
-        let file = frame::sealed_file(&text).map_err(|error| {
-            let message = format!("the change set has {size} bytes and {error}");
-            CallError::refused("changeDigest", message)
-        })?;
-        let parameters = json!({"size": size, "changeSetFileDescriptor": 0});
-        Ok(Reply::File(parameters, file))
     }
 
     fn failed(&self, error: &FrameError) -> End {

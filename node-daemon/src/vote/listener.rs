@@ -10,6 +10,7 @@ use std::{fs, io::ErrorKind};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
+use nix::unistd::geteuid;
 use placet_model::{Digest, ProcessName};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -17,6 +18,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::connection;
+use super::look;
 use super::state::Shared;
 
 /// Connections of one service at a time: two for each of its processes, and some for people who
@@ -50,6 +52,7 @@ impl Drop for Listener {
 /// The process at the other end, as the kernel knows it.
 pub(super) struct Peer {
     pub(super) pid: u32,
+    uid: u32,
     /// Becomes readable when the process ends; missing on kernels before 6.5.
     pub(super) pidfd: Option<OwnedFd>,
 }
@@ -148,7 +151,7 @@ async fn accept(shared: Arc<Shared>, process: ProcessName, socket: UnixListener)
             if is_member {
                 connection::serve(shared, process, peer, stream).await;
             } else {
-                connection::refuse(&process, pid, stream).await;
+                look::serve_guest(shared, process, peer, stream).await;
             }
         });
         if !bucket.take() {
@@ -159,9 +162,10 @@ async fn accept(shared: Arc<Shared>, process: ProcessName, socket: UnixListener)
 
 impl Peer {
     fn of(stream: &UnixStream) -> io::Result<Self> {
-        let pid = stream.peer_cred()?.pid().unwrap_or(0);
+        let peer = stream.peer_cred()?;
         Ok(Self {
-            pid: u32::try_from(pid).unwrap_or(0),
+            pid: u32::try_from(peer.pid().unwrap_or(0)).unwrap_or(0),
+            uid: peer.uid(),
             pidfd: getsockopt(stream, sockopt::PeerPidfd).ok(),
         })
     }
@@ -171,6 +175,11 @@ impl Peer {
     fn belongs_to(&self, process: &ProcessName, shared: &Shared) -> bool {
         let pid = i32::try_from(self.pid).unwrap_or(0);
         pid > 0 && (shared.who)(pid).as_ref() == Some(process) && !self.has_ended()
+    }
+
+    /// True if it may look at everything that the daemon knows: root, and the daemon's own user.
+    pub(super) fn is_in_charge(&self) -> bool {
+        self.uid == 0 || self.uid == geteuid().as_raw()
     }
 
     fn has_ended(&self) -> bool {

@@ -22,6 +22,7 @@ mod ballot;
 mod connection;
 mod frame;
 mod listener;
+mod look;
 mod message;
 mod state;
 mod wait;

@@ -112,6 +112,7 @@ async fn a_process_gets_the_environment_of_its_generation_and_nothing_else() {
             "PLACET_CURRENT",
             "PLACET_GENERATION",
             "PLACET_ROOT",
+            "PLACET_SOCKET",
             "RUNTIME_DIRECTORY"
         ],
         "{log}"

@@ -1,5 +1,7 @@
 //! The interface as somebody meets it who has no client at all.
 
+use std::io::Write as _;
+
 use serde_json::json;
 
 use crate::world::{Raw, World, question};
@@ -74,6 +76,7 @@ fn every_event_and_error_on_the_wire_is_in_the_description() {
     let sources = [
         include_str!("../../src/vote/ballot.rs"),
         include_str!("../../src/vote/connection.rs"),
+        include_str!("../../src/vote/look.rs"),
         include_str!("../../src/vote/state.rs"),
     ];
     let mut count = 0;
@@ -179,4 +182,42 @@ fn a_oneway_call_gets_no_reply() {
     calls.send(&json!({"method": "org.varlink.service.GetInfo", "oneway": true}));
     let reply = calls.call("dev.placet.Vote.Register", &json!({}));
     assert_eq!(reply["parameters"]["process"], "counterd");
+}
+
+#[test]
+fn who_is_no_process_of_the_service_may_look_but_not_speak() {
+    let world = World::new();
+    let path = world.serve("counterd");
+    world.forget(std::process::id());
+    let mut guest = Raw::connect(&path);
+    let info = guest.call("org.varlink.service.GetInfo", &json!({}));
+    assert_eq!(info["parameters"]["product"], "placetd");
+    let users = guest.call("dev.placet.Vote.GetUsers", &json!({"module": "lib/x"}));
+    assert_eq!(users["parameters"], json!({"processes": []}));
+    let unknown = guest.call("org.example.Foo", &json!({}));
+    assert_eq!(unknown["error"], "org.varlink.service.InterfaceNotFound");
+    let refused = guest.call("dev.placet.Vote.Register", &json!({}));
+    assert_eq!(refused["error"], "dev.placet.Vote.NotYours");
+    assert_eq!(guest.receive(), None, "it was sent away");
+    for speaks in ["Watch", "Vote", "Ready", "Done", "Opened", "Follow"] {
+        let method = format!("dev.placet.Vote.{speaks}");
+        let refused = Raw::connect(&path).call(&method, &json!({}));
+        assert_eq!(refused["error"], "dev.placet.Vote.NotYours", "{speaks}");
+    }
+}
+
+#[test]
+fn a_guest_that_floods_is_sent_away() {
+    let world = World::new();
+    let path = world.serve("counterd");
+    world.forget(std::process::id());
+    let mut guest = Raw::connect(&path);
+    let call = b"{\"method\":\"org.varlink.service.GetInfo\"}\0";
+    // Some fail: it is cut off meanwhile.
+    let _ = guest.stream().write_all(&call.repeat(500));
+    let mut replies = 0;
+    while guest.receive().is_some() {
+        replies += 1;
+    }
+    assert!((1..100).contains(&replies), "{replies} calls were answered");
 }

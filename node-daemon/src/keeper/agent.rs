@@ -114,6 +114,8 @@ impl Agent {
                 .iter()
                 .map(|(name, value)| (name, value)),
         );
+        // The system manager above hears the keeper alone.
+        command.env_remove("NOTIFY_SOCKET");
         command.stdin(Stdio::from(OwnedFd::from(theirs)));
         let child = spawn(&mut command)?;
         let link = Link {

@@ -13,6 +13,7 @@ mod explain;
 mod handover;
 mod held;
 mod log;
+mod manager;
 mod notify;
 mod process;
 mod sockets;
@@ -41,6 +42,7 @@ use crate::link::{Command, Event};
 use agent::{Agent, AgentEnd};
 use handover::State;
 use log::Logs;
+use manager::Manager;
 use notify::NotifySockets;
 use table::Table;
 
@@ -181,6 +183,7 @@ struct Keeper {
     /// Set by SIGHUP: the program at the own path is to take over.
     hands_over: bool,
     locks: Vec<File>,
+    manager: Manager,
 }
 
 /// Something to read from, or to write to.
@@ -212,6 +215,7 @@ impl Keeper {
             ending: false,
             hands_over: false,
             locks,
+            manager: Manager::from_environment(),
         })
     }
 
@@ -313,6 +317,7 @@ impl Keeper {
                 Ok(Ok(Signal::SIGCHLD)) => self.reap(),
                 Ok(Ok(Signal::SIGTERM | Signal::SIGINT)) if !self.ending => {
                     tracing::info!("keeper is told to end: stops all processes");
+                    self.manager.tell("STOPPING=1");
                     self.ending = true;
                     self.agent.end();
                 }
@@ -367,6 +372,8 @@ impl Keeper {
             Command::List => {
                 let table = self.table.list();
                 self.agent.send(&table);
+                // The first thing that an agent asks: the daemon is whole.
+                self.manager.tell("READY=1");
             }
             Command::Start(_) if self.ending => {}
             Command::Start(start) => {

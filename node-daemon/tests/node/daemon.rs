@@ -66,6 +66,12 @@ impl Daemon {
         self.child = Some(command.args(arguments).stderr(log).spawn().unwrap());
     }
 
+    /// Starts the daemon as a system manager does that listens at this socket.
+    pub(crate) fn start_under(&mut self, node: &str, manager: &Path) {
+        let mut command = self.command(node);
+        self.child = Some(command.env("NOTIFY_SOCKET", manager).spawn().unwrap());
+    }
+
     pub(crate) fn command(&self, node: &str) -> Command {
         let mut command = Command::new(&self.program);
         command

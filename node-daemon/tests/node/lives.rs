@@ -16,6 +16,29 @@ fn fleet() -> Software {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_system_manager_is_told_that_the_daemon_is_ready_and_that_it_ends() {
+    let controller = Controller::start().await;
+    let software = fleet();
+    controller.serve(&software);
+    let mut daemon = Daemon::join(&controller, "core-1");
+    controller.session().await;
+    daemon.stop();
+    let path = daemon.path("manager");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    daemon.start_under("core-1", &path);
+    let heard = || {
+        let mut buffer = [0; 64];
+        let length = manager.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    assert_eq!(heard(), "READY=1");
+    let environment = fs::read(format!("/proc/{}/environ", daemon.agent())).unwrap();
+    assert!(!String::from_utf8_lossy(&environment).contains("NOTIFY_SOCKET"));
+    daemon.stop();
+    assert_eq!(heard(), "STOPPING=1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn killing_the_agent_touches_no_process() {
     let controller = Controller::start().await;
     let software = fleet();

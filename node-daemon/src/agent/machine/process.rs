@@ -168,6 +168,8 @@ impl Machine {
     pub(super) fn launch(&mut self, name: &ProcessName) {
         let old = self.processes.remove(name);
         let Some((_, spec)) = find(&self.committed.manifest, name) else {
+            // It died on the way to a generation that does not have it, and is not missed.
+            self.effects.push(Effect::Retire(name.clone()));
             return;
         };
         let process = Process {
@@ -191,7 +193,8 @@ impl Machine {
     /// Asks a process to end, unless it was asked already.
     pub(super) fn stop(&mut self, name: &ProcessName, then: Then) {
         let Some(process) = self.processes.get_mut(name) else {
-            return;
+            // It is gone already.
+            return self.through(name);
         };
         match &mut process.state {
             State::Stopping { then: planned, .. } => *planned = then,

@@ -1,9 +1,10 @@
 //! `kill -9` at random instants of a roll-out: every run ends in the declared state, with nothing
 //! lost and never a mixture.
 
+use std::path::Path;
 use std::time::Duration;
 
-use placet_tests::{Fleet, FleetOptions, Sample, assert_never_a_mixture, evidence, pids};
+use placet_tests::{Fleet, FleetOptions, Sample, assert_never_a_mixture, evidence};
 
 /// A roll-out without holds takes less than this on a slow machine.
 const ROLLOUT: Duration = Duration::from_millis(2_500);
@@ -18,9 +19,27 @@ fn options() -> FleetOptions {
 async fn settled_on(fleet: &mut Fleet, commit: &str) {
     fleet.verified(commit).await;
     for node in fleet.node_names() {
-        assert!(!pids(fleet, &node).is_empty(), "{node} runs processes");
+        // It may have been killed after it had changed: then it is starting.
+        let up = async {
+            while !is_up(fleet, &node) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let up = tokio::time::timeout(Duration::from_secs(30), up).await;
+        assert!(up.is_ok(), "{node} does not come up");
         assert_never_a_mixture(fleet, &node);
     }
+}
+
+/// True if every process that the node reports is ready, and alive.
+fn is_up(fleet: &Fleet, node: &str) -> bool {
+    let object = fleet.resource("fleetnode", node);
+    let processes = object["status"]["processes"].as_array();
+    processes.is_some_and(|processes| {
+        let alive = |pid: &serde_json::Value| Path::new(&format!("/proc/{pid}")).exists();
+        let mut all = processes.iter();
+        !processes.is_empty() && all.all(|it| it["ready"] == true && alive(&it["pid"]))
+    })
 }
 
 /// The version that the n-th roll-out brings.

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{self, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid};
 use placet_model::{Digest, ReloadSignal, StopSignal};
 
 use super::notify::Watchdog;
@@ -96,13 +96,26 @@ impl Process {
         if !self.is_alive() {
             return;
         }
-        // It may be a zombie by now, which is as good.
-        let _ = match signal {
-            Signal::Terminate => killpg(self.pid, stop_signal(self.start.stop_signal)),
-            Signal::Kill => killpg(self.pid, signal::Signal::SIGKILL)
-                .and(kill(self.main, signal::Signal::SIGKILL)),
-            Signal::Reload => kill(self.main, reload_signal(self.start.reload_signal)),
-        };
+        match signal {
+            Signal::Terminate => self.signal_all(stop_signal(self.start.stop_signal)),
+            Signal::Kill => self.signal_all(signal::Signal::SIGKILL),
+            Signal::Reload => {
+                let _ = kill(self.main, reload_signal(self.start.reload_signal));
+            }
+        }
+    }
+
+    /// Sends a signal to its group, and to its main process where that has left the group.
+    fn signal_all(&self, signal: signal::Signal) {
+        let is_member = getpgid(Some(self.main)) == Ok(self.pid);
+        // Once the first process was reaped, its number may be that of a stranger's group.
+        if self.is_first || is_member {
+            // It may be a zombie by now, which is as good.
+            let _ = killpg(self.pid, signal);
+        }
+        if self.main != self.pid && !is_member {
+            let _ = kill(self.main, signal);
+        }
     }
 
     /// How it ended, if it has: the process that was started, or the one that goes on for it.
@@ -124,7 +137,7 @@ impl Process {
             return None;
         }
         // Before the number is free for others: children that it left in its group end with it.
-        let _ = killpg(self.pid, signal::Signal::SIGKILL);
+        self.signal_all(signal::Signal::SIGKILL);
         let ended = if self.is_first { self.pid } else { self.main };
         let exit = wait(ended).unwrap_or(Exit::Code(0));
         let exit = if self.watch.expired {

@@ -280,6 +280,17 @@ impl Session {
         }
     }
 
+    /// The process id of a process once it is ready as another than `before`.
+    pub(crate) async fn running_other(&mut self, name: &str, before: u32) -> u32 {
+        loop {
+            let pid = self.running(&[name]).await[name];
+            if pid != before {
+                return pid;
+            }
+            self.next().await.expect("the session ended");
+        }
+    }
+
     pub(crate) fn stage(&self, from: &NodeManifest, to: &NodeManifest) {
         self.order(Order::Stage(Stage {
             rollout: "r".to_owned(),

@@ -250,6 +250,16 @@ async fn a_daemon_that_names_its_main_process_goes_on_and_one_that_does_not_ends
     signal(before["named"], Signal::SIGKILL);
     ended(before["named"]).await;
     daemon.logged("named was ended by signal 9").await;
+    // Its successor has left its group too, and is told to end all the same.
+    let again = session.running_other("named", before["named"]).await;
+    let rest = Software::new().notifier("bin/other", &[]);
+    let done = session.change(&software.manifest, &rest.manifest).await;
+    assert_eq!(done.error, "");
+    ended(again).await;
+    assert!(
+        !daemon.log().contains("Kill"),
+        "it ended when it was asked to"
+    );
 
     let stray = Software::new().actor("bin/stray", &["fork", "deaf", "told"], |_| {});
     let why = refused(&stray).await;

@@ -185,6 +185,9 @@ impl Event {
                     plain(&process["because"])
                 );
                 lines.extend(wrapped(&text, 6));
+                for transfer in process["handover"].as_array().into_iter().flatten() {
+                    lines.extend(wrapped(&format!("      {}", plain(transfer)), 8));
+                }
             }
         }
         for (key, title) in [("problems", "problem"), ("notes", "note")] {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use placet_crds::{NodeBoot, NodeProcess};
-use placet_model::{Decision, Handover, Hold, NodeName, Verdict};
+use placet_model::{Decision, Hold, NodeName, Verdict};
 use placet_planner::{NodePlan, Plan, RolloutState};
 use serde_json::{Value, json};
 
@@ -63,12 +63,15 @@ fn node_plan(name: &NodeName, plan: &NodePlan) -> Value {
     let modules = modules.map(|module| json!({ "path": module.path, "change": module.change }));
     let processes = changes.processes.iter().map(|process| {
         let because = process.because.iter().map(ToString::to_string);
-        json!({
+        let mut told = json!({
             "name": process.name,
             "action": process.action,
             "because": because.collect::<Vec<_>>(),
-            "handover": process.handover.iter().flat_map(Handover::lines).collect::<Vec<_>>(),
-        })
+        });
+        if let Some(handover) = &process.handover {
+            told["handover"] = json!(handover.lines());
+        }
+        told
     });
     json!({
         "node": name,

@@ -19,6 +19,7 @@
 
 mod agent;
 mod arguments;
+mod family;
 mod keeper;
 mod link;
 mod store;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use placet_model::{
     Digest, Limits, ListenSocket, ProcessName, ReloadSignal, StateFormats, StopSignal, visible,
 };
@@ -80,6 +81,21 @@ pub(crate) struct Account {
     pub(crate) group: u32,
     /// Supplementary groups.
     pub(crate) groups: Vec<u32>,
+}
+
+impl Account {
+    /// Its supplementary groups, as [`Account::assume`] wants them.
+    pub(crate) fn gids(&self) -> Vec<Gid> {
+        self.groups.iter().copied().map(Gid::from_raw).collect()
+    }
+
+    /// Makes this process one of the user's. Allocates nothing, so that it may be called between
+    /// fork and exec.
+    pub(crate) fn assume(&self, groups: &[Gid]) -> nix::Result<()> {
+        setgroups(groups)?;
+        setgid(Gid::from_raw(self.group))?;
+        setuid(Uid::from_raw(self.user))
+    }
 }
 
 /// A signal that the agent may send.

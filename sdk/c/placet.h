@@ -849,9 +849,8 @@ static inline void placet__put_member(struct placet__out *out, const char *key, 
     placet__put_string(out, text);
 }
 
-/* Begins a call whose first parameter is a string. */
-static inline struct placet__out placet__call(struct placet *p, const char *method,
-                                              const char *key, const char *text)
+/* Begins a call; its parameters follow. */
+static inline struct placet__out placet__begin(struct placet *p, const char *method)
 {
     struct placet__out out;
     out.data = p->out;
@@ -859,7 +858,16 @@ static inline struct placet__out placet__call(struct placet *p, const char *meth
     out.error = 0;
     placet__put_text(&out, "{\"method\":\"dev.placet.Vote.");
     placet__put_text(&out, method);
-    placet__put_text(&out, "\",\"parameters\":{\"");
+    placet__put_text(&out, "\",\"parameters\":{");
+    return out;
+}
+
+/* Begins a call whose first parameter is a string. */
+static inline struct placet__out placet__call(struct placet *p, const char *method,
+                                              const char *key, const char *text)
+{
+    struct placet__out out = placet__begin(p, method);
+    placet__put_text(&out, "\"");
     placet__put_text(&out, key);
     placet__put_text(&out, "\":");
     placet__put_string(&out, text);
@@ -1121,11 +1129,8 @@ static inline int placet_done(struct placet *p, const char *change_digest,
 static inline int placet_opened(struct placet *p, const char *module)
 {
     struct placet__text parameters;
-    struct placet__out out;
-    out.data = p->out;
-    out.length = 0;
-    out.error = 0;
-    placet__put_text(&out, "{\"method\":\"dev.placet.Vote.Opened\",\"parameters\":{\"libraries\":[");
+    struct placet__out out = placet__begin(p, "Opened");
+    placet__put_text(&out, "\"libraries\":[");
     placet__put_string(&out, module);
     placet__put_text(&out, "]");
     return placet__finish(p, &out, &parameters);
@@ -1140,11 +1145,8 @@ static inline int placet_opened(struct placet *p, const char *module)
 static inline int placet_follow(struct placet *p, const char *pattern)
 {
     struct placet__text parameters;
-    struct placet__out out;
-    out.data = p->out;
-    out.length = 0;
-    out.error = 0;
-    placet__put_text(&out, "{\"method\":\"dev.placet.Vote.Follow\",\"parameters\":{\"modules\":[{\"paths\":[");
+    struct placet__out out = placet__begin(p, "Follow");
+    placet__put_text(&out, "\"modules\":[{\"paths\":[");
     placet__put_string(&out, pattern);
     placet__put_text(&out, "]}]");
     return placet__finish(p, &out, &parameters);
@@ -1157,11 +1159,8 @@ static inline int placet_follow(struct placet *p, const char *pattern)
 static inline int placet_notices(struct placet *p)
 {
     struct placet__text parameters;
-    struct placet__out out;
-    out.data = p->out;
-    out.length = 0;
-    out.error = 0;
-    placet__put_text(&out, "{\"method\":\"dev.placet.Vote.Register\",\"parameters\":{\"notices\":true");
+    struct placet__out out = placet__begin(p, "Register");
+    placet__put_text(&out, "\"notices\":true");
     return placet__finish(p, &out, &parameters);
 }
 

@@ -136,8 +136,8 @@ impl Core {
         let committed = self.machine.committed();
         let (_, spec) = find(&committed.manifest, name)?;
         let seconds = spec.vote_command.as_ref()?.seconds;
-        let tree = self.store.tree(committed.number);
-        let start = launch::vote_command(name, committed, &tree, &self.settings.run)?;
+        let place = launch::Place::new(&self.store, committed, &self.settings.run);
+        let start = launch::vote_command(name, committed, &place)?;
         Some(Deputy {
             process: name.clone(),
             pid,

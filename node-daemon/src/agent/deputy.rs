@@ -159,18 +159,8 @@ impl Deputy {
 
 /// Has the command run as another user, with its groups.
 fn become_user(command: &mut std::process::Command, account: &Account) {
-    let Account {
-        user,
-        group,
-        groups,
-    } = account.clone();
-    let groups: Vec<_> = groups.into_iter().map(nix::unistd::Gid::from_raw).collect();
-    let in_child = move || {
-        nix::unistd::setgroups(&groups)?;
-        nix::unistd::setgid(group.into())?;
-        nix::unistd::setuid(user.into())?;
-        Ok(())
-    };
+    let (account, groups) = (account.clone(), account.gids());
+    let in_child = move || Ok(account.assume(&groups)?);
     #[expect(
         unsafe_code,
         reason = "the standard library drops no supplementary groups; the closure makes system calls alone"

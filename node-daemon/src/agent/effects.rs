@@ -88,10 +88,9 @@ impl Core {
     fn start_process(&mut self, process: &ProcessName, generation: &Generation) {
         // Simple processes find a socket too: they may follow modules, and hear of changes.
         let socket = self.voters.serve(process);
-        let tree = self.store.tree(generation.number);
-        let run = &self.settings.run;
+        let place = launch::Place::new(&self.store, generation, &self.settings.run);
         let start = match socket {
-            Ok(socket) => launch::start(process, generation, &tree, run, Some(&socket))
+            Ok(socket) => launch::start(process, generation, &place, Some(&socket))
                 .map_err(|error| crate::Chain(&error).to_string()),
             Err(error) => Err(crate::Chain(&error).to_string()),
         };

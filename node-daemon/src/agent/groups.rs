@@ -2,13 +2,13 @@
 //! the keeper makes for it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::unistd::{Pid, getpgid, getppid};
 use placet_model::ProcessName;
 
+use crate::family::parent;
 use crate::vote::Who;
 
 /// What the keeper says of a process that it started arrives within this time.
@@ -58,7 +58,7 @@ impl Groups {
         if let Some(name) = known.names.get(&group) {
             return Some(name.clone());
         }
-        if known.strangers.contains(&group) || parent(group) != Some(keeper.as_raw()) {
+        if known.strangers.contains(&group) || parent(Pid::from_raw(group)) != Some(keeper) {
             return None;
         }
         drop(known);
@@ -82,17 +82,6 @@ impl Groups {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn parent(pid: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may hold anything; after it come the state and the parent.
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use placet_planner::{change, library_directories};
 
 use super::machine::find;
 use crate::link::{Account, Entry, Start};
-use crate::store::Generation;
+use crate::store::{Generation, Store};
 
 /// Where programs are looked up, after the generation's own.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -51,15 +51,34 @@ pub(super) enum LaunchError {
     NotRoot(String),
 }
 
-/// The order to start `process` from `generation`, whose tree is at `tree`, in a folder of its own
-/// below `run`. `socket` is where it votes, if it does.
+/// Where a generation runs.
+pub(super) struct Place<'a> {
+    /// The root of what its processes see.
+    tree: PathBuf,
+    /// The root of whatever generation is committed.
+    committed: PathBuf,
+    /// Processes have folders of their own below it.
+    run: &'a Path,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(store: &Store, generation: &Generation, run: &'a Path) -> Self {
+        Self {
+            tree: store.tree(generation.number),
+            committed: store.committed_tree(),
+            run,
+        }
+    }
+}
+
+/// The order to start `process` of `generation`. `socket` is where it votes, if it does.
 pub(super) fn start(
     process: &ProcessName,
     generation: &Generation,
-    tree: &Path,
-    run: &Path,
+    place: &Place<'_>,
     socket: Option<&Path>,
 ) -> Result<Start, LaunchError> {
+    let tree = place.tree.as_path();
     let (module, spec) = find(&generation.manifest, process).ok_or(LaunchError::Unknown)?;
     let account = account(spec)?;
     let mut environment = BTreeMap::from([("PATH".to_owned(), path(tree))]);
@@ -79,8 +98,11 @@ pub(super) fn start(
         generation.number.to_string(),
     );
     environment.insert("PLACET_ROOT".to_owned(), tree.display().to_string());
-    environment.insert("PLACET_CURRENT".to_owned(), current(tree));
-    let directory = run.join("processes").join(process.as_str());
+    environment.insert(
+        "PLACET_CURRENT".to_owned(),
+        place.committed.display().to_string(),
+    );
+    let directory = place.run.join("processes").join(process.as_str());
     environment.insert(
         "RUNTIME_DIRECTORY".to_owned(),
         directory.display().to_string(),
@@ -118,16 +140,15 @@ pub(super) fn start(
 pub(super) fn vote_command(
     process: &ProcessName,
     generation: &Generation,
-    tree: &Path,
-    run: &Path,
+    place: &Place<'_>,
 ) -> Option<Result<Start, LaunchError>> {
     let (_, spec) = find(&generation.manifest, process)?;
     let command = spec.vote_command.as_ref()?;
     let (program, arguments) = command.command.split_first()?;
-    let start = start(process, generation, tree, run, None);
+    let start = start(process, generation, place, None);
     Some(start.map(|start| Start {
         // An absolute path is one of the base system's.
-        program: tree.join(program),
+        program: place.tree.join(program),
         arguments: arguments.to_vec(),
         ..start
     }))
@@ -209,13 +230,6 @@ fn of_user(user: &User) -> BTreeMap<String, String> {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
-}
-
-/// Where the files of the committed generation are found: for those that read them again. It is a
-/// path through a link, so it means another generation after each change.
-fn current(tree: &Path) -> String {
-    let state = tree.ancestors().nth(3).unwrap_or(tree);
-    state.join("committed/tree").display().to_string()
 }
 
 fn path(tree: &Path) -> String {

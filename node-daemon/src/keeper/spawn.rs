@@ -18,9 +18,7 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, rlim_t, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{
-    ForkResult, Gid, Pid, Uid, chdir, fork, getppid, setgid, setgroups, setpgid, setuid,
-};
+use nix::unistd::{ForkResult, Gid, Pid, chdir, fork, getppid, setpgid};
 
 use crate::link::Account;
 
@@ -234,9 +232,7 @@ impl<'a> Ready<'a> {
             environment,
             listen_pid,
             descriptors: program.descriptors.iter().map(AsRawFd::as_raw_fd).collect(),
-            groups: (program.account.iter())
-                .flat_map(|account| account.groups.iter().copied().map(Gid::from_raw))
-                .collect(),
+            groups: program.account.map(Account::gids).unwrap_or_default(),
             writer,
         }
     }
@@ -285,9 +281,7 @@ impl<'a> Ready<'a> {
         let Some(account) = self.program.account else {
             return Ok(());
         };
-        setgroups(&self.groups)?;
-        setgid(Gid::from_raw(account.group))?;
-        setuid(Uid::from_raw(account.user))
+        account.assume(&self.groups)
     }
 
     /// Puts descriptors where the program expects them: 0 to 2, and from 3 on.

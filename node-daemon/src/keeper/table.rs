@@ -23,6 +23,7 @@ use super::process::{KILL_AGAIN, Process};
 use super::sockets::SocketError;
 use super::spawn::{Program, SpawnError};
 use super::survivors;
+use crate::family::parent;
 use crate::link::{Event, Exit, Notice, Signal, Start};
 
 /// Messages of one process that are heard before others get their turn.
@@ -437,17 +438,6 @@ fn descends_from(pid: Pid, ancestor: Pid) -> bool {
     std::iter::successors(Some(pid), above)
         .take(DEPTH_MAX)
         .any(|pid| pid == ancestor)
-}
-
-fn parent(pid: Pid) -> Option<Pid> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything.
-    let rest = &stat[stat.rfind(')')? + 1..];
-    rest.split_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
-        .map(Pid::from_raw)
 }
 
 /// Reaps grandchildren whose parents are gone: as the subreaper, the keeper inherits them.

@@ -47,6 +47,12 @@ impl Store {
         self.generations().join(number.to_string()).join("tree")
     }
 
+    /// Where the files of whatever generation is committed are found: for those that read them
+    /// again. It is a path through a link, so it means another generation after each change.
+    pub(crate) fn committed_tree(&self) -> PathBuf {
+        self.root.join("committed/tree")
+    }
+
     /// The generation that is committed; the pristine one if there is none.
     pub(crate) fn committed(&self) -> Result<Generation, StoreError> {
         self.load(self.committed_number()?)

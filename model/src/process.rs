@@ -103,7 +103,7 @@ pub struct ProcessSpec {
     /// The signal that asks it to read its files again.
     #[serde(skip_serializing_if = "is_default")]
     pub reload_signal: ReloadSignal,
-    /// The command that says whether it does its work. This version does not run it yet.
+    /// The command that says whether it does its work, after each change that touches it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthCommand>,
     /// The formats of saved state that it writes and reads (C-S6).

@@ -255,7 +255,7 @@ pub struct ProcessEntry {
     /// The signal that asks it to read its files again: `HUP` (the default), `USR1` or `USR2`.
     #[serde(default)]
     pub reload_signal: ReloadSignal,
-    /// The command that says whether it does its work. This version does not run it yet.
+    /// The command that says whether it does its work, after each change that touches it.
     #[serde(default)]
     pub health: Option<HealthCommand>,
     /// The formats of saved state that it writes (`saves`) and reads (`restores`), as `session/3`.

@@ -230,8 +230,9 @@ pub struct RolloutStrategy {
     #[schemars(range(min = 1, max = 100_000))]
     pub halt_threshold: Option<u32>,
     /// For how long the processes that a change touches on a node have to run well, after all of
-    /// them are ready, in seconds; 0 where left out. One that dies within that time has the node
-    /// give the change back by itself; a node counts as changed when the time is over.
+    /// them are ready, in seconds; 0 where left out. One that dies or fails its health command
+    /// within that time has the node give the change back by itself; a node counts as changed when
+    /// the time is over.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 86_400))]
     pub soak_seconds: Option<u32>,

@@ -11,6 +11,7 @@ use placet_model::{
 };
 use placet_planner::{Announcements, change, change_with, verdict_of};
 
+use super::command::Spoken;
 use super::core::{Core, Input};
 use super::deputy::{Deputy, Matter};
 use super::effects::registered;
@@ -135,15 +136,12 @@ impl Core {
         let pid = running.find(|running| running.process == *name)?.pid;
         let committed = self.machine.committed();
         let (_, spec) = find(&committed.manifest, name)?;
-        let seconds = spec.vote_command.as_ref()?.seconds;
+        let vote = spec.vote_command.as_ref()?;
         let place = launch::Place::new(&self.store, committed, &self.settings.run);
-        let start = launch::vote_command(name, committed, &place)?;
-        Some(Deputy {
-            process: name.clone(),
-            pid,
-            modules: concerned(process),
-            start: start.map_err(|error| crate::Chain(&error).to_string()),
-            about: [
+        let start = launch::command(name, committed, &place, &vote.command);
+        let command = start.map(|start| Spoken {
+            start,
+            about: vec![
                 ("PLACET_PROCESS", name.to_string()),
                 ("PLACET_REVISION", proposal.revision.clone()),
                 ("PLACET_ROLLOUT", proposal.rollout.clone()),
@@ -151,7 +149,13 @@ impl Core {
                 ("PLACET_DRY_RUN", u8::from(proposal.dry_run).to_string()),
                 ("MAINPID", pid.to_string()),
             ],
-            within: Duration::from_secs(seconds.min(proposal.vote_seconds).into()),
+            within: Duration::from_secs(vote.seconds.min(proposal.vote_seconds).into()),
+        });
+        Some(Deputy {
+            process: name.clone(),
+            pid,
+            modules: concerned(process),
+            command: command.map_err(|error| crate::Chain(&error).to_string()),
             silence: spec.silence,
         })
     }

@@ -10,7 +10,7 @@ use tracing::Instrument as _;
 use super::core::{Core, Input};
 use super::machine::{Effect, Event, Notice};
 use super::{launch, report};
-use crate::link::{Command, Exit};
+use crate::link::{Command, Exit, Signal};
 use crate::store::{Generation, StoreError};
 use crate::vote::{Handled, Outcome, Voters};
 
@@ -35,14 +35,7 @@ impl Core {
                 process,
                 pid,
                 signal,
-            } => {
-                tracing::info!(%process, pid, ?signal, "{process} is told to end");
-                self.order_keeper(Command::Signal {
-                    process,
-                    pid,
-                    signal,
-                });
-            }
+            } => self.signal(process, pid, signal),
             Effect::Mark {
                 process,
                 pid,
@@ -63,6 +56,11 @@ impl Core {
                 change_digest,
                 outcome,
             } => self.voters.give_notice(change_digest, &rollout, outcome),
+            Effect::Look {
+                process,
+                pid,
+                generation,
+            } => self.look_at(process, pid, &generation),
             Effect::Retire(process) => {
                 self.voters.withdraw(&process);
                 self.order_keeper(Command::Forget { process });
@@ -83,6 +81,19 @@ impl Core {
             Effect::Report => self.tell(&report::report(self.report())),
             Effect::Say(text) => tracing::info!("{text}"),
         }
+    }
+
+    fn signal(&self, process: ProcessName, pid: u32, signal: Signal) {
+        let what = match signal {
+            Signal::Reload => "read its files again",
+            Signal::Terminate | Signal::Kill => "end",
+        };
+        tracing::info!(%process, pid, ?signal, "{process} is told to {what}");
+        self.order_keeper(Command::Signal {
+            process,
+            pid,
+            signal,
+        });
     }
 
     fn start_process(&mut self, process: &ProcessName, generation: &Generation) {

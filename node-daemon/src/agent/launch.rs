@@ -35,6 +35,8 @@ const SETTLED_AFTER: u64 = 200;
 pub(super) enum LaunchError {
     #[error("it is in no manifest")]
     Unknown,
+    #[error("its command names no program")]
+    NoProgram,
     #[error(
         "it runs as {what} `{name}`, which this node does not have; add it, or name another in the package"
     )]
@@ -135,23 +137,21 @@ pub(super) fn start(
     })
 }
 
-/// The command that votes for a process of this generation, if it has one, with the environment
-/// that the process itself has.
-pub(super) fn vote_command(
+/// A command that speaks for a process of this generation, with the environment that the process
+/// itself has.
+pub(super) fn command(
     process: &ProcessName,
     generation: &Generation,
     place: &Place<'_>,
-) -> Option<Result<Start, LaunchError>> {
-    let (_, spec) = find(&generation.manifest, process)?;
-    let command = spec.vote_command.as_ref()?;
-    let (program, arguments) = command.command.split_first()?;
-    let start = start(process, generation, place, None);
-    Some(start.map(|start| Start {
+    command: &[String],
+) -> Result<Start, LaunchError> {
+    let (program, arguments) = command.split_first().ok_or(LaunchError::NoProgram)?;
+    Ok(Start {
         // An absolute path is one of the base system's.
         program: place.tree.join(program),
         arguments: arguments.to_vec(),
-        ..start
-    }))
+        ..start(process, generation, place, None)?
+    })
 }
 
 /// Whom a process runs as, if its package says so, and that user's entry.

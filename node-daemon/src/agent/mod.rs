@@ -6,6 +6,7 @@
 //! with an input to the core.
 
 mod asking;
+mod command;
 mod core;
 mod deputy;
 mod drift;
@@ -13,6 +14,7 @@ mod dry_run;
 mod effects;
 mod fetching;
 mod groups;
+mod health;
 mod keeper;
 mod launch;
 mod machine;

@@ -23,15 +23,7 @@ async fn ask(script: &str, change: impl Fn(&mut ProcessSpec)) -> (VerdictKind, V
     let fleet = |library: &[u8], script: &str| {
         Software::new()
             .file("lib/data", library)
-            .process(
-                "libexec/may-i",
-                format!("#!/bin/sh\n{script}\n").as_bytes(),
-                &[],
-                |spec| {
-                    // Never started as a process of its own in these tests.
-                    spec.start_order = 9;
-                },
-            )
+            .program("libexec/may-i", format!("#!/bin/sh\n{script}\n").as_bytes())
             .process(
                 "bin/plain",
                 b"#!/bin/sh\nexec sleep 1000\n",
@@ -42,9 +34,9 @@ async fn ask(script: &str, change: impl Fn(&mut ProcessSpec)) -> (VerdictKind, V
                 },
             )
     };
-    let old = strip(fleet(b"old", script));
+    let old = fleet(b"old", script);
     // The proposed generation's command is of no interest.
-    let new = strip(fleet(b"new", "exit 1"));
+    let new = fleet(b"new", "exit 1");
     controller.serve(&old);
     controller.serve(&new);
     let daemon = Daemon::join(&controller, "core-1");
@@ -58,17 +50,6 @@ async fn ask(script: &str, change: impl Fn(&mut ProcessSpec)) -> (VerdictKind, V
     let verdict = session.verdict().await;
     assert_eq!(verdict.records.len(), 1, "{verdict:?}");
     (verdict.verdict, verdict.records[0].clone(), daemon)
-}
-
-/// The command is a file that can be executed, and no process.
-fn strip(mut software: Software) -> Software {
-    for entry in &mut software.manifest.modules {
-        if entry.module.path.as_str() == "libexec/may-i" {
-            entry.module.process = None;
-            entry.module.kind = placet_model::ModuleType::Data;
-        }
-    }
-    software
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ mod deputies;
 mod figures;
 mod following;
 mod handover;
+mod health;
 mod hitless;
 mod joining;
 mod kills;

@@ -42,6 +42,12 @@ impl Software {
         self
     }
 
+    /// A file that may be executed, and is no process.
+    pub(crate) fn program(mut self, path: &str, content: &[u8]) -> Self {
+        self.add(module(path, "0755", content), content);
+        self
+    }
+
     /// A process that runs a shell script.
     pub(crate) fn script(self, path: &str, script: &str) -> Self {
         self.script_that_needs(path, script, &[])

@@ -11,6 +11,7 @@
 
 mod back;
 mod converge;
+mod health;
 mod process;
 mod soak;
 mod work;
@@ -82,6 +83,12 @@ pub(super) enum Event {
         how: String,
         output: Vec<String>,
     },
+    /// A health command has answered: the process is well, or why not.
+    Looked {
+        process: ProcessName,
+        pid: u32,
+        answer: Result<(), String>,
+    },
     /// Time passed.
     Tick,
 }
@@ -113,6 +120,13 @@ pub(super) enum Effect {
         rollout: String,
         change_digest: Digest,
         outcome: Option<Outcome>,
+    },
+    /// Run the health command that a process has in this generation; answered by
+    /// [`Event::Looked`].
+    Look {
+        process: ProcessName,
+        pid: u32,
+        generation: Arc<Generation>,
     },
     /// A process of this name is not wanted any more.
     Retire(ProcessName),
@@ -276,6 +290,11 @@ impl Machine {
                 how,
                 output,
             } => self.exited(&process, pid, &how, &output),
+            Event::Looked {
+                process,
+                pid,
+                answer,
+            } => self.looked(&process, pid, &answer),
             Event::Tick => self.tick(),
         }
         std::mem::take(&mut self.effects)
@@ -284,8 +303,8 @@ impl Machine {
     /// When [`Event::Tick`] is due.
     pub(super) fn deadline(&self) -> Option<Moment> {
         let processes = self.processes.values().filter_map(Process::deadline);
-        let soak = self.work.as_ref().and_then(Work::soaks_until);
-        processes.chain(soak).min()
+        let looks = self.work.as_ref().and_then(|work| work.looks_at(self.now));
+        processes.chain(looks).min()
     }
 
     pub(super) fn committed(&self) -> &Arc<Generation> {

@@ -363,6 +363,7 @@ impl Machine {
                 self.time_is_up(&name);
             }
         }
+        self.look();
         self.end_soak();
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use placet_model::ProcessName;
 
+use super::health::Health;
 use super::work::{Phase, Work};
 use super::{Effect, Machine, Moment};
 
@@ -16,16 +17,31 @@ const LOOP: u32 = 3;
 /// The time in which a change is watched.
 #[derive(Debug)]
 pub(super) struct Soak {
-    pub(super) until: Moment,
+    until: Moment,
     /// How long it lasts in all.
     lasts: Duration,
     /// How often processes died that the change does not touch.
     deaths: BTreeMap<ProcessName, u32>,
     /// Those that had died before it began.
     unsteady: BTreeSet<ProcessName>,
+    pub(super) health: Health,
 }
 
 impl Soak {
+    /// When something is to be looked at, after `now`.
+    fn next(&self, now: Moment) -> Option<Moment> {
+        let end = Some(self.until).filter(|at| *at > now);
+        end.into_iter().chain(self.health.due()).min()
+    }
+
+    fn within(&self) -> String {
+        if self.lasts.is_zero() {
+            String::new()
+        } else {
+            format!(" (within the soak time of {} s)", self.lasts.as_secs())
+        }
+    }
+
     fn is_a_loop(&mut self, name: &ProcessName) -> bool {
         if self.unsteady.contains(name) {
             return false;
@@ -37,10 +53,10 @@ impl Soak {
 }
 
 impl Work {
-    /// When it is over that processes are watched.
-    pub(super) fn soaks_until(&self) -> Option<Moment> {
+    /// When processes that are watched are to be looked at, after `now`.
+    pub(super) fn looks_at(&self, now: Moment) -> Option<Moment> {
         match &self.phase {
-            Phase::Soaking(soak) => Some(soak.until),
+            Phase::Soaking(soak) => soak.next(now),
             Phase::Preparing(_) | Phase::Committing | Phase::Bringing { .. } => None,
         }
     }
@@ -50,12 +66,14 @@ impl Work {
         let touched = self.touched.contains(name);
         match &mut self.phase {
             Phase::Soaking(soak) => {
-                let within = format!("within the soak time of {} s", soak.lasts.as_secs());
                 if touched {
-                    Some(format!("{why} ({within})"))
+                    Some(format!("{why}{}", soak.within()))
                 } else {
+                    let seconds = soak.lasts.as_secs();
                     soak.is_a_loop(name).then(|| {
-                        format!("{why} ({within}, for the {LOOP}rd time; it was steady before)")
+                        format!(
+                            "{why} (within the soak time of {seconds} s, for the {LOOP}rd time; it was steady before)"
+                        )
                     })
                 }
             }
@@ -69,17 +87,25 @@ impl Work {
 impl Machine {
     /// Every process is where it should be: the change is watched, or is over.
     pub(super) fn brought(&mut self) {
-        let activation = self.work.as_ref().and_then(|work| work.activation.as_ref());
-        let soaks = activation
-            .filter(|it| it.failure.is_none() && !it.order.soak.is_zero())
-            .map(|it| (it.order.soak, it.order.to.digest, it.note()));
-        let Some((lasts, manifest, mut note)) = soaks else {
+        let work = self.work.as_ref();
+        let forward = work
+            .and_then(|work| Some((work.activation.as_ref()?, &work.touched)))
+            .filter(|(activation, _)| activation.failure.is_none());
+        let Some((activation, brought)) = forward else {
             return self.finish(None);
         };
+        let (lasts, manifest) = (activation.order.soak, activation.order.to.digest);
+        let mut note = activation.note();
         // Those that an earlier agent brought are known by what they have handled.
         let of_change = self.processes.iter();
         let of_change = of_change.filter(|(_, process)| process.has_handled(manifest));
-        let touched: Vec<_> = of_change.map(|(name, _)| name.clone()).collect();
+        let touched: BTreeSet<_> = of_change.map(|(name, _)| name).chain(brought).collect();
+        let touched: Vec<_> = touched.into_iter().cloned().collect();
+        let patients = touched.iter().filter(|name| self.is_patient(name));
+        let health = Health::of(patients.cloned().collect(), self.now);
+        if lasts.is_zero() && health.is_empty() {
+            return self.finish(None);
+        }
         let unsteady = self.processes.iter();
         let unsteady = unsteady.filter(|(_, process)| process.is_unsteady());
         let soak = Soak {
@@ -87,6 +113,7 @@ impl Machine {
             lasts,
             deaths: BTreeMap::new(),
             unsteady: unsteady.map(|(name, _)| name.clone()).collect(),
+            health,
         };
         if let Some(work) = &mut self.work {
             work.touched.extend(touched);
@@ -94,12 +121,15 @@ impl Machine {
         }
         note.soaks = true;
         self.effects.push(Effect::Note(Some(note)));
-        self.say(format!(
-            "generation {} is watched for {} s before it counts as made",
-            self.committed.number,
-            lasts.as_secs()
-        ));
+        let number = self.committed.number;
+        self.say(match lasts.as_secs() {
+            0 => format!("generation {number} counts as made once its processes are well"),
+            seconds => {
+                format!("generation {number} is watched for {seconds} s before it counts as made")
+            }
+        });
         self.effects.push(Effect::Report);
+        self.look();
     }
 
     /// Keeps the change if its time is over; one of whose processes it is still open whether they
@@ -111,7 +141,8 @@ impl Machine {
         let Phase::Soaking(soak) = &mut work.phase else {
             return;
         };
-        if soak.until > self.now {
+        // One that is not well has to get well, or to fail for good.
+        if soak.until > self.now || !soak.health.is_good() {
             return;
         }
         let touched = work.touched.iter();

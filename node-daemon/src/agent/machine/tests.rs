@@ -11,6 +11,7 @@ use super::*;
 use crate::link::Signal;
 use crate::testing::{entry, file, manifest, needs, process, self_managing, with};
 
+mod health;
 mod soak;
 
 /// How the processes of a world behave; all are well-behaved by default.
@@ -30,6 +31,8 @@ struct Habits {
     soak: Duration,
     /// They end with an error when they have run so long from this generation.
     die_after: BTreeMap<&'static str, (u64, Duration)>,
+    /// What their health commands say, one answer after the other; then only that all is well.
+    health: BTreeMap<&'static str, VecDeque<Result<(), String>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -228,6 +231,17 @@ impl World {
                 Ok(generation) => self.line(&format!("answer: generation {}", generation.number)),
                 Err(error) => self.line(&format!("answer: {error}")),
             },
+            Effect::Look { process, pid, .. } => {
+                let answers = self.habits.health.get_mut(process.as_str());
+                let answer = answers.and_then(VecDeque::pop_front).unwrap_or(Ok(()));
+                let says = answer.as_ref().err().map_or("well", String::as_str);
+                self.line(&format!("look at {process} ({pid}): {says}"));
+                self.inbox.push_back(Event::Looked {
+                    process,
+                    pid,
+                    answer,
+                });
+            }
             Effect::GiveNotice { outcome, .. } => match outcome {
                 None => self.line("notice: it begins"),
                 Some(outcome) => self.line(&format!("notice: {outcome:?}")),
@@ -685,8 +699,9 @@ fn habits() -> impl Strategy<Value = Habits> {
         Just(Some(OnChange::Exit))
     ];
     let soaks = prop::option::of(prop::sample::select(vec!["a", "b", "c", "d"]));
-    let all = (names(), names(), names(), change, soaks);
-    all.prop_map(|(die, silent, stubborn, change, late)| Habits {
+    let looks = prop::collection::vec(any::<bool>(), 0..4);
+    let all = (names(), names(), names(), change, soaks, looks);
+    all.prop_map(|(die, silent, stubborn, change, late, looks)| Habits {
         die_in: die.into_iter().map(|name| (name, 2)).collect(),
         never_ready_in: silent
             .into_iter()
@@ -702,6 +717,7 @@ fn habits() -> impl Strategy<Value = Habits> {
             .into_iter()
             .map(|name| (name, (2, Duration::from_secs(4))))
             .collect(),
+        health: BTreeMap::from([("a", health::answers(looks))]),
     })
 }
 
@@ -714,7 +730,7 @@ proptest! {
         crashes in prop::collection::vec(0_usize..40, 0..4),
         replaces in any::<bool>(),
     ) {
-        let target = if replaces { other(b"2") } else { fleet(b"2") };
+        let target = health::watched(if replaces { other(b"2") } else { fleet(b"2") });
         let mut world = World::new([fleet(b"1"), target], habits);
         let untouched = world.pids()["c"];
         let order = world.order(1, 2);

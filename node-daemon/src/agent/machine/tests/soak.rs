@@ -86,7 +86,7 @@ fn another_process_that_loops_while_it_soaks_gives_the_change_back() {
         .machine
         .work
         .as_ref()
-        .is_none_or(|work| work.soaks_until().is_none())
+        .is_none_or(|work| work.looks_at(Moment::ZERO).is_none())
     {
         assert!(world.step());
     }

@@ -231,17 +231,7 @@ impl World {
                 Ok(generation) => self.line(&format!("answer: generation {}", generation.number)),
                 Err(error) => self.line(&format!("answer: {error}")),
             },
-            Effect::Look { process, pid, .. } => {
-                let answers = self.habits.health.get_mut(process.as_str());
-                let answer = answers.and_then(VecDeque::pop_front).unwrap_or(Ok(()));
-                let says = answer.as_ref().err().map_or("well", String::as_str);
-                self.line(&format!("look at {process} ({pid}): {says}"));
-                self.inbox.push_back(Event::Looked {
-                    process,
-                    pid,
-                    answer,
-                });
-            }
+            Effect::Look { process, pid, .. } => self.look(process, pid),
             Effect::GiveNotice { outcome, .. } => match outcome {
                 None => self.line("notice: it begins"),
                 Some(outcome) => self.line(&format!("notice: {outcome:?}")),
@@ -318,6 +308,18 @@ impl World {
             pid,
             how: how.to_owned(),
             output: Vec::new(),
+        });
+    }
+
+    fn look(&mut self, process: ProcessName, pid: u32) {
+        let answers = self.habits.health.get_mut(process.as_str());
+        let answer = answers.and_then(VecDeque::pop_front).unwrap_or(Ok(()));
+        let says = answer.as_ref().err().map_or("well", String::as_str);
+        self.line(&format!("look at {process} ({pid}): {says}"));
+        self.inbox.push_back(Event::Looked {
+            process,
+            pid,
+            answer,
         });
     }
 

@@ -21,11 +21,11 @@ pub(super) fn watched(mut manifest: NodeManifest) -> NodeManifest {
 
 /// What a health command says, one after the other; true where all is well.
 pub(super) fn answers(answers: impl IntoIterator<Item = bool>) -> VecDeque<Result<(), String>> {
-    let answer = |is_well| match is_well {
-        true => Ok(()),
-        false => Err("no upstream".to_owned()),
-    };
-    answers.into_iter().map(answer).collect()
+    let trouble = || "no upstream".to_owned();
+    let answers = answers.into_iter();
+    answers
+        .map(|is_well| if is_well { Ok(()) } else { Err(trouble()) })
+        .collect()
 }
 
 fn world(looks: impl IntoIterator<Item = bool>, soak: u64) -> World {

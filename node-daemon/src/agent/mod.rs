@@ -84,7 +84,8 @@ pub(crate) fn main(settings: Settings) -> Result<ExitCode, Fatal> {
     let _lock = lock(&settings.state)?;
     let store = Store::open(&settings.state, Disk::default())?.within(settings.allowance);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        // The core has the main thread; sessions, votes and fetches share this one.
+        .worker_threads(1)
         .enable_all()
         .build()
         .map_err(AgentError::Runtime)?;

@@ -116,6 +116,8 @@ pub(crate) struct Settings {
     pub(crate) controllers: Vec<String>,
     pub(crate) state: PathBuf,
     pub(crate) run: PathBuf,
+    /// For what runs from memory only.
+    pub(crate) memory: PathBuf,
     pub(crate) token: Token,
     pub(crate) facts: NodeFacts,
     pub(crate) allowance: Allowance,
@@ -170,6 +172,10 @@ impl Arguments {
             Some(path) => absolute(path)?,
             None => default_run(&node).unwrap_or_else(|| state.join("run")),
         };
+        let memory = match &self.store.memory {
+            Some(path) => absolute(path)?,
+            None => run.join("memory"),
+        };
         Ok(Settings {
             controllers: self.controller.clone(),
             token: self.token(),
@@ -181,6 +187,7 @@ impl Arguments {
             node,
             state,
             run,
+            memory,
         })
     }
 
@@ -230,6 +237,7 @@ impl Arguments {
             ("--token-file", &self.token_file),
             ("--service-account-token", &self.service_account_token),
             ("--authority", &self.authority),
+            ("--memory", &self.store.memory),
         ];
         for (name, path) in paths {
             if let Some(path) = path {

@@ -69,6 +69,7 @@ fn wire(rollout: &str, action: &Action) -> Wire {
             rollout,
             change_digest: change_digest.to_string(),
             manifest_json: canonical_json(manifest.as_ref()),
+            memory: false,
         }),
         Action::Activate {
             change_digest,
@@ -83,6 +84,7 @@ fn wire(rollout: &str, action: &Action) -> Wire {
             to: to.to_string(),
             forced: *forced,
             soak_seconds: *soak_seconds,
+            memory: None,
         }),
     }
 }

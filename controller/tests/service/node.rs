@@ -118,6 +118,7 @@ impl State {
             changing: false,
             processes: self.pids.iter().map(process).collect(),
             drifts: Vec::new(),
+            in_memory: None,
         }
     }
 
@@ -368,6 +369,7 @@ async fn behave(
         }
         match order.order.expect("an order") {
             Order::Welcome(_) => {}
+            Order::Forget(_) => state.lock().unwrap().orders.push("forget".to_owned()),
             Order::ProposalJson(bytes) => {
                 let proposal: Proposal = serde_json::from_slice(&bytes).unwrap();
                 let mut state = state.lock().unwrap();

@@ -15,8 +15,8 @@ use super::drift::{self, Looked};
 use super::fetching::Line;
 use super::groups::Groups;
 use super::keeper::KeeperLink;
-use super::machine::{Effect, Event, Known, Machine, Moment, Resume};
-use super::{AgentError, boot_id, launch};
+use super::machine::{Effect, Event, Known, Machine, Moment, Resume, Test};
+use super::{AgentError, boot_id, launch, test_mode};
 use crate::Fatal;
 use crate::arguments::{Settings, StartAlone};
 use crate::link::{self, Command, Entry};
@@ -129,13 +129,15 @@ impl Core {
             .into());
         };
         let groups = Groups::default();
-        let committed = Arc::new(drift::committed(&store)?);
+        let store = test_mode::with_memory(store, &settings.memory, &life);
+        let (committed, test) = test_mode::running(&store)?;
+        test_mode::point(&store, committed.number, &settings.run);
         let is_boot = processes.iter().all(|process| process.exit.is_some());
         let drift = drift::at_start(&store, &committed, is_boot);
         let mut resume = resume(&store, &processes)?;
         let known = known(&store, &committed, processes, &groups);
         let served: Vec<_> = known.iter().map(|known| known.process.clone()).collect();
-        let (machine, effects) = begin(settings.start_alone, committed, known, &mut resume);
+        let (machine, effects) = begin(settings.start_alone, (committed, test), known, &mut resume);
         let mut core = Self {
             voters: Voters::new(&settings.run, groups.who()),
             boot_id: boot_id(&life)?,
@@ -332,7 +334,7 @@ impl Core {
 /// `resume` stays. What runs already is not held up by an agent that starts anew.
 fn begin(
     alone: StartAlone,
-    committed: Arc<Generation>,
+    (committed, test): (Arc<Generation>, Option<Test>),
     known: Vec<Known>,
     resume: &mut Option<Resume>,
 ) -> (Machine, Vec<Effect>) {
@@ -340,7 +342,7 @@ fn begin(
         let say = Effect::Say(WAITS.to_owned());
         return (Machine::waiting(committed), vec![say]);
     }
-    Machine::start(committed, known, resume.take(), Moment::ZERO)
+    Machine::start(committed, test, known, resume.take(), Moment::ZERO)
 }
 
 async fn until(deadline: Option<Instant>) {
@@ -402,6 +404,10 @@ fn resume(store: &Store, entries: &[Entry]) -> Result<Option<Resume>, Fatal> {
     match (store.load(note.from), store.load(note.to)) {
         (Ok(from), Ok(to)) => {
             let (from, to) = (Arc::new(from), Arc::new(to));
+            let from_test = note.from_test.clone().and_then(|test| {
+                let stored = Arc::new(store.load(test.stored).ok()?);
+                Some(test_mode::of_note(test, stored, Moment::ZERO))
+            });
             let ended = entries.iter().filter_map(|entry| {
                 let exit = entry.exit.as_ref()?;
                 let is_new = [entry.generation, entry.handled_generation].contains(&note.to);
@@ -409,6 +415,7 @@ fn resume(store: &Store, entries: &[Entry]) -> Result<Option<Resume>, Fatal> {
             });
             Ok(Some(Resume {
                 from,
+                from_test,
                 to,
                 ended: ended.collect(),
                 note,

@@ -43,6 +43,7 @@ pub(super) fn committed(store: &Store) -> Result<Generation, StoreError> {
 /// looked at, and what is wrong and cannot be put right is taken away: it must not be run.
 pub(super) fn at_start(store: &Store, committed: &Generation, is_boot: bool) -> Looked {
     let depth = if is_boot { Depth::Full } else { Depth::Quick };
+    let store = store.owner(committed.number);
     let look = || {
         let drifts = store.verify(committed, depth, &|_| true)?;
         let lacking = store.repair(committed, &drifts)?;
@@ -123,6 +124,25 @@ impl Task {
     /// With a `base`, only files that are not the base's are looked at. Also returns how many
     /// modules and bytes travelled.
     pub(super) async fn mend(
+        &self,
+        generation: Arc<Generation>,
+        depth: Depth,
+        base: Option<Arc<Generation>>,
+        turn: &Turn,
+    ) -> Result<(Looked, Vec<u64>), StageError> {
+        let task = self.at(&generation);
+        task.mend_own(generation, depth, base, turn).await
+    }
+
+    /// The same, with the part of the store that has the generation.
+    fn at(&self, generation: &Generation) -> Self {
+        Self {
+            store: self.store.owner(generation.number).clone(),
+            ..self.clone()
+        }
+    }
+
+    async fn mend_own(
         &self,
         generation: Arc<Generation>,
         depth: Depth,

@@ -65,12 +65,12 @@ impl Core {
                 self.voters.withdraw(&process);
                 self.order_keeper(Command::Forget { process });
             }
-            Effect::Note(note) => log(self.store.note_activating(note.as_ref())),
+            Effect::Note(note) => log(self.note(note)),
             Effect::Fail { manifest, reason } => {
                 self.failed.insert(manifest, reason);
                 log(self.store.note_failed(&self.failed));
             }
-            Effect::Commit(number) => self.commit(number),
+            Effect::Commit { stored, test } => self.commit(stored, test),
             Effect::Answer {
                 rollout,
                 change_digest,
@@ -172,19 +172,6 @@ impl Core {
         REGISTERS_WITHIN.saturating_sub(age)
     }
 
-    fn commit(&mut self, number: u64) {
-        let old = self.machine.committed().number;
-        let result = self
-            .store
-            .commit(number)
-            .map_err(|error| crate::Chain(&error).to_string());
-        if result.is_ok() {
-            tracing::info!("generation {number} is committed in place of {old}");
-        }
-        self.decide(Event::Committed(result));
-        self.tell_users();
-    }
-
     fn answer(
         &mut self,
         rollout: String,
@@ -252,7 +239,7 @@ pub(super) async fn registered(voters: &Voters, process: &ProcessName, grace: Du
 }
 
 /// What could not be written down is said; the node goes on, since stopping helps nobody.
-fn log(result: Result<(), StoreError>) {
+pub(super) fn log(result: Result<(), StoreError>) {
     if let Err(error) = result {
         tracing::error!("{}", crate::Chain(&error));
     }

@@ -11,6 +11,7 @@ use placet_model::{
 use placet_planner::{change, library_directories};
 
 use super::machine::find;
+use super::test_mode::RUNNING;
 use crate::link::{Account, Entry, Start};
 use crate::store::{Generation, Store};
 
@@ -57,8 +58,6 @@ pub(super) enum LaunchError {
 pub(super) struct Place<'a> {
     /// The root of what its processes see.
     tree: PathBuf,
-    /// The root of whatever generation is committed.
-    committed: PathBuf,
     /// Processes have folders of their own below it.
     run: &'a Path,
 }
@@ -67,7 +66,6 @@ impl<'a> Place<'a> {
     pub(super) fn new(store: &Store, generation: &Generation, run: &'a Path) -> Self {
         Self {
             tree: store.tree(generation.number),
-            committed: store.committed_tree(),
             run,
         }
     }
@@ -100,10 +98,10 @@ pub(super) fn start(
         generation.number.to_string(),
     );
     environment.insert("PLACET_ROOT".to_owned(), tree.display().to_string());
-    environment.insert(
-        "PLACET_CURRENT".to_owned(),
-        place.committed.display().to_string(),
-    );
+    // A path through a link, so that it means another generation after each change: for those that
+    // read their files again.
+    let current = place.run.join(RUNNING).join("tree");
+    environment.insert("PLACET_CURRENT".to_owned(), current.display().to_string());
     let directory = place.run.join("processes").join(process.as_str());
     environment.insert(
         "RUNTIME_DIRECTORY".to_owned(),

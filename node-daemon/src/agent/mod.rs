@@ -22,6 +22,7 @@ mod orders;
 mod report;
 mod session;
 mod staging;
+mod test_mode;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

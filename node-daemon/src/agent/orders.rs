@@ -11,8 +11,10 @@ use placet_protocol::wire::{Activate, Boot, Stage, ToNode, Welcome};
 use tracing::Span;
 
 use super::core::Core;
+use super::effects::log;
 use super::machine::{Event, Order};
-use super::report;
+use super::{report, test_mode};
+use crate::store::Generation;
 
 /// What a class may ask for: a day.
 const SOAK_MOST: u32 = 86_400;
@@ -90,12 +92,14 @@ impl Core {
                 rollout,
                 change_digest,
                 manifest_json,
+                memory,
             }) => {
                 let manifest: NodeManifest = json(&manifest_json, "manifest")?;
                 self.begin_change();
-                self.stage(rollout, change_digest.parse()?, manifest);
+                self.stage(rollout, change_digest.parse()?, manifest, memory);
             }
             Ordered::Activate(activate) => self.activate(activate)?,
+            Ordered::Forget(forget) => self.forget(forget.manifest_digest.parse()?),
         }
         Ok(())
     }
@@ -125,7 +129,8 @@ impl Core {
     fn activate(&mut self, order: Activate) -> Result<(), BadOrder> {
         let change_digest: Digest = order.change_digest.parse()?;
         let (from, to): (Digest, Digest) = (order.from.parse()?, order.to.parse()?);
-        let generation = match self.activatable(to, order.forced) {
+        let test = test_mode::limit(order.memory);
+        let generation = match self.activatable(to, order.forced, test.is_some()) {
             Ok(generation) => generation,
             Err(why) => {
                 tracing::warn!("refuses to activate for {}: {why}", visible(&order.rollout));
@@ -155,17 +160,29 @@ impl Core {
             overridden,
             announced,
             soak: Duration::from_secs(order.soak_seconds.min(SOAK_MOST).into()),
+            test,
         }));
         Ok(())
     }
 
+    /// A manifest that failed here may be tried again.
+    fn forget(&mut self, manifest: Digest) {
+        if self.failed.remove(&manifest).is_some() {
+            tracing::info!("manifest {} may be tried here again", manifest.short());
+            log(self.store.note_failed(&self.failed));
+        }
+        self.tell(&report::report(self.report()));
+    }
+
+    /// The generation to activate: a stored one, unless it is for a test.
     fn activatable(
         &self,
         to: Digest,
         forced: bool,
-    ) -> Result<Arc<crate::store::Generation>, String> {
+        is_test: bool,
+    ) -> Result<Arc<Generation>, String> {
         let committed = self.machine.committed();
-        if committed.digest == to {
+        if committed.digest == to && (is_test || self.machine.test().is_none()) {
             return Ok(Arc::clone(committed));
         }
         if let Some(reason) = self.failed.get(&to).filter(|_| !forced) {
@@ -173,10 +190,15 @@ impl Core {
                 "manifest {to} failed here before ({reason}); it is tried again only when somebody decides so"
             ));
         }
-        match self.store.find(to) {
+        let found = if is_test {
+            self.store.memory().and_then(|memory| memory.find(to))
+        } else {
+            self.store.find(to)
+        };
+        match found {
             Ok(Some(generation)) => Ok(Arc::new(generation)),
             Ok(None) if to == NodeManifest::default().digest() => {
-                Ok(Arc::new(crate::store::Generation::pristine()))
+                Ok(Arc::new(Generation::pristine()))
             }
             Ok(None) => Err(format!("manifest {to} is not staged here")),
             Err(error) => Err(crate::Chain(&error).to_string()),

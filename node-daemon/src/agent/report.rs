@@ -48,6 +48,7 @@ impl Core {
             processes: self.machine.running().map(process).collect(),
             drifts: self.drifts(),
             changing: self.machine.is_changing(),
+            in_memory: self.in_memory(),
         }
     }
 

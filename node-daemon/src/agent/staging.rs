@@ -85,7 +85,14 @@ impl StageError {
 
 impl Core {
     /// Begins to stage, unless that is under way.
-    pub(super) fn stage(&mut self, rollout: String, change_digest: Digest, manifest: NodeManifest) {
+    /// In memory, or to be stored.
+    pub(super) fn stage(
+        &mut self,
+        rollout: String,
+        change_digest: Digest,
+        manifest: NodeManifest,
+        memory: bool,
+    ) {
         if self.staging.contains_key(&change_digest) {
             return;
         }
@@ -96,7 +103,15 @@ impl Core {
         if let Err(error) = self.store.note_staging(Some(&note)) {
             tracing::warn!("{}", crate::Chain(&error));
         }
-        let task = self.task();
+        let task = match self.task_in(memory) {
+            Ok(task) => task,
+            Err(error) => {
+                let error = crate::Chain(&error).to_string();
+                self.staging.remove(&change_digest);
+                self.note_end_of_staging();
+                return self.tell(&report::staged(rollout, change_digest, Err(error)));
+            }
+        };
         let turn = Arc::clone(&self.staging_turn);
         let handle = task.handle.clone();
         let task = tokio::spawn(async move {
@@ -113,6 +128,17 @@ impl Core {
             });
         });
         self.staging.insert(change_digest, task.abort_handle());
+    }
+
+    /// What brings modules into memory, or into the store.
+    fn task_in(&self, memory: bool) -> Result<Task, StoreError> {
+        let task = self.task();
+        let store = if memory {
+            self.store.memory()?
+        } else {
+            self.store.clone()
+        };
+        Ok(Task { store, ..task })
     }
 
     /// What brings modules in for this core.
@@ -169,6 +195,7 @@ impl Core {
 pub(super) type Turn = Arc<OwnedMutexGuard<()>>;
 
 /// What staging needs of the core.
+#[derive(Clone)]
 pub(super) struct Task {
     pub(super) store: Store,
     pub(super) base: Arc<Generation>,

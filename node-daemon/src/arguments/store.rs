@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -29,6 +30,9 @@ pub struct StoreArguments {
     /// Seconds between looks at the bytes of all files; 0 for never
     #[arg(long, value_name = "SECONDS", default_value_t = 86400)]
     pub look_closely_every: u32,
+    /// Folder for what runs from memory only, on a tmpfs [default: `memory` in the runtime folder]
+    #[arg(long, value_name = "DIR")]
+    pub memory: Option<PathBuf>,
     /// How fast modules may be fetched, all together, in KiB a second [default: no bound]
     #[arg(long, value_name = "KIB")]
     pub fetch_rate: Option<NonZeroU32>,

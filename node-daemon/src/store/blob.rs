@@ -115,7 +115,14 @@ impl Store {
         self.root.join("partial").join(digest.hex())
     }
 
+    /// A file with these bytes, the own ones first.
     fn any_variant(&self, digest: Digest) -> Option<PathBuf> {
+        let mut others = self.others();
+        let own = self.own_variant(digest);
+        own.or_else(|| others.find_map(|part| part.own_variant(digest)))
+    }
+
+    fn own_variant(&self, digest: Digest) -> Option<PathBuf> {
         let entries = fs::read_dir(self.blobs().join(digest.hex())).ok()?;
         entries.flatten().map(|entry| entry.path()).min()
     }

@@ -44,13 +44,12 @@ impl Generation {
 impl Store {
     /// The root of what processes of this generation see.
     pub(crate) fn tree(&self, number: u64) -> PathBuf {
-        self.generations().join(number.to_string()).join("tree")
+        self.folder(number).join("tree")
     }
 
-    /// Where the files of whatever generation is committed are found: for those that read them
-    /// again. It is a path through a link, so it means another generation after each change.
-    pub(crate) fn committed_tree(&self) -> PathBuf {
-        self.root.join("committed/tree")
+    pub(super) fn folder(&self, number: u64) -> PathBuf {
+        let owner = self.owner(number);
+        owner.generations().join(number.to_string())
     }
 
     /// The generation that is committed; the pristine one if there is none.
@@ -59,7 +58,7 @@ impl Store {
     }
 
     /// The number that `committed` names; 0 if there is none.
-    pub(super) fn committed_number(&self) -> Result<u64, StoreError> {
+    pub(crate) fn committed_number(&self) -> Result<u64, StoreError> {
         let path = self.root.join("committed");
         let target = match fs::read_link(&path) {
             Ok(target) => target,
@@ -98,7 +97,7 @@ impl Store {
         if number == 0 {
             return Ok(Generation::pristine());
         }
-        let folder = self.generations().join(number.to_string());
+        let folder = self.folder(number);
         let path = folder.join("manifest.json");
         let manifest = read_json(&path)?;
         let held = read_json(&folder.join("held.json"))?;
@@ -119,7 +118,8 @@ impl Store {
         Ok(numbers)
     }
 
-    /// A complete generation with this manifest, the newest if there are several.
+    /// A complete generation with this manifest, the newest if there are several. The part in
+    /// memory finds stored ones too.
     pub(crate) fn find(&self, digest: Digest) -> Result<Option<Generation>, StoreError> {
         for number in self.numbers()?.into_iter().rev() {
             let path = self
@@ -130,7 +130,7 @@ impl Store {
                 return self.load(number).map(Some);
             }
         }
-        Ok(None)
+        self.source.as_ref().map_or(Ok(None), |it| it.find(digest))
     }
 
     /// Refuses a manifest from which no generation can be made.
@@ -216,6 +216,9 @@ impl Store {
 
     /// Numbers are never given twice, not even when the generation came to nothing.
     fn next_number(&self) -> Result<u64, StoreError> {
+        if let Some(source) = &self.source {
+            return source.next_number();
+        }
         let path = self.root.join("last-generation");
         let last =
             files::read(&path)?.and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok());

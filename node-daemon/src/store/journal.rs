@@ -8,7 +8,7 @@ use placet_model::Digest;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, files};
+use super::{Store, StoreError, Test, files};
 
 /// More generations than anybody asks to be kept.
 const BEFORE_MAX: usize = 256;
@@ -37,6 +37,9 @@ pub(crate) struct Activating {
     /// True while that is watched.
     #[serde(default)]
     pub(crate) soaks: bool,
+    /// The test in which `from` ran, if it was one.
+    #[serde(default)]
+    pub(crate) from_test: Option<Test>,
 }
 
 /// What was going on when the daemon ended.
@@ -103,7 +106,7 @@ impl Store {
         self.put("before.json", Some(&before))
     }
 
-    fn get<T: DeserializeOwned>(&self, file: &str) -> Result<Option<T>, StoreError> {
+    pub(super) fn get<T: DeserializeOwned>(&self, file: &str) -> Result<Option<T>, StoreError> {
         let path: PathBuf = self.root.join(file);
         let Some(content) = files::read(&path)? else {
             return Ok(None);
@@ -124,7 +127,11 @@ impl Store {
         }
     }
 
-    fn put<T: Serialize>(&self, file: &str, value: Option<&T>) -> Result<(), StoreError> {
+    pub(super) fn put<T: Serialize>(
+        &self,
+        file: &str,
+        value: Option<&T>,
+    ) -> Result<(), StoreError> {
         let path = self.root.join(file);
         match value {
             Some(value) => {

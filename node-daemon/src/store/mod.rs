@@ -24,6 +24,7 @@ mod disk;
 mod files;
 mod generation;
 mod journal;
+mod memory;
 mod repair;
 mod space;
 mod verify;
@@ -31,6 +32,7 @@ mod verify;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use placet_model::{Digest, ModulePath, PathError, ProcessName};
 
@@ -38,6 +40,7 @@ pub(crate) use blob::{Incoming, Missing};
 pub(crate) use disk::Disk;
 pub(crate) use generation::Generation;
 pub(crate) use journal::{Activating, Staging};
+pub(crate) use memory::{Test, since_boot};
 pub(crate) use space::Allowance;
 pub(crate) use verify::{Depth, Difference, Drift};
 
@@ -109,6 +112,12 @@ pub(crate) enum StoreError {
     WrongDigest { digest: Digest, found: Digest },
     #[error("module {digest} for `{path}` is not in the store")]
     Lacking { digest: Digest, path: ModulePath },
+    #[error("this node runs nothing from memory only: its folder for that could not be made")]
+    NoMemory,
+    #[error(
+        "`{root}` is on a disk, so that nothing can run from memory only; name a folder of a tmpfs with --memory"
+    )]
+    OnDisk { root: PathBuf },
     #[error("there is no room for manifest {digest} in `{root}`")]
     NoRoom {
         digest: Digest,
@@ -139,6 +148,10 @@ pub(crate) struct Store {
     root: PathBuf,
     disk: Disk,
     allowance: Allowance,
+    /// The part in memory, of the part on the disk.
+    memory: Option<Arc<Self>>,
+    /// The part on the disk, of the part in memory.
+    source: Option<Arc<Self>>,
 }
 
 impl Store {
@@ -149,6 +162,8 @@ impl Store {
             root: root.to_owned(),
             disk,
             allowance: Allowance::default(),
+            memory: None,
+            source: None,
         };
         store.disk.make_folder(&store.root)?;
         store.check_format()?;
@@ -197,6 +212,9 @@ impl Store {
         keep.extend(self.before().into_iter().take(self.allowance.kept));
         let removed = generation::collect(self, &keep)?;
         blob::collect(self, wanted)?;
+        if let Some(memory) = &self.memory {
+            memory.collect(&keep, wanted)?;
+        }
         Ok(removed)
     }
 

@@ -439,6 +439,7 @@ fn the_journal_remembers() {
         gives_back: None,
         soak_seconds: 0,
         soaks: false,
+        from_test: None,
     };
     store(&folder).note_activating(Some(&note)).unwrap();
     store(&folder).note_epoch(7).unwrap();

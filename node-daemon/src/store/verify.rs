@@ -109,7 +109,7 @@ impl Store {
 
     /// Notes what the files of a laid out generation are, for the quick look.
     pub(super) fn seal(&self, generation: &Generation) -> Result<(), StoreError> {
-        let folder = self.generations().join(generation.number.to_string());
+        let folder = self.folder(generation.number);
         let path = folder.join("sealed.json");
         self.in_folder(&path, || self.note_sealed(generation, &folder))
     }
@@ -142,8 +142,7 @@ impl Store {
 
     /// What was noted of a generation; nothing if that cannot be read.
     pub(super) fn sealed(&self, number: u64) -> Option<Sealed> {
-        let folder = self.generations().join(number.to_string());
-        let content = files::read(&folder.join("sealed.json")).ok()??;
+        let content = files::read(&self.folder(number).join("sealed.json")).ok()??;
         serde_json::from_slice(&content).ok()
     }
 }

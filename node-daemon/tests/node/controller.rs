@@ -18,7 +18,7 @@ use placet_protocol::wire::nodes_server::Nodes;
 use placet_protocol::wire::to_node::Order;
 use placet_protocol::wire::{
     Activate, Activated, Chunk, Drift, FetchRequest, FromNode, Hello, JoinRequest, JoinResponse,
-    RenewRequest, RenewResponse, Stage, Staged, ToNode, Welcome,
+    Memory, RenewRequest, RenewResponse, Stage, Staged, ToNode, Welcome,
 };
 use placet_protocol::{
     Authority, Token, TokenRefusal, incoming, join_server, nodes_server, peer_node, server,
@@ -66,6 +66,8 @@ pub(crate) struct Session {
     pub(crate) traceparent: String,
     /// For how long changes are watched.
     pub(crate) soak_seconds: u32,
+    /// Given with every change, where it is to run from memory only.
+    pub(crate) memory: Option<Memory>,
     /// The latest report.
     report: Report,
     incoming: Streaming<FromNode>,
@@ -245,6 +247,14 @@ impl Session {
         serde_json::from_slice(&self.find(pick).await).unwrap()
     }
 
+    /// The first report of which this is true.
+    pub(crate) async fn report(&mut self, is: impl Fn(&Report) -> bool) -> Report {
+        while !is(&self.report) {
+            self.next().await.expect("the session ended");
+        }
+        self.report.clone()
+    }
+
     /// The drifts of the first report that tells of some.
     pub(crate) async fn drifts(&mut self) -> Vec<Drift> {
         while self.report.drifts.is_empty() {
@@ -296,6 +306,7 @@ impl Session {
             rollout: "r".to_owned(),
             change_digest: change(from, to).digest().to_string(),
             manifest_json: canonical_json(to),
+            memory: self.memory.is_some(),
         }));
     }
 
@@ -311,6 +322,7 @@ impl Session {
             to: to.digest().to_string(),
             forced,
             soak_seconds: self.soak_seconds,
+            memory: self.memory,
         }));
     }
 
@@ -406,6 +418,7 @@ impl Nodes for Service {
             epoch: 1,
             traceparent: String::new(),
             soak_seconds: 0,
+            memory: None,
             incoming,
             outgoing,
         };

@@ -25,4 +25,5 @@ mod session;
 mod soak;
 mod starting;
 mod supervise;
+mod test_mode;
 mod voting;

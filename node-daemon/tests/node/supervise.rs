@@ -316,7 +316,7 @@ async fn one_that_floods_or_claims_what_is_not_its_own_disturbs_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fork_bomb_stays_within_its_limit() {
-    let bomb = "#!/bin/sh\nb() { b | b & }\nb 2>/dev/null\nsleep 1000\n";
+    let bomb = "#!/bin/sh\nb() { b | b & }\nb 2>/dev/null\nexec sleep 1000\n";
     let software = Software::new()
         .process("bin/bomb", bomb.as_bytes(), &[], |spec| {
             spec.limits = Limits {

@@ -32,7 +32,7 @@ impl Machine {
         }
     }
 
-    fn give_back(&mut self) {
+    pub(super) fn give_back(&mut self) {
         self.assume_handled();
         self.works += 1;
         let Some(work) = &mut self.work else {
@@ -45,6 +45,7 @@ impl Machine {
         };
         let reason = activation.failure.clone().unwrap_or_default();
         let (from, to) = (activation.from.number, activation.order.to.number);
+        let swap = activation.swap(self.now);
         self.effects.push(Effect::Note(Some(activation.note())));
         self.effects.push(Effect::Fail {
             manifest: activation.order.to.digest,
@@ -53,7 +54,7 @@ impl Machine {
         self.effects.push(Effect::Say(format!(
             "gives generation {to} back for {from}: {reason}"
         )));
-        self.effects.push(Effect::Commit(from));
+        self.effects.push(swap);
     }
 
     /// A process that was told and has not answered may be anywhere between the generations: it is
@@ -89,16 +90,20 @@ impl Machine {
                 }
                 (failure, error) => failure.or(error),
             };
-            self.effects.push(Effect::GiveNotice {
-                rollout: activation.order.rollout.clone(),
-                change_digest: activation.order.change_digest,
-                outcome: Some(activation.ending(failure.is_some())),
-            });
+            if !activation.is_still() {
+                self.effects.push(Effect::GiveNotice {
+                    rollout: activation.order.rollout.clone(),
+                    change_digest: activation.order.change_digest,
+                    outcome: Some(activation.ending(failure.is_some())),
+                });
+            }
             if failure.is_some() {
                 self.tell_in_vain(&activation, &work.touched);
             }
             let outcome = failure.map_or_else(|| Ok(Arc::clone(&self.committed)), Err);
-            self.answer(&activation.order, outcome);
+            if !activation.is_answered {
+                self.answer(&activation.order, outcome);
+            }
         }
         self.effects.push(Effect::Report);
         if let Some(order) = self.next.take() {
@@ -145,6 +150,7 @@ impl Machine {
         let Resume {
             note,
             from,
+            from_test,
             to,
             ended,
         } = resume;
@@ -161,18 +167,17 @@ impl Machine {
             overridden: BTreeSet::new(),
             announced: placet_planner::Announcements::new(),
             soak: Duration::from_secs(note.soak_seconds),
+            test: None,
         };
+
         let soaks = note.soaks && committed == note.to;
         let died = ended.into_iter().next().filter(|_| soaks);
         let died = died.map(|(name, how)| format!("{name} {how} (within the soak time)"));
         let gives_back = note.gives_back.or(died);
         let back = gives_back.is_some();
         let activation = Activation {
-            order,
-            from,
-            prepared: BTreeSet::new(),
-            told: BTreeSet::new(),
             failure: gives_back,
+            ..Activation::new(order, &from, from_test)
         };
         if committed != note.to && !back {
             self.say(format!("{text} is committed; nothing was changed"));

@@ -14,6 +14,7 @@ mod converge;
 mod health;
 mod process;
 mod soak;
+mod test;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,7 @@ use crate::link::Signal;
 use crate::store::{Activating, Generation};
 use crate::vote::Outcome;
 use process::Process;
+pub(super) use test::{Test, Testing};
 use work::Work;
 
 /// Time since the agent started.
@@ -134,8 +136,9 @@ pub(super) enum Effect {
     Note(Option<Activating>),
     /// Remember that a manifest failed here, and why.
     Fail { manifest: Digest, reason: String },
-    /// Swap the `committed` link; answered by [`Event::Committed`].
-    Commit(u64),
+    /// Have the `committed` link name `stored`, and another generation run where there is a test;
+    /// answered by [`Event::Committed`].
+    Commit { stored: u64, test: Option<Testing> },
     /// Tell the controller how an activation ended.
     Answer {
         rollout: String,
@@ -172,7 +175,12 @@ pub(super) struct Order {
     pub(super) announced: Announcements,
     /// For how long what it touches has to run well before it counts as made.
     pub(super) soak: Duration,
+    /// Present if what is committed stays committed.
+    pub(super) test: Option<Limit>,
 }
+
+/// For how long a generation runs in test mode; until the next start of the node if there is none.
+pub(super) type Limit = Option<Duration>;
 
 /// A process that the keeper has when the agent starts.
 #[derive(Debug, Clone)]
@@ -191,6 +199,8 @@ pub(super) struct Known {
 pub(super) struct Resume {
     pub(super) note: Activating,
     pub(super) from: Arc<Generation>,
+    /// The test in which that ran.
+    pub(super) from_test: Option<Test>,
     pub(super) to: Arc<Generation>,
     /// Processes of the new generation that ended while no agent was there, and how.
     pub(super) ended: BTreeMap<ProcessName, String>,
@@ -199,7 +209,9 @@ pub(super) struct Resume {
 /// See the module's page.
 #[derive(Debug)]
 pub(super) struct Machine {
+    /// What runs, or is to. It is not committed where there is a test.
     committed: Arc<Generation>,
+    test: Option<Test>,
     processes: BTreeMap<ProcessName, Process>,
     work: Option<Work>,
     /// An order that came while other work was going on.
@@ -226,6 +238,7 @@ impl Machine {
     /// Takes over from an agent that ended: brings what runs in line with what is committed.
     pub(super) fn start(
         committed: Arc<Generation>,
+        test: Option<Test>,
         known: Vec<Known>,
         resume: Option<Resume>,
         now: Moment,
@@ -236,6 +249,7 @@ impl Machine {
             .collect();
         let mut machine = Self {
             processes,
+            test,
             now,
             waits: false,
             ..Self::waiting(committed)
@@ -249,6 +263,7 @@ impl Machine {
     pub(super) fn waiting(committed: Arc<Generation>) -> Self {
         Self {
             committed,
+            test: None,
             processes: BTreeMap::new(),
             work: None,
             next: None,
@@ -304,7 +319,7 @@ impl Machine {
     pub(super) fn deadline(&self) -> Option<Moment> {
         let processes = self.processes.values().filter_map(Process::deadline);
         let looks = self.work.as_ref().and_then(|work| work.looks_at(self.now));
-        processes.chain(looks).min()
+        processes.chain(looks).chain(self.test_ends()).min()
     }
 
     pub(super) fn committed(&self) -> &Arc<Generation> {
@@ -338,8 +353,10 @@ impl Machine {
     pub(super) fn in_use(&self) -> BTreeSet<u64> {
         let by_processes = self.processes.values().flat_map(Process::generations);
         let by_work = self.work.iter().flat_map(Work::generations);
+        let stored = self.test.iter().map(|test| test.stored.number);
         by_processes
             .chain(by_work)
+            .chain(stored)
             .chain([self.committed.number])
             .collect()
     }

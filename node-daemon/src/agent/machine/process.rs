@@ -365,6 +365,7 @@ impl Machine {
         }
         self.look();
         self.end_soak();
+        self.end_test();
     }
 
     fn time_is_up(&mut self, name: &ProcessName) {

@@ -90,7 +90,7 @@ impl Machine {
         let work = self.work.as_ref();
         let forward = work
             .and_then(|work| Some((work.activation.as_ref()?, &work.touched)))
-            .filter(|(activation, _)| activation.failure.is_none());
+            .filter(|(activation, _)| activation.failure.is_none() && !activation.is_still());
         let Some((activation, brought)) = forward else {
             return self.finish(None);
         };

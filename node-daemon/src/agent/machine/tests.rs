@@ -9,10 +9,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::link::Signal;
+use crate::store;
 use crate::testing::{entry, file, manifest, needs, process, self_managing, with};
 
 mod health;
 mod soak;
+mod test;
 
 /// How the processes of a world behave; all are well-behaved by default.
 #[derive(Debug, Default, Clone)]
@@ -47,6 +49,7 @@ struct World {
     habits: Habits,
     generations: Vec<Arc<Generation>>,
     committed: u64,
+    test: Option<store::Test>,
     note: Option<Activating>,
     running: BTreeMap<ProcessName, Known>,
     /// The generation in which each process thinks it lives.
@@ -70,12 +73,13 @@ impl World {
             .map(|(number, manifest)| generation(number, manifest))
             .collect();
         let first = Arc::clone(&generations[0]);
-        let (machine, effects) = Machine::start(first, Vec::new(), None, Moment::ZERO);
+        let (machine, effects) = Machine::start(first, None, Vec::new(), None, Moment::ZERO);
         let mut world = Self {
             machine,
             habits,
             generations,
             committed: 1,
+            test: None,
             note: None,
             running: BTreeMap::new(),
             believes: BTreeMap::new(),
@@ -101,6 +105,7 @@ impl World {
             overridden: BTreeSet::new(),
             announced: Announcements::new(),
             soak: self.habits.soak,
+            test: None,
         }
     }
 
@@ -165,15 +170,30 @@ impl World {
         self.inbox.clear();
         let resume = self.note.clone().map(|note| Resume {
             from: self.generation(note.from),
+            from_test: note.from_test.clone().map(|test| self.test(&test)),
             to: self.generation(note.to),
             note,
             ended: std::mem::take(&mut self.ended),
         });
         let known = self.running.values().cloned().collect();
+        let test = self.test.as_ref().map(|test| self.test(test));
+        let runs = self
+            .test
+            .as_ref()
+            .map_or(self.committed, |test| test.generation);
         let (machine, effects) =
-            Machine::start(self.generation(self.committed), known, resume, self.now);
+            Machine::start(self.generation(runs), test, known, resume, self.now);
         self.machine = machine;
         self.perform(effects);
+    }
+
+    fn test(&self, test: &store::Test) -> Test {
+        Test {
+            stored: self.generation(test.stored),
+            rollout: test.rollout.clone(),
+            change_digest: test.change_digest,
+            ends: test.ends,
+        }
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {
@@ -214,19 +234,7 @@ impl World {
             Effect::Retire(process) => self.line(&format!("retire {process}")),
             Effect::Note(note) => self.note = note,
             Effect::Fail { reason, .. } => self.line(&format!("record failure: {reason}")),
-            Effect::Commit(number) => {
-                self.line(&format!("commit {number}"));
-                let refused = self.habits.no_commit == Some(number);
-                if !refused {
-                    self.committed = number;
-                }
-                let result = if refused {
-                    Err("disk full".to_owned())
-                } else {
-                    Ok(())
-                };
-                self.inbox.push_back(Event::Committed(result));
-            }
+            Effect::Commit { stored, test } => self.commit(stored, test),
             Effect::Answer { outcome, .. } => match outcome {
                 Ok(generation) => self.line(&format!("answer: generation {}", generation.number)),
                 Err(error) => self.line(&format!("answer: {error}")),
@@ -309,6 +317,29 @@ impl World {
             how: how.to_owned(),
             output: Vec::new(),
         });
+    }
+
+    fn commit(&mut self, stored: u64, test: Option<Testing>) {
+        match &test {
+            Some(test) => {
+                let (number, left) = (test.generation, test.left);
+                self.line(&format!("test {number} over {stored} for {left:?}"));
+            }
+            None => self.line(&format!("commit {stored}")),
+        }
+        if self.habits.no_commit == Some(stored) {
+            let refused = Err("disk full".to_owned());
+            return self.inbox.push_back(Event::Committed(refused));
+        }
+        self.committed = stored;
+        self.test = test.map(|test| store::Test {
+            generation: test.generation,
+            stored,
+            rollout: test.rollout,
+            change_digest: test.change_digest,
+            ends: test.left.map(|left| self.now + left),
+        });
+        self.inbox.push_back(Event::Committed(Ok(())));
     }
 
     fn look(&mut self, process: ProcessName, pid: u32) {

@@ -11,6 +11,7 @@ use placet_planner::change_with;
 use super::converge::{Overridden, Step, Way, steps};
 use super::process::Then;
 use super::soak::Soak;
+use super::test::Test;
 use super::{Effect, Machine, Notice, Order};
 use crate::link::Signal;
 use crate::store::{Activating, Generation};
@@ -33,12 +34,16 @@ pub(super) struct Work {
 pub(super) struct Activation {
     pub(super) order: Order,
     pub(super) from: Arc<Generation>,
+    /// The test in which that ran.
+    pub(super) from_test: Option<Test>,
     /// Processes that were asked to prepare.
     pub(super) prepared: BTreeSet<ProcessName>,
     /// Processes that were told that the change has happened.
     pub(super) told: BTreeSet<ProcessName>,
     /// Why it is given back, if it is.
     pub(super) failure: Option<String>,
+    /// True if the controller has heard already how it ended.
+    pub(super) is_answered: bool,
 }
 
 #[derive(Debug)]
@@ -80,6 +85,18 @@ impl Work {
 }
 
 impl Activation {
+    pub(super) fn new(order: Order, from: &Arc<Generation>, from_test: Option<Test>) -> Self {
+        Self {
+            order,
+            from: Arc::clone(from),
+            from_test,
+            prepared: BTreeSet::new(),
+            told: BTreeSet::new(),
+            failure: None,
+            is_answered: false,
+        }
+    }
+
     /// How the change has ended, whomever it touched.
     pub(super) fn ending(&self, failed: bool) -> Outcome {
         match self.outcome() {
@@ -106,6 +123,10 @@ impl Activation {
             gives_back: self.failure.clone(),
             soak_seconds: self.order.soak.as_secs(),
             soaks: false,
+            from_test: self
+                .from_test
+                .as_ref()
+                .map(|test| test.note(self.from.number)),
         }
     }
 }
@@ -126,8 +147,7 @@ impl Machine {
             return;
         }
         if order.to.digest == self.committed.digest {
-            self.answer(&order, Ok(Arc::clone(&self.committed)));
-            return;
+            return self.stay(order);
         }
         if order.from != self.committed.digest {
             let why = format!(
@@ -162,11 +182,8 @@ impl Machine {
             order.to.number, self.committed.number, order.rollout
         ));
         let activation = Activation {
-            from: Arc::clone(&self.committed),
             prepared,
-            told: BTreeSet::new(),
-            failure: None,
-            order,
+            ..Activation::new(order, &self.committed, self.test.clone())
         };
         self.effects.push(Effect::Note(Some(activation.note())));
         self.effects.push(Effect::GiveNotice {
@@ -218,8 +235,8 @@ impl Machine {
             && waiting.is_empty()
             && let Some(activation) = &work.activation
         {
-            self.effects
-                .push(Effect::Commit(activation.order.to.number));
+            let effect = activation.swap(self.now);
+            self.effects.push(effect);
             work.phase = Phase::Committing;
         }
     }
@@ -234,12 +251,8 @@ impl Machine {
             return;
         };
         match result {
-            Ok(()) if activation.failure.is_some() => {
-                self.committed = Arc::clone(&activation.from);
-                self.bring();
-            }
             Ok(()) => {
-                self.committed = Arc::clone(&activation.order.to);
+                (self.committed, self.test) = activation.reached(self.now);
                 self.bring();
             }
             Err(why) => {

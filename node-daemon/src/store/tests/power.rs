@@ -181,6 +181,7 @@ fn activate(store: &Store, diary: &mut Diary<'_>, gives_back: bool) -> Result<()
         gives_back: None,
         soak_seconds: 0,
         soaks: false,
+        from_test: None,
     };
     store.note_activating(Some(&note))?;
     diary.sure(|known| known.journal.activating = Some(note.clone()));

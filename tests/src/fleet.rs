@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::packages::{edit, packages, placet};
 use crate::ports::free_address;
-use crate::{Event, Feed};
+use crate::{Event, Feed, remove_groups};
 
 /// What a fleet is made of.
 #[derive(Debug, Clone)]
@@ -385,6 +385,9 @@ impl Drop for Fleet {
         for node in self.nodes.values_mut() {
             let _ = node.child.kill();
             let _ = node.child.wait();
+        }
+        for run in self.path("run").read_dir().into_iter().flatten().flatten() {
+            remove_groups(&run.path());
         }
         self.kill_controller();
         if thread::panicking() {

@@ -11,6 +11,7 @@
 mod cluster;
 mod feed;
 mod fleet;
+mod groups;
 mod inspect;
 mod kube_fleet;
 mod network;
@@ -24,6 +25,7 @@ mod servers;
 pub use cluster::Cluster;
 pub use feed::{Event, Feed};
 pub use fleet::{Fleet, FleetOptions, Node, poll};
+pub use groups::{groups_of, remove_groups};
 pub use inspect::{assert_never_a_mixture, pids};
 pub use kube_fleet::{KubeFleet, NAMESPACE};
 pub use network::Network;

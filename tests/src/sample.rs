@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use std::{env, fs};
 
@@ -65,22 +66,36 @@ pub fn evidence(name: &str, figures: &serde_json::Value) {
         return;
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let commit = std::process::Command::new("git")
-        .args(["rev-parse", "HEAD"])
-        .current_dir(&root)
-        .output()
-        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-        .unwrap_or_default();
     let text = serde_json::json!({
         "name": name,
         "date": jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
-        "commit": commit,
+        "commit": commit(&root),
         "command": command(),
         "figures": figures,
     });
     let path = root.join("docs/evidence").join(format!("{name}.json"));
     let text = serde_json::to_string_pretty(&text).expect("figures serialise");
     fs::write(path, text + "\n").expect("evidence can be written");
+}
+
+/// The commit that is checked out, marked where files differ from it; other evidence may.
+fn commit(root: &Path) -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git")
+            .args(arguments)
+            .current_dir(root)
+            .output();
+        output.expect("git starts")
+    };
+    let head = git(&["rev-parse", "HEAD"]);
+    assert!(head.status.success(), "evidence is of a commit");
+    let changed = git(&["diff", "--quiet", "HEAD", "--", ".", ":!docs/evidence"]);
+    let mark = if changed.status.success() {
+        ""
+    } else {
+        "-modified"
+    };
+    format!("{}{mark}", String::from_utf8_lossy(&head.stdout).trim())
 }
 
 /// What has these figures measured anew. Where the controller is another than the one that the tests

@@ -8,8 +8,12 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use placet_model::{Digest, Limits, ProcessName};
+
+/// SIGKILL takes effect within milliseconds, unless a process hangs in the kernel.
+const WITHIN: Duration = Duration::from_secs(1);
 
 /// Microseconds in which `cpuPercent` is counted.
 const PERIOD: u64 = 100_000;
@@ -202,23 +206,42 @@ impl Groups {
         }
     }
 
-    /// Ends what an earlier keeper left in its groups, and removes them.
+    /// Ends what an earlier keeper left in its groups.
     pub(super) fn end_survivors(&self) {
-        let older = self.older.iter().map(|(_, own)| own);
-        for own in self.unified.iter().chain(older) {
-            for entry in fs::read_dir(own).into_iter().flatten().flatten() {
-                if entry.path().is_dir() {
-                    let _ = fs::write(entry.path().join("cgroup.kill"), "1");
-                    let _ = fs::remove_dir(entry.path());
+        for group in self.all() {
+            // Only the unified hierarchy has this.
+            let _ = fs::write(group.join("cgroup.kill"), "1");
+        }
+    }
+
+    /// Removes the groups of processes, once what was ended has left them.
+    pub(super) fn remove_all(&self) {
+        let until = Instant::now() + WITHIN;
+        for group in self.all() {
+            while fs::remove_dir(&group).is_err_and(|error| is_busy(&error)) {
+                if Instant::now() > until {
+                    tracing::warn!(group = %group.display(), "an earlier keeper's control group is still in use");
+                    return;
                 }
+                std::thread::sleep(Duration::from_millis(5));
             }
         }
+    }
+
+    /// The groups of all processes, in every hierarchy.
+    fn all(&self) -> Vec<PathBuf> {
+        let older = self.older.iter().map(|(_, own)| own);
+        let owns = self.unified.iter().chain(older);
+        let entries = owns.flat_map(|own| fs::read_dir(own).into_iter().flatten().flatten());
+        let paths = entries.map(|entry| entry.path());
+        paths.filter(|path| path.is_dir()).collect()
     }
 }
 
 impl Drop for Groups {
     fn drop(&mut self) {
         self.end_survivors();
+        self.remove_all();
         let older = self.older.iter().map(|(_, own)| own);
         for own in self.unified.iter().chain(older) {
             let _ = fs::remove_dir(own);
@@ -254,6 +277,11 @@ fn delegate(home: &Path, own: &Path) -> Vec<Controller> {
         let _ = fs::write(keeper.join("cgroup.procs"), "0");
     }
     offered.into_iter().filter(hand_down).collect()
+}
+
+/// True while something is in a group that was to be removed.
+fn is_busy(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ResourceBusy
 }
 
 fn make_folder(group: &Path) -> Result<(), GroupError> {

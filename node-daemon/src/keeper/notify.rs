@@ -163,29 +163,29 @@ impl NotifySockets {
             .map(|(process, socket)| (process, socket.as_fd()))
     }
 
-    /// The next message to the socket of `process`; `None` if there is no more.
-    pub(super) fn receive(&self, process: &ProcessName) -> Option<Message> {
+    /// The next message to the socket of `process`, or why it is ignored; `None` if there is no
+    /// more.
+    pub(super) fn receive(&self, process: &ProcessName) -> Option<Result<Message, String>> {
         let socket = self.sockets.get(process)?;
-        loop {
-            let mut buffer = [0; DATAGRAM_MAX];
-            let (bytes, cut, sender, files) = receive(socket, &mut buffer)?;
-            match sender {
-                Some(sender) if !cut => {
-                    let message = read(&buffer[..bytes]);
-                    return Some(Message {
-                        sender,
-                        files,
-                        ..message
-                    });
-                }
-                _ => tracing::warn!(
-                    %process,
-                    sender,
-                    bytes,
-                    "a notification is too long or anonymous: ignored"
-                ),
-            }
+        let mut buffer = [0; DATAGRAM_MAX];
+        let (bytes, cut, sender, files) = receive(socket, &mut buffer)?;
+        let Some(sender) = sender else {
+            return Some(Err(format!(
+                "a notification for {process} says not from whom it is: ignored"
+            )));
+        };
+        if cut {
+            let why = format!(
+                "a notification for {process} of process {sender} is longer than {DATAGRAM_MAX} bytes: ignored"
+            );
+            return Some(Err(why));
         }
+        let message = read(&buffer[..bytes]);
+        Some(Ok(Message {
+            sender,
+            files,
+            ..message
+        }))
     }
 }
 
@@ -316,7 +316,9 @@ mod tests {
             Some(&UnixAddr::new(&path).unwrap()),
         )
         .unwrap();
-        let message = sockets.receive(&name()).unwrap();
+        let why = sockets.receive(&name()).unwrap().unwrap_err();
+        assert!(why.contains("longer than 4096 bytes"), "{why}");
+        let message = sockets.receive(&name()).unwrap().unwrap();
         assert_eq!(message.sender, std::process::id().cast_signed());
         assert_eq!(message.files.len(), 2);
         assert_eq!(message.store, Some(Store::Add { watched: true }));

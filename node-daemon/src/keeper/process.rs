@@ -1,5 +1,6 @@
 //! One supervised process, as the keeper knows it.
 
+use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -14,6 +15,10 @@ use crate::link::{Entry, Exit, Notice, Signal, Start};
 
 /// Notices of one process that are passed on within a second: one that says more is heard in part.
 const NOTICES_MAX: u32 = 64;
+
+/// Warnings about what one process says that are logged within a minute: one that says more that is
+/// wrong fills no log.
+const WARNINGS_MAX: u32 = 20;
 
 /// How often a status text is passed on at most.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
@@ -57,6 +62,9 @@ pub(super) struct Watch {
 struct Heard {
     second: Option<Instant>,
     count: u32,
+    /// When the minute began in which so many warnings were logged.
+    minute: Option<Instant>,
+    warnings: u32,
     /// The status passed on last, and when.
     status: Option<(Instant, String)>,
     /// A status that waits until the next may be passed on, and when that is.
@@ -182,6 +190,24 @@ impl Process {
             tracing::warn!(process = %self.start.process, "{} gives more than {NOTICES_MAX} notices a second: the rest is ignored", self.start.process);
         }
         heard.count < NOTICES_MAX
+    }
+
+    /// Logs what is wrong with what it said, unless there were many such warnings in this minute.
+    pub(super) fn warn(&mut self, now: Instant, why: &str) {
+        let heard = &mut self.heard;
+        let is_new = |minute: Instant| now.saturating_duration_since(minute).as_secs() >= 60;
+        if heard.minute.is_none_or(is_new) {
+            (heard.minute, heard.warnings) = (Some(now), 0);
+        }
+        heard.warnings = heard.warnings.saturating_add(1);
+        let process = &self.start.process;
+        match heard.warnings.cmp(&WARNINGS_MAX) {
+            Ordering::Less => tracing::warn!(%process, "{why}"),
+            Ordering::Equal => {
+                tracing::warn!(%process, "{why}; more such warnings about {process} are left out for a minute");
+            }
+            Ordering::Greater => {}
+        }
     }
 
     /// A status text is passed on at once if none was for a while, and later otherwise.

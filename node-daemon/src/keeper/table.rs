@@ -94,6 +94,7 @@ impl Table {
     pub(super) fn end_survivors(&self) {
         self.groups.end_survivors();
         survivors::end(&self.notify.prefix());
+        self.groups.remove_all();
     }
 
     pub(super) fn list(&self) -> Event {
@@ -244,16 +245,19 @@ impl Table {
         let now = Instant::now();
         let mut events = Vec::new();
         for _ in 0..TURN {
-            let Some(message) = self.notify.receive(process) else {
-                break;
+            let why = match self.notify.receive(process) {
+                None => break,
+                Some(Err(why)) => why,
+                Some(Ok(message)) if self.belongs(process, message.sender) => {
+                    events.extend(self.take(process, message, now));
+                    continue;
+                }
+                Some(Ok(Message { sender, .. })) => format!(
+                    "a notification for {process} of a process that is not its own, {sender}: ignored"
+                ),
             };
-            if self.belongs(process, message.sender) {
-                events.extend(self.take(process, message, now));
-            } else {
-                tracing::warn!(
-                    pid = message.sender,
-                    "a notification for {process} of a process that is not its own: ignored"
-                );
+            if let Some(process) = self.processes.get_mut(process) {
+                process.warn(now, &why);
             }
         }
         events
@@ -262,15 +266,16 @@ impl Table {
     fn take(&mut self, name: &ProcessName, message: Message, now: Instant) -> Vec<Event> {
         let mut notices = message.notices;
         let is_stranger = |notice: &mut Notice| matches!(notice, Notice::MainPid(pid) if !self.belongs(name, pid.cast_signed()));
-        for notice in notices.extract_if(.., is_stranger) {
-            tracing::warn!(
-                ?notice,
-                "{name} names a process that is not its own: ignored"
-            );
-        }
+        let strangers = notices.extract_if(.., is_stranger).count();
         let Some(process) = self.processes.get_mut(name) else {
             return Vec::new();
         };
+        if strangers > 0 {
+            process.warn(
+                now,
+                &format!("{name} names a process that is not its own as its main one: ignored"),
+            );
+        }
         if let Some(sign) = message.watchdog {
             process.watchdog(sign, now);
         }
@@ -287,7 +292,7 @@ impl Table {
             }
         };
         if let Err(why) = stored {
-            tracing::warn!(process = %name, "a descriptor of {name} is not stored: {why}");
+            process.warn(now, &format!("a descriptor of {name} is not stored: {why}"));
         }
         let pid = process.number();
         let passed_on = notices

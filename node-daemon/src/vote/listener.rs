@@ -123,6 +123,8 @@ async fn accept(shared: Arc<Shared>, process: ProcessName, socket: UnixListener)
     let strangers = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut bucket = Bucket::new(CONNECTIONS);
     let mut tasks = JoinSet::new();
+    // Who finds no place tries again and again: it is said once.
+    let mut is_full = false;
     loop {
         // Cancel safe: `accept` loses no connection, `join_next` no task.
         let accepted = tokio::select! {
@@ -141,19 +143,20 @@ async fn accept(shared: Arc<Shared>, process: ProcessName, socket: UnixListener)
         let pid = peer.pid;
         let is_member = peer.belongs_to(&process, &shared);
         let places = if is_member { &members } else { &strangers };
-        let Ok(place) = places.clone().try_acquire_owned() else {
+        if let Ok(place) = places.clone().try_acquire_owned() {
+            is_full = false;
+            let (shared, process) = (shared.clone(), process.clone());
+            tasks.spawn(async move {
+                let _place = place;
+                if is_member {
+                    connection::serve(shared, process, peer, stream).await;
+                } else {
+                    look::serve_guest(shared, process, peer, stream).await;
+                }
+            });
+        } else if !std::mem::replace(&mut is_full, true) {
             tracing::warn!(%process, pid, "closed a vote connection: there are {MOST_CONNECTIONS} already");
-            continue;
-        };
-        let (shared, process) = (shared.clone(), process.clone());
-        tasks.spawn(async move {
-            let _place = place;
-            if is_member {
-                connection::serve(shared, process, peer, stream).await;
-            } else {
-                look::serve_guest(shared, process, peer, stream).await;
-            }
-        });
+        }
         if !bucket.take() {
             tokio::time::sleep(PAUSE).await;
         }

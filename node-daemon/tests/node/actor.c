@@ -15,6 +15,10 @@
  *   serve         answers each connection to the socket of number 3 with its process id
  *   beat:N        N times WATCHDOG=1, as fast as it can with a pause of 50 ms
  *   flood:N       N notifications
+ *   shout:N       writes N MiB
+ *   half:N        N connections to where votes are cast, each with half a message, which stay
+ *   hoard:N       stores N descriptors, each under a name of its own
+ *   blob:N        N times more state than may be saved, and N times a little less; takes no memory
  *   deaf          ignores SIGTERM
  *   exit:N        ends
  */
@@ -22,6 +26,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +92,49 @@ static void save(char *what, int sealed)
     snprintf(text, sizeof text, "FDSTORE=1\nFDNAME=state/%s", what);
     notify(text, fd);
     close(fd);
+}
+
+static void shout(int mebibytes)
+{
+    static char noise[1 << 20];
+    memset(noise, 'x', sizeof noise);
+    noise[sizeof noise - 1] = '\n';
+    while (mebibytes-- > 0)
+        fwrite(noise, sizeof noise, 1, stdout);
+    printf("hoarse.\n");
+}
+
+static void half(int count)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    socklen_t size;
+    const char *path = getenv("PLACET_SOCKET"), *text = "{\"method\":\"dev.pla";
+    snprintf(to.sun_path, sizeof to.sun_path, "%s", path);
+    size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path) + (path[0] != '@'));
+    if (path[0] == '@')
+        to.sun_path[0] = 0;
+    while (count-- > 0) {
+        int s = socket(AF_UNIX, SOCK_STREAM, 0);
+        if (connect(s, (struct sockaddr *)&to, size) < 0)
+            exit(8);
+        /* It may have hung up already. */
+        send(s, text, strlen(text), MSG_NOSIGNAL);
+    }
+    printf("halfway.\n");
+}
+
+static void blob(int count)
+{
+    char text[64];
+    while (count-- > 0) {
+        int fd = memfd_create("state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        if (ftruncate(fd, count % 2 ? 63 << 20 : 65 << 20) < 0)
+            exit(8);
+        fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
+        snprintf(text, sizeof text, "FDSTORE=1\nFDNAME=state/blob/%d", count);
+        notify(text, fd);
+        close(fd);
+    }
 }
 
 static void told(void)
@@ -188,7 +236,18 @@ static void do_one(char *what)
             notify("READY=1", -1);
         }
         printf("flooded.\n");
-    } else if (strcmp(what, "deaf") == 0)
+    } else if (strcmp(what, "shout") == 0)
+        shout(atoi(value));
+    else if (strcmp(what, "half") == 0)
+        half(atoi(value));
+    else if (strcmp(what, "hoard") == 0) {
+        for (i = 0; i < atoi(value); i++) {
+            snprintf(text, sizeof text, "thing%d", i);
+            store(text, 0);
+        }
+    } else if (strcmp(what, "blob") == 0)
+        blob(2 * atoi(value));
+    else if (strcmp(what, "deaf") == 0)
         signal(SIGTERM, SIG_IGN);
     else if (strcmp(what, "exit") == 0)
         _exit(atoi(value));

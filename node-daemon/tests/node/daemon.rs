@@ -206,6 +206,7 @@ impl Drop for Daemon {
             eprintln!("{}", self.log());
         }
         self.end_what_is_left();
+        placet_tests::remove_groups(&self.path("r"));
         open_up(self.folder.path());
     }
 }

@@ -1,6 +1,7 @@
 //! Who survives whom.
 
 use std::fs;
+use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 use placet_model::NodeManifest;
@@ -90,6 +91,7 @@ async fn killing_the_keeper_ends_everything_and_its_successor_starts_the_committ
         .change(&NodeManifest::default(), &software.manifest)
         .await;
     let before = session.running(&["one", "two", "parent"]).await;
+    let left = stale_groups(&daemon);
     let grandchild: u32 = fs::read_to_string(daemon.path("s/log/parent.log"))
         .unwrap()
         .trim()
@@ -113,6 +115,19 @@ async fn killing_the_keeper_ends_everything_and_its_successor_starts_the_committ
         "what the kernel does not end with the keeper, its successor does"
     );
     assert_ne!(again.hello.boot_id, session.hello.boot_id);
+    for group in left {
+        assert!(!group.exists(), "{} is left", group.display());
+    }
+}
+
+/// Control groups as a killed keeper leaves them: of processes that no generation has any more.
+fn stale_groups(daemon: &Daemon) -> Vec<PathBuf> {
+    let groups = placet_tests::groups_of(&daemon.path("r"));
+    let stale: Vec<_> = groups.iter().map(|group| group.join("gone")).collect();
+    for group in &stale {
+        fs::create_dir(group).unwrap();
+    }
+    stale
 }
 
 #[tokio::test(flavor = "multi_thread")]

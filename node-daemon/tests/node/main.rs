@@ -17,6 +17,7 @@ mod following;
 mod handover;
 mod health;
 mod hitless;
+mod hostile;
 mod joining;
 mod kills;
 mod lives;

@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use self::nodes::Away;
 use crate::packages::{controller_program, packages, placet};
 use crate::ports::free_address;
+use crate::remove_groups;
 
 /// The namespace of the controllers.
 pub const NAMESPACE: &str = "placet-system";
@@ -309,6 +310,9 @@ impl Drop for KubeFleet {
         for node in self.nodes.values_mut() {
             let _ = node.kill();
             let _ = node.wait();
+        }
+        for run in self.path("run").read_dir().into_iter().flatten().flatten() {
+            remove_groups(&run.path());
         }
         for name in self.controllers.keys().cloned().collect::<Vec<_>>() {
             self.kill_controller(&name);

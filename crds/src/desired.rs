@@ -122,6 +122,7 @@ fn class(object: &Object, class: &NodeClass, faults: &mut Vec<Fault>) -> ClassDe
         wants: (&spec.wants).into(),
         strategy: (&spec.strategy).into(),
         veto_rules,
+        memory_only: !spec.persistence.packages,
     }
 }
 
@@ -157,6 +158,7 @@ fn node(node: &FleetNode) -> NodeDeclaration {
         wants: (&spec.wants).into(),
         suspended: spec.suspended,
         maintenance: spec.maintenance,
+        test_seconds: spec.test_mode.as_ref().map(|test| test.seconds),
     }
 }
 

@@ -1,9 +1,7 @@
 //! What can be declared but is not carried out yet. Each of these is said, never passed over.
 
 use crate::fault::{Finding, Step};
-use crate::{
-    Fault, FleetNodeSpec, GitSourceSpec, NodeClassSpec, Object, PackageSetSpec, RolloutSpec,
-};
+use crate::{Fault, GitSourceSpec, NodeClassSpec, Object, PackageSetSpec, RolloutSpec};
 
 /// Every field set in `objects` that this version does not carry out. The faults name the resource
 /// in the place of a file; [`crate::locate`] finds the file.
@@ -14,7 +12,7 @@ pub fn not_carried_out(objects: &[Object]) -> Vec<Fault> {
             Object::GitSource(it) => source(&it.spec),
             Object::NodeClass(it) => class(&it.spec),
             Object::PackageSet(it) => package_set(&it.spec),
-            Object::FleetNode(it) => node(&it.spec),
+            Object::FleetNode(_) => Vec::new(),
             Object::Rollout(it) => rollout(&it.spec),
         };
         faults.extend(fields.into_iter().map(|mut path| {
@@ -46,7 +44,6 @@ fn source(spec: &GitSourceSpec) -> Paths {
 fn class(spec: &NodeClassSpec) -> Paths {
     set(&[
         ("bootImages", !spec.boot_images.is_empty()),
-        ("persistence.packages", !spec.persistence.packages),
         ("persistence.bootImage", !spec.persistence.boot_image),
     ])
 }
@@ -61,10 +58,6 @@ fn package_set(spec: &PackageSetSpec) -> Paths {
         }));
     }
     paths
-}
-
-fn node(spec: &FleetNodeSpec) -> Paths {
-    set(&[("testMode", spec.test_mode.is_some())])
 }
 
 fn rollout(spec: &RolloutSpec) -> Paths {

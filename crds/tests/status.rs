@@ -69,6 +69,7 @@ fn node() -> FleetNode {
             ..placet_crds::NodeBoot::at(jiff::Timestamp::UNIX_EPOCH)
         }),
         generation: Some(3),
+        test_ends: None,
         committed_generation: Some(3),
         manifest_digest: Some(Digest::of(b"")),
         preferred_digest: Some(Digest::of(b"y")),

@@ -36,6 +36,9 @@ pub struct ClassDeclaration {
     /// Rules that object on behalf of software that cannot vote.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub veto_rules: Vec<VetoRule>,
+    /// True if its nodes store no packages: what they run, they run from memory.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub memory_only: bool,
 }
 
 /// A rule that votes for software that cannot (V3).
@@ -199,6 +202,9 @@ pub struct NodeDeclaration {
     pub suspended: bool,
     /// True while people work on it: its absence and its failures are no news.
     pub maintenance: bool,
+    /// Seconds for which changes run on it in test mode, if they do (C-D2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_seconds: Option<u32>,
 }
 
 /// What is known of a node's nature (S1).

@@ -126,8 +126,10 @@ impl fmt::Display for Action {
             Self::Stage {
                 change_digest,
                 manifest: _,
+                memory,
             } => {
-                write!(f, "stage {}", change_digest.short())
+                let memory = if *memory { ", in memory" } else { "" };
+                write!(f, "stage {}{memory}", change_digest.short())
             }
             Self::Activate {
                 change_digest,
@@ -135,9 +137,15 @@ impl fmt::Display for Action {
                 to: _,
                 forced,
                 soak_seconds: _,
+                memory,
             } => {
                 let forced = if *forced { ", forced" } else { "" };
-                write!(f, "activate {}{forced}", change_digest.short())
+                write!(f, "activate {}{forced}", change_digest.short())?;
+                match memory {
+                    None => Ok(()),
+                    Some(0) => f.write_str(", in memory"),
+                    Some(seconds) => write!(f, ", in test mode for {seconds} s"),
+                }
             }
         }
     }
@@ -174,6 +182,9 @@ impl fmt::Display for WaitingOn {
             Self::Activating => f.write_str("is changing"),
             Self::Skipped => f.write_str("is left out by decision"),
             Self::Aborted => f.write_str("is left as it is: the roll-out was given up"),
+            Self::TestOver => f.write_str(
+                "ran it in test mode and is back at what is stored: `placet node retry` has it tried again",
+            ),
             Self::Failed(why) => {
                 write!(
                     f,

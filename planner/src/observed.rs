@@ -43,6 +43,8 @@ pub struct ObservedNode {
     pub failed: BTreeSet<Digest>,
     /// Processes that are not ready, of those that it should run.
     pub not_ready: BTreeSet<String>,
+    /// What is stored on it, where what it runs is in memory only.
+    pub stored: Option<Digest>,
     /// True while it is about a change: it makes it, gives it back, or watches how it does.
     pub changing: bool,
 }

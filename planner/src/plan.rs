@@ -55,6 +55,9 @@ pub struct TargetNode {
     pub suspended: bool,
     /// True while people work on it: its absence and its failures hold nobody.
     pub maintenance: bool,
+    /// Present if what it runs is not to be stored: after so many seconds it goes back to what is;
+    /// 0 where that has no end.
+    pub memory: Option<u32>,
 }
 
 /// What happens now, what waits, and for what.
@@ -145,6 +148,8 @@ pub enum Action {
         change_digest: Digest,
         /// What to stage.
         manifest: Arc<NodeManifest>,
+        /// True if nothing of it is to be stored.
+        memory: bool,
     },
     /// Make the staged manifest the running one.
     Activate {
@@ -158,6 +163,8 @@ pub enum Action {
         forced: bool,
         /// For how many seconds what changes has to run well before the node counts as changed.
         soak_seconds: u32,
+        /// As [`TargetNode::memory`].
+        memory: Option<u32>,
     },
 }
 
@@ -197,6 +204,8 @@ pub enum WaitingOn {
     Skipped,
     /// The roll-out was given up.
     Aborted,
+    /// It ran this manifest in test mode, and went back to what is stored.
+    TestOver,
     /// This manifest failed on it; it is not tried again by itself.
     Failed(String),
     /// It is suspended.

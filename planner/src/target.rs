@@ -205,10 +205,18 @@ fn target_nodes(
             strategy,
             suspended: desired.nodes.get(name).is_some_and(|node| node.suspended),
             maintenance: desired.nodes.get(name).is_some_and(|node| node.maintenance),
+            memory: memory(desired, name, class),
         };
         (name.clone(), node)
     });
     nodes.collect()
+}
+
+/// For how long what a node is given runs from memory only, if it does.
+fn memory(desired: &Desired, name: &NodeName, class: &str) -> Option<u32> {
+    let node = desired.nodes.get(name)?;
+    let stores = (desired.classes.get(class)).is_none_or(|class| !class.memory_only);
+    node.test_seconds.or_else(|| (!stores).then_some(0))
 }
 
 /// Covers what is rolled out, and never to whom: a node that joins voids nobody's vote.

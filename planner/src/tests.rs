@@ -11,5 +11,6 @@ mod rollout_trouble;
 mod strategy;
 mod target;
 mod target_require;
+mod test_mode;
 mod together;
 mod world;

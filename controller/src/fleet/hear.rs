@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use placet_crds::{NodeBoot, NodeRollout};
 use placet_model::{Activation, Answer, Digest, NodeName, NodeState, Verdict, VoteRecord, visible};
 use placet_planner::{Presence, RolloutState, Running, verdict_of};
 
 use super::feed;
-use super::news::{Announcement, Reported, Said};
+use super::news::{Announcement, InMemory, Reported, Said};
 use super::turn::Turn;
 use super::world::{Node, World};
 use crate::telemetry::Happened;
@@ -269,8 +269,10 @@ impl World {
             return;
         };
         node.seen.failed.remove(&running.digest());
-        // What runs is not staged any more: a way back to it is staged anew.
-        node.seen.staged.remove(&running.digest());
+        if report.in_memory.is_none() {
+            // What runs is not staged any more: a way back to it is staged anew.
+            node.seen.staged.remove(&running.digest());
+        }
         node.run(running);
         node.take_report(name, report, turn);
     }
@@ -331,6 +333,10 @@ impl Node {
         let is_news = self.generation != Some(report.generation)
             || pids(&self.processes) != pids(&report.processes);
         self.generation = Some(report.generation);
+        self.take_memory(report.in_memory, turn.now);
+        if let Some(failed) = report.failed {
+            self.seen.failed = failed.into_keys().collect();
+        }
         self.seen.changing = report.changing;
         self.processes = report.processes;
         let drifts = std::mem::replace(&mut self.drifts, report.drifts);
@@ -347,6 +353,27 @@ impl Node {
                 feed::processes(name, report.generation, &self.processes),
             );
         }
+    }
+
+    /// What it has stored, where that is not what it runs. The end of a test is told in seconds
+    /// from now: another one than before only where it is no matter of rounding.
+    fn take_memory(&mut self, stored: Option<InMemory>, now: Timestamp) {
+        const ROUNDING: SignedDuration = SignedDuration::from_secs(5);
+        self.seen.stored = stored.map(|stored| stored.manifest_digest);
+        let known = self.stored.and_then(|(_, ends)| ends);
+        self.stored = stored.map(|stored| {
+            let left = stored.seconds_left.and_then(|it| i64::try_from(it).ok());
+            let ends = left.and_then(|left| now.checked_add(SignedDuration::from_secs(left)).ok());
+            let is_same = |ends: Timestamp| {
+                known.is_some_and(|known| ends.duration_since(known).abs() < ROUNDING)
+            };
+            let ends = if ends.is_some_and(is_same) {
+                known
+            } else {
+                ends
+            };
+            (stored.generation, ends)
+        });
     }
 
     /// What a node is while it has not been heard since the controller started.

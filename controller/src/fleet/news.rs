@@ -114,6 +114,19 @@ pub(crate) struct Reported {
     pub(crate) drifts: Vec<String>,
     /// True while it is about a change.
     pub(crate) changing: bool,
+    /// Set while what it runs is in memory only.
+    pub(crate) in_memory: Option<InMemory>,
+    /// Manifests that failed on it, and why; none where it does not say.
+    pub(crate) failed: Option<BTreeMap<Digest, String>>,
+}
+
+/// What is stored on a node that runs something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InMemory {
+    pub(crate) generation: u64,
+    pub(crate) manifest_digest: Digest,
+    /// Seconds until it goes back to that by itself.
+    pub(crate) seconds_left: Option<u64>,
 }
 
 impl Default for Reported {
@@ -124,6 +137,8 @@ impl Default for Reported {
             processes: Vec::new(),
             drifts: Vec::new(),
             changing: false,
+            in_memory: None,
+            failed: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use placet_model::{NodeName, TraceParent, canonical_json};
 use placet_planner::Action;
 use placet_protocol::wire::to_node::Order as Wire;
-use placet_protocol::wire::{Activate, Release, Stage, ToNode, Welcome};
+use placet_protocol::wire::{Activate, Memory, Release, Stage, ToNode, Welcome};
 use tokio::sync::mpsc::error::TrySendError;
 use tonic::Status;
 
@@ -65,11 +65,12 @@ fn wire(rollout: &str, action: &Action) -> Wire {
         Action::Stage {
             change_digest,
             manifest,
+            memory,
         } => Wire::Stage(Stage {
             rollout,
             change_digest: change_digest.to_string(),
             manifest_json: canonical_json(manifest.as_ref()),
-            memory: false,
+            memory: *memory,
         }),
         Action::Activate {
             change_digest,
@@ -77,6 +78,7 @@ fn wire(rollout: &str, action: &Action) -> Wire {
             to,
             forced,
             soak_seconds,
+            memory,
         } => Wire::Activate(Activate {
             rollout,
             change_digest: change_digest.to_string(),
@@ -84,7 +86,7 @@ fn wire(rollout: &str, action: &Action) -> Wire {
             to: to.to_string(),
             forced: *forced,
             soak_seconds: *soak_seconds,
-            memory: None,
+            memory: memory.map(|seconds| Memory { seconds }),
         }),
     }
 }

@@ -118,6 +118,7 @@ impl Node {
             last_verdict: status.last_verdict,
             rollout: status.rollout,
             boot: status.boot,
+            stored: (status.committed_generation).map(|stored| (stored, status.test_ends)),
             ..Self::default()
         };
         node.seen.presence = match status.presence {

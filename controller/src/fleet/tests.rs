@@ -697,9 +697,7 @@ fn a_node_that_gives_a_change_back_is_known_by_what_it_ran_before() {
         let report = Reported {
             generation,
             manifest_digest,
-            changing: false,
-            processes: Vec::new(),
-            drifts: Vec::new(),
+            ..Reported::default()
         };
         let turn = stage.say("core-1", Said::Report(report));
         assert_eq!(turn.cut, [], "its session goes on");
@@ -722,9 +720,7 @@ fn a_failure_that_was_lost_with_the_connection_comes_with_the_next_hello() {
         report: Reported {
             generation: 1,
             manifest_digest: manifest.digest(),
-            changing: false,
-            processes: Vec::new(),
-            drifts: Vec::new(),
+            ..Reported::default()
         },
         manifest: Arc::new(manifest),
         failed: BTreeMap::from([(wanted, "it died".to_owned())]),
@@ -818,9 +814,7 @@ fn a_manifest_that_nobody_knows_makes_the_node_say_hello_again() {
     let report = Reported {
         generation: 9,
         manifest_digest: Digest::of(b"unknown"),
-        changing: false,
-        processes: Vec::new(),
-        drifts: Vec::new(),
+        ..Reported::default()
     };
     let turn = stage.say("core-1", Said::Report(report));
     assert_eq!(turn.cut.len(), 1);

@@ -94,6 +94,8 @@ pub(crate) struct Node {
     /// The session that it speaks in.
     pub(crate) session: Option<u64>,
     pub(crate) generation: Option<u64>,
+    /// The generation that is stored, where what it runs is in memory only, and when that ends.
+    pub(crate) stored: Option<(u64, Option<Timestamp>)>,
     pub(crate) processes: Vec<NodeProcess>,
     /// What has drifted on it, as it said last.
     pub(crate) drifts: Vec<String>,

@@ -7,10 +7,10 @@ use placet_crds::NodeProcess;
 use placet_model::{Digest, NodeFacts, NodeManifest, NodeName, Verdict, Voter, visible};
 use placet_protocol::json;
 use placet_protocol::wire::from_node::Message;
-use placet_protocol::wire::{Activated, Drift, Failed, Hello, Process, Report, Staged};
+use placet_protocol::wire::{self, Activated, Drift, Failed, Hello, Process, Report, Staged};
 use tonic::Status;
 
-use crate::fleet::news::{Announcement, Reported, Said};
+use crate::fleet::news::{Announcement, InMemory, Reported, Said};
 
 /// Processes that a node may report.
 const PROCESSES_MOST: usize = 4_096;
@@ -147,6 +147,23 @@ fn reported(report: &Report) -> Result<Reported, Status> {
         processes: processes.collect::<Result<_, _>>()?,
         drifts: report.drifts.iter().take(DRIFTS_MOST).map(drift).collect(),
         changing: report.changing,
+        in_memory: report.in_memory.as_ref().map(in_memory).transpose()?,
+        failed: match &report.failed_here {
+            Some(failed) => Some(failures(failed.manifests.clone())?),
+            None => None,
+        },
+    })
+}
+
+/// A node cannot have more time than anybody may give it.
+const SECONDS_MOST: u64 = 604_800;
+
+fn in_memory(stored: &wire::InMemory) -> Result<InMemory, Status> {
+    let seconds = Some(stored.seconds_left).filter(|seconds| *seconds > 0);
+    Ok(InMemory {
+        generation: stored.stored_generation,
+        manifest_digest: digest(&stored.stored_digest)?,
+        seconds_left: seconds.map(|seconds| seconds.min(SECONDS_MOST)),
     })
 }
 

@@ -40,7 +40,8 @@ pub(crate) fn status(
         boot_id: (!seen.boot_id.is_empty()).then(|| seen.boot_id.clone()),
         boot: node.boot.clone(),
         generation: node.generation,
-        committed_generation: None,
+        committed_generation: node.stored.map(|(generation, _)| generation),
+        test_ends: node.stored.and_then(|(_, ends)| ends),
         // While a node has not been heard, what it ran last is the best there is.
         manifest_digest: seen
             .running
@@ -75,6 +76,7 @@ pub(crate) fn may_wait(old: &FleetNodeStatus, new: &FleetNodeStatus) -> Option<S
             status.class.clone(),
             status.boot_id.clone(),
             status.failed.clone(),
+            (status.committed_generation, status.test_ends),
             status.last_verdict.clone(),
         )
     };
@@ -189,7 +191,7 @@ fn waiting_state(waiting: &WaitingOn) -> State {
         | WaitingOn::Window(_)
         | WaitingOn::Wave { .. }
         | WaitingOn::Verification(_) => State::Reconciling(Reason::Activating, text),
-        WaitingOn::Skipped => State::Stalled(Reason::OutOfDate, text),
+        WaitingOn::Skipped | WaitingOn::TestOver => State::Stalled(Reason::OutOfDate, text),
         WaitingOn::Aborted => State::Stalled(Reason::Aborted, text),
         WaitingOn::Failed(_) => State::Stalled(Reason::ChangeFailed, text),
         WaitingOn::Facts(_) => State::Stalled(Reason::FactsMismatch, text),

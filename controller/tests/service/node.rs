@@ -119,6 +119,7 @@ impl State {
             processes: self.pids.iter().map(process).collect(),
             drifts: Vec::new(),
             in_memory: None,
+            failed_here: None,
         }
     }
 

@@ -173,6 +173,10 @@ pub struct FleetNodeStatus {
     /// The generation that the node starts from, where it is another than the running one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub committed_generation: Option<u64>,
+    /// When the node goes back by itself to what is stored, where what it runs is in memory only
+    /// and has an end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_ends: Option<Timestamp>,
     /// The digest of the manifest that the node runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifest_digest: Option<Digest>,

@@ -2,7 +2,9 @@
 
 use placet_model::{Digest, Verdict, canonical_json};
 use placet_protocol::wire::from_node::Message;
-use placet_protocol::wire::{Activated, Drift, Failed, FromNode, Hello, Process, Report, Staged};
+use placet_protocol::wire::{
+    Activated, Drift, Failed, FailedHere, FromNode, Hello, Process, Report, Staged,
+};
 
 use super::core::Core;
 use super::staging::Done;
@@ -49,6 +51,9 @@ impl Core {
             drifts: self.drifts(),
             changing: self.machine.is_changing(),
             in_memory: self.in_memory(),
+            failed_here: Some(FailedHere {
+                manifests: self.failed.iter().map(failed).collect(),
+            }),
         }
     }
 

@@ -7,10 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use placet_model::Digest;
 use placet_protocol::wire::{self, InMemory};
 
 use super::core::Core;
 use super::drift;
+use super::effects::log;
 use super::machine::{Event, Limit, Moment, Test, Testing};
 use crate::store::{self, Activating, Generation, Store, StoreError, since_boot};
 
@@ -26,9 +28,13 @@ pub(super) fn with_memory(store: Store, root: &Path, life: &str) -> Store {
     match store.clone().with_memory(root, life) {
         Ok((store, None)) => store,
         Ok((store, Some(ended))) => {
+            let generation = ended.generation;
             tracing::info!(
-                "generation {ended} ran in test mode, which has ended with the restart: what is stored starts"
+                "generation {generation} ran in test mode, which has ended with the restart: what is stored starts"
             );
+            if ended.was_limited {
+                log(forbid(&store, ended.manifest));
+            }
             store
         }
         Err(error) => {
@@ -36,6 +42,14 @@ pub(super) fn with_memory(store: Store, root: &Path, life: &str) -> Store {
             store
         }
     }
+}
+
+/// A test that came to its end is not begun again until somebody says so.
+fn forbid(store: &Store, manifest: Digest) -> Result<(), StoreError> {
+    let mut failed = store.failed()?;
+    let why = "it ran in test mode, which ended with a restart of the node".to_owned();
+    failed.insert(manifest, why);
+    store.note_failed(&failed)
 }
 
 /// What runs, or is to be started, and the test that it runs in.

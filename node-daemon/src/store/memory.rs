@@ -38,6 +38,15 @@ pub(crate) struct Test {
     pub(crate) ends: Option<Duration>,
 }
 
+/// A test that ended with the processes that ran in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) generation: u64,
+    pub(crate) manifest: Digest,
+    /// True if it was to end by itself too: what has no end is only not stored.
+    pub(crate) was_limited: bool,
+}
+
 /// The time since the machine was started, which nobody sets; sleep counts.
 pub(crate) fn since_boot() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
@@ -45,17 +54,17 @@ pub(crate) fn since_boot() -> Duration {
 
 impl Store {
     /// The store with a part in the folder `root`. What is there belongs to the processes of the
-    /// keeper's `life`; that of another life is removed, and the generation returned that ran then.
+    /// keeper's `life`; that of another life is removed, and what ran then returned.
     pub(crate) fn with_memory(
         mut self,
         root: &Path,
         life: &str,
-    ) -> Result<(Self, Option<u64>), StoreError> {
+    ) -> Result<(Self, Option<Ended>), StoreError> {
         let note = root.join("life");
         let is_ours = files::read(&note)?.is_some_and(|found| found == life.as_bytes());
         let mut ended = None;
         if !is_ours && root.exists() {
-            ended = self.part(root).own_test().map(|test| test.generation);
+            ended = self.part(root).ended();
             self.disk.remove_tree(root)?;
         }
         let part = Self::open(root, self.disk.clone())?;
@@ -114,6 +123,15 @@ impl Store {
 
     fn own_test(&self) -> Option<Test> {
         self.get("test.json").ok().flatten()
+    }
+
+    fn ended(&self) -> Option<Ended> {
+        let test = self.own_test()?;
+        Some(Ended {
+            generation: test.generation,
+            manifest: self.load(test.generation).ok()?.digest,
+            was_limited: test.ends.is_some(),
+        })
     }
 
     /// Has the generation of `test` run in place of the committed one: the point of no return.

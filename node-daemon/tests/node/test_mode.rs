@@ -119,6 +119,21 @@ async fn nothing_of_a_test_is_stored_and_a_power_cut_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_test_that_a_restart_ended_waits_to_be_asked_for() {
+    let controller = Controller::start().await;
+    let (mut node, _) = Node::testing(&controller, 600).await;
+    node.daemon.kill();
+    node.daemon.start("core-1");
+    let session = controller.session().await;
+    let [failed] = &session.hello.failed[..] else {
+        panic!("one manifest ended: {:?}", session.hello.failed);
+    };
+    let new = node.new.manifest.digest().to_string();
+    assert_eq!(failed.manifest_digest, new);
+    assert!(failed.reason.contains("ended with a restart"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_its_time_brings_back_what_is_stored_and_it_waits_to_be_asked_for() {
     let controller = Controller::start().await;
     let (node, mut session) = Node::testing(&controller, 1).await;

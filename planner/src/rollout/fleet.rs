@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use placet_model::{Digest, NodeChange, NodeName, NodeState, RolloutPhase, digest_of};
+use placet_model::{Activation, Digest, NodeChange, NodeName, NodeState, RolloutPhase, digest_of};
 
 use super::decisions::Decisions;
 use super::standing::Standing;
@@ -158,7 +158,7 @@ fn changes(target: &Target, observed: &Observed) -> BTreeMap<NodeName, NodePlan>
             continue;
         };
         let (from, to) = (running.digest(), node.manifest_digest);
-        if from == to {
+        if from == to && !seen.is_some_and(|seen| is_to_be_stored(node, seen)) {
             continue;
         }
         let plan = computed.entry((from, to)).or_insert_with(|| {
@@ -204,15 +204,30 @@ impl<'a> Node<'a> {
         SignedDuration::from_secs(self.target.strategy.vote_seconds.into())
     }
 
-    /// True if it is known to run what it should.
+    /// True if it is known to run what it should, and to have stored it if it should.
     pub(super) fn runs_its_target(&self) -> bool {
         let running = self.seen.running.as_ref();
         running.is_some_and(|running| running.digest() == self.target.manifest_digest)
+            && !is_to_be_stored(self.target, self.seen)
+    }
+
+    /// True if it ran what it should in test mode, and has gone back.
+    pub(super) fn is_test_over(&self) -> bool {
+        let has_failed =
+            |state: &NodeState| matches!(state.activation, Some(Activation::Failed(_)));
+        self.target.memory.is_some()
+            && self.seen.failed.contains(&self.target.manifest_digest)
+            && !self.current().is_some_and(has_failed)
     }
 
     pub(super) fn is_staged(&self) -> bool {
         self.seen.staged.contains(&self.target.manifest_digest)
     }
+}
+
+/// True if what it runs is in memory only, and is not to be.
+fn is_to_be_stored(target: &TargetNode, seen: &ObservedNode) -> bool {
+    target.memory.is_none() && seen.stored.is_some()
 }
 
 /// The time after so long, or the end of time.

@@ -76,6 +76,9 @@ impl Fleet<'_> {
         if let Some(arrived) = self.arrival(node) {
             return arrived;
         }
+        if node.is_test_over() {
+            return Standing::Out(WaitingOn::TestOver);
+        }
         let failure = self.failure(node);
         let answered = match failure {
             Some(failure) => match self.answered_failure(node, &failure) {
@@ -119,7 +122,7 @@ impl Fleet<'_> {
     /// touched, or it is unknown what it runs.
     fn arrival(&self, node: &Node) -> Option<Standing> {
         let running = node.seen.running.as_ref();
-        if running.is_some_and(|running| running.digest() == node.target.manifest_digest) {
+        if node.runs_its_target() {
             return Some(if self.is_settling(node) {
                 Standing::Changing {
                     repeat: false,

@@ -43,7 +43,7 @@ fn versions() -> F {
 pub(super) enum Order {
     Propose(Box<Proposal>),
     Stage(Arc<NodeManifest>),
-    Activate(Digest, Digest, Digest),
+    Activate(Digest, Digest, Digest, Option<u32>),
 }
 
 #[derive(Clone)]
@@ -165,10 +165,11 @@ impl World {
                 change_digest,
                 from,
                 to,
+                memory,
                 ..
             } => {
                 *self.activations.entry(node.clone()).or_default() += 1;
-                orders.push(Order::Activate(*change_digest, *from, *to));
+                orders.push(Order::Activate(*change_digest, *from, *to, *memory));
             }
             Action::Release { .. } => {
                 orders.retain(|order| !matches!(order, Order::Propose(_)));
@@ -309,7 +310,7 @@ impl World {
 
     /// The node ends its activation: well, or by giving the change back.
     pub(super) fn finish(&mut self, node: &str, failure: Option<&str>) -> &mut Self {
-        let Some(Order::Activate(change_digest, from, to)) = self.take(node) else {
+        let Some(Order::Activate(change_digest, from, to, memory)) = self.take(node) else {
             panic!("{node} was not told to activate");
         };
         let manifest = self.manifests.get(&to).cloned();
@@ -322,6 +323,8 @@ impl World {
         } else if running != from && running != to {
             Activation::Failed("planned against another manifest".to_owned())
         } else {
+            let stored = seen.stored.unwrap_or(running);
+            seen.stored = memory.map(|_| stored);
             seen.running = manifest.map(Into::into);
             seen.staged.remove(&to);
             seen.failed.remove(&to);
@@ -344,7 +347,7 @@ impl World {
     /// The node runs what it was told to, and watches how that does.
     pub(super) fn soak(&mut self, node: &str) -> &mut Self {
         let order = self.take(node).expect("an order");
-        let Order::Activate(_, _, to) = &order else {
+        let Order::Activate(_, _, to, _) = &order else {
             panic!("{node} was not told to activate");
         };
         let manifest = Arc::clone(&self.manifests[to]);

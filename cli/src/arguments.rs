@@ -374,6 +374,19 @@ pub(crate) enum NodeCommand {
         /// The node.
         name: String,
     },
+    /// Store what a node runs in test mode, so that it stays; no process is touched.
+    #[command(after_help = "Example:\n  placet node commit core-1 --reason 'ran well for a day'")]
+    Commit(NodeOrder),
+    /// Have a node go back to what it ran before; what it leaves is not tried again by itself.
+    #[command(after_help = "\
+Example:
+  placet node regress core-1 --reason 'sessions are lost'
+
+The node's processes are told, and not asked: whoever orders this has decided.")]
+    Regress(NodeOrder),
+    /// Have what failed on a node tried there again.
+    #[command(after_help = "Example:\n  placet node retry core-1 --reason 'the disk was replaced'")]
+    Retry(NodeOrder),
     /// Speak with the vote service of a process by hand, on the node itself.
     Ask(Ask),
     /// Show what a node runs, its processes and its last verdict.
@@ -381,6 +394,15 @@ pub(crate) enum NodeCommand {
         /// The node.
         name: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeOrder {
+    /// The node.
+    pub(crate) name: String,
+    /// Why, for those who look at the node later.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Args)]

@@ -75,6 +75,13 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
             Command::Node(NodeCommand::List) => node::list(common).await,
             Command::Node(NodeCommand::Verdicts { name }) => node::verdicts(&name, common).await,
             Command::Node(NodeCommand::Show { name }) => node::show(&name, common).await,
+            Command::Node(NodeCommand::Commit(order)) => {
+                node::order("commit", &order, common).await
+            }
+            Command::Node(NodeCommand::Regress(order)) => {
+                node::order("regress", &order, common).await
+            }
+            Command::Node(NodeCommand::Retry(order)) => node::order("retry", &order, common).await,
             Command::Package(command) => package::run(command, common).await,
             Command::Completion { shell } => {
                 clap_complete::generate(

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::arguments::{Common, Get, Token};
-use crate::home::Home;
+use crate::arguments::{Common, Get, NodeOrder, Token};
+use crate::home::{Home, Ordered};
 use crate::output::{self, Answer, Format};
 use crate::resources;
 
@@ -111,12 +111,39 @@ fn holds(node: &Value) -> Vec<String> {
     let candidates = [
         (is_set(&spec["maintenance"]), "maintenance".to_owned()),
         (is_set(&spec["suspended"]), "suspended".to_owned()),
-        (!spec["testMode"].is_null(), "test mode".to_owned()),
+        (
+            !spec["testMode"].is_null() || !status["committedGeneration"].is_null(),
+            "test mode".to_owned(),
+        ),
         (failed > 0, format!("{failed} failed")),
         (reason == "FactsMismatch", "facts mismatch".to_owned()),
     ];
     let holds = candidates.into_iter().filter(|(holds, _)| *holds);
     holds.map(|(_, text)| text).collect()
+}
+
+/// `placet node commit`, `regress` and `retry`.
+pub(crate) async fn order(
+    action: &str,
+    order: &NodeOrder,
+    common: &Common,
+) -> anyhow::Result<Answer> {
+    let NodeOrder { name, reason } = order;
+    let ordered = Home::open(common)
+        .await?
+        .order(name, action, reason)
+        .await?;
+    let (outcome, answer) = match ordered {
+        Ordered::Done(outcome) => (outcome, Answer::Done),
+        Ordered::Refused(why) => (why, Answer::No),
+    };
+    if common.output == Format::Table {
+        anstream::eprintln!("{name}: {}", placet_model::visible(&outcome));
+    } else {
+        let value = json!({ "node": name, "do": action, "outcome": outcome });
+        output::print(&value, common.output)?;
+    }
+    Ok(answer)
 }
 
 /// `placet node verdicts`.
@@ -155,6 +182,10 @@ pub(crate) async fn show(name: &str, common: &Common) -> anyhow::Result<Answer> 
         line(title, &status["facts"][key]);
     }
     line("Generation:", &status["generation"]);
+    if !status["committedGeneration"].is_null() {
+        line("Stored:", &status["committedGeneration"]);
+        line("Test ends:", &status["testEnds"]);
+    }
     line("Runs:", &status["manifestDigest"]);
     line("Wanted:", &status["preferredDigest"]);
     line("Booted:", &status["boot"]["time"]);
@@ -162,9 +193,20 @@ pub(crate) async fn show(name: &str, common: &Common) -> anyhow::Result<Answer> 
     line("Holds:", &json!(holds(&node)));
     line("Status:", &json!(message(&node)));
     line("Roll-out:", &status["rollout"]["name"]);
+    line("Ordered:", &json!(ordered(&status["lastOrder"])));
     print_processes(&status["processes"]);
     print_verdict(&status["lastVerdict"]);
     Ok(Answer::Done)
+}
+
+/// What was ordered last, by whom, and what came of it.
+fn ordered(order: &Value) -> String {
+    if order.is_null() {
+        return String::new();
+    }
+    let [action, author, outcome] =
+        ["do", "author", "outcome"].map(|key| output::plain(&order[key]));
+    format!("{action} by {author}: {outcome}")
 }
 
 fn message(node: &Value) -> String {

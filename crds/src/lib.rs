@@ -30,8 +30,8 @@ pub use desired::desired;
 pub use fault::{Fault, locate};
 pub use kind::{Column, KindInfo, find_kind, full_name, generated, kinds};
 pub use kinds::fleet_node::{
-    BootAnswer, DeclaredFacts, FleetNode, FleetNodeSpec, FleetNodeStatus, NodeBoot, NodeProcess,
-    NodeRollout, Presence, TestMode,
+    BootAnswer, DeclaredFacts, FleetNode, FleetNodeSpec, FleetNodeStatus, NodeAction, NodeBoot,
+    NodeOrder, NodeProcess, NodeRollout, Presence, TestMode,
 };
 pub use kinds::git_source::{
     CommitStatus, CommitVerification, DriftPolicy, GitReference, GitSource, GitSourceSpec,

@@ -509,7 +509,7 @@ spec:
   strategy:
     canaries: 1
     haltThreshold: 2
-  persistence: {packages: false}
+  persistence: {packages: false, bootImage: false}
 ---
 apiVersion: placet.dev/v1alpha1
 kind: PackageSet
@@ -518,11 +518,6 @@ spec:
   packages:
     - {name: a, version: 1.0.0, reference: "oci-layout:x:1.0.0"}
     - {name: b, version: 1.0.0, reference: "oci://registry.example/b:1.0.0", before: [a]}
----
-apiVersion: placet.dev/v1alpha1
-kind: FleetNode
-metadata: {name: n}
-spec: {testMode: {}}
 "#;
     let files = [file("f.yaml", text)];
     let faults = locate(not_carried_out(&load(&files).unwrap()), &files);
@@ -532,9 +527,8 @@ spec: {testMode: {}}
         .collect();
     expect_test::expect![[r#"
         f.yaml:5 spec.bootImages
-        f.yaml:9 spec.persistence.packages
-        f.yaml:17 spec.packages[1].before
-        f.yaml:22 spec.testMode"#]]
+        f.yaml:9 spec.persistence.bootImage
+        f.yaml:17 spec.packages[1].before"#]]
     .assert_eq(&places.join("\n"));
 }
 

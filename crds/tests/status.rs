@@ -69,6 +69,8 @@ fn node() -> FleetNode {
             ..placet_crds::NodeBoot::at(jiff::Timestamp::UNIX_EPOCH)
         }),
         generation: Some(3),
+        last_order: None,
+        kept: None,
         test_ends: None,
         committed_generation: Some(3),
         manifest_digest: Some(Digest::of(b"")),

@@ -182,9 +182,9 @@ impl fmt::Display for WaitingOn {
             Self::Activating => f.write_str("is changing"),
             Self::Skipped => f.write_str("is left out by decision"),
             Self::Aborted => f.write_str("is left as it is: the roll-out was given up"),
-            Self::TestOver => f.write_str(
-                "ran it in test mode and is back at what is stored: `placet node retry` has it tried again",
-            ),
+            Self::GivenBack => {
+                f.write_str("ran it and has given it back: `placet node retry` has it tried again")
+            }
             Self::Failed(why) => {
                 write!(
                     f,

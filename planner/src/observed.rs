@@ -45,6 +45,8 @@ pub struct ObservedNode {
     pub not_ready: BTreeSet<String>,
     /// What is stored on it, where what it runs is in memory only.
     pub stored: Option<Digest>,
+    /// The manifest that is to stay on it by order of a person, though it is in test mode.
+    pub kept: Option<Digest>,
     /// True while it is about a change: it makes it, gives it back, or watches how it does.
     pub changing: bool,
 }

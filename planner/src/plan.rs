@@ -204,8 +204,8 @@ pub enum WaitingOn {
     Skipped,
     /// The roll-out was given up.
     Aborted,
-    /// It ran this manifest in test mode, and went back to what is stored.
-    TestOver,
+    /// It ran this manifest and has given it back: its test is over, or a person wanted it.
+    GivenBack,
     /// This manifest failed on it; it is not tried again by itself.
     Failed(String),
     /// It is suspended.

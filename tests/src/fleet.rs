@@ -69,6 +69,8 @@ impl Node {
 #[derive(Debug)]
 pub struct Fleet {
     folder: TempDir,
+    /// Where nodes run what they do not store.
+    memory: TempDir,
     options: FleetOptions,
     address: String,
     nodes: BTreeMap<String, Node>,
@@ -89,6 +91,7 @@ impl Fleet {
         let mut fleet = Self {
             address: free_address(),
             folder,
+            memory: tempfile::tempdir_in("/dev/shm").expect("a folder in memory"),
             options,
             nodes: BTreeMap::new(),
             controller: None,
@@ -219,6 +222,7 @@ impl Fleet {
         command.arg(self.path(&format!("{name}.token")));
         command.args(["--type", name.split('-').next().unwrap_or(name)]);
         command.arg("--state").arg(&state).arg("--run").arg(&run);
+        command.arg("--memory").arg(self.memory.path().join(name));
         let child = command.spawn().expect("a node daemon starts");
         self.nodes
             .insert(name.to_owned(), Node { child, state, run });

@@ -60,6 +60,14 @@ pub(crate) enum Decided {
     Refused(String),
 }
 
+/// What came of an order for one node.
+pub(crate) enum Ordered {
+    /// It is done, or under way.
+    Done(String),
+    /// It is not done, and why.
+    Refused(String),
+}
+
 /// A join token, and where it can be used.
 pub(crate) struct JoinToken {
     pub(crate) token: String,
@@ -161,6 +169,19 @@ impl Home {
         match self {
             Self::Socket(home) => home.pause(rollout, paused).await,
             Self::Kubernetes(home) => home.pause(rollout, paused).await,
+        }
+    }
+
+    /// Orders something for one node.
+    pub(crate) async fn order(
+        &self,
+        node: &str,
+        action: &str,
+        reason: &str,
+    ) -> anyhow::Result<Ordered> {
+        match self {
+            Self::Socket(home) => home.order(node, action, reason).await,
+            Self::Kubernetes(home) => home.order(node, action, reason).await,
         }
     }
 

@@ -5,14 +5,14 @@ use placet_crds::KindInfo;
 use placet_model::{Decision, DecisionKind, NodeName};
 use placet_protocol::wire::admin_client::AdminClient;
 use placet_protocol::wire::{
-    ApplyRequest, DecideRequest, DeleteRequest, DryRunRequest, Event, File, TokenRequest,
-    WatchRequest,
+    ApplyRequest, DecideRequest, DeleteRequest, DryRunRequest, Event, File, OrderNodeRequest,
+    TokenRequest, WatchRequest,
 };
 use serde_json::{Value, json};
 use tonic::Code;
 use tonic::transport::Channel;
 
-use super::{Applied, Decided, Happened, JoinToken, Tried};
+use super::{Applied, Decided, Happened, JoinToken, Ordered, Tried};
 use crate::arguments::{Common, Decide, Token};
 use crate::{client, events};
 
@@ -109,6 +109,26 @@ impl Socket {
             text: declared.to_string(),
         };
         self.apply(vec![file]).await
+    }
+
+    pub(super) async fn order(
+        &self,
+        node: &str,
+        action: &str,
+        reason: &str,
+    ) -> anyhow::Result<Ordered> {
+        let request = OrderNodeRequest {
+            node: node.to_owned(),
+            action: action.to_owned(),
+            reason: reason.to_owned(),
+        };
+        match self.client().order_node(request).await {
+            Ok(answer) => Ok(Ordered::Done(answer.into_inner().outcome)),
+            Err(status) if status.code() == Code::FailedPrecondition => {
+                Ok(Ordered::Refused(status.message().to_owned()))
+            }
+            Err(status) => Err(client::refusal(&status)),
+        }
     }
 
     pub(super) async fn token(&self, token: &Token) -> anyhow::Result<JoinToken> {

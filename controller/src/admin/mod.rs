@@ -13,7 +13,7 @@ use placet_protocol::wire::admin_server::Admin;
 use placet_protocol::wire::{
     ApplyRequest, ApplyResponse, BackupRequest, Chunk, DecideRequest, DecideResponse,
     DeleteRequest, DeleteResponse, DryRunRequest, DryRunResponse, Event, GetRequest, GetResponse,
-    TokenRequest, TokenResponse, WatchRequest,
+    OrderNodeRequest, OrderNodeResponse, TokenRequest, TokenResponse, WatchRequest,
 };
 use placet_protocol::{AdminPeer, Authority, json};
 use tokio::sync::{mpsc, oneshot};
@@ -23,7 +23,7 @@ use tonic::{Request, Response, Status};
 
 pub(crate) use self::backup::Backups;
 use crate::dry_run::DryRuns;
-use crate::fleet::news::{News, Reply, Ruling};
+use crate::fleet::news::{News, Reply, Ruling, Told};
 use crate::home::{Home, HomeError, NewToken};
 
 /// The service behind the admin socket.
@@ -122,6 +122,29 @@ impl Admin for AdminService {
         Ok(Response::new(DecideResponse {
             decision_json: placet_model::canonical_json(&decision),
         }))
+    }
+
+    async fn order_node(
+        &self,
+        request: Request<OrderNodeRequest>,
+    ) -> Result<Response<OrderNodeResponse>, Status> {
+        let author = author(&request)?;
+        let request = request.into_inner();
+        let node = request.node.parse();
+        let node = node.map_err(|error: placet_model::NameError| {
+            Status::invalid_argument(error.to_string())
+        })?;
+        let action = serde_json::from_value(request.action.into()).map_err(|_| {
+            Status::invalid_argument("`commit`, `regress` and `retry` can be ordered for a node")
+        })?;
+        let told = Told {
+            action,
+            author,
+            reason: request.reason,
+        };
+        let ask = |reply| News::OrderNode { node, told, reply };
+        let outcome = self.ask(ask).await??;
+        Ok(Response::new(OrderNodeResponse { outcome }))
     }
 
     async fn create_token(

@@ -269,8 +269,10 @@ impl World {
             return;
         };
         node.seen.failed.remove(&running.digest());
-        if report.in_memory.is_none() {
-            // What runs is not staged any more: a way back to it is staged anew.
+        let runs = node.seen.running.as_ref().map(Running::digest);
+        if report.in_memory.is_none() || runs != Some(running.digest()) {
+            // What runs is not staged any more: a way back to it is staged anew. What runs from
+            // memory may be staged to be stored.
             node.seen.staged.remove(&running.digest());
         }
         node.run(running);

@@ -17,6 +17,7 @@ pub(crate) mod dry_run;
 mod feed;
 mod hear;
 pub(crate) mod news;
+mod node_order;
 pub(crate) mod objects;
 mod orders;
 mod recover;
@@ -147,6 +148,7 @@ impl Fleet {
                 one => self.hear(one, &mut turn),
             }
         }
+        self.world.hear_orders(&mut turn);
         self.world.advance(&mut turn);
         self.world.answer_hails(&mut turn);
         self.world.report_all(&mut turn);
@@ -165,6 +167,9 @@ impl Fleet {
         }
         for (node, welcome) in std::mem::take(&mut turn.welcomes) {
             self.welcome(&node, welcome);
+        }
+        for (node, order) in std::mem::take(&mut turn.node_orders) {
+            self.send(&node, order, None);
         }
         for order in std::mem::take(&mut turn.orders) {
             self.give(&order);
@@ -262,6 +267,10 @@ impl Fleet {
             }
             News::Decide { ruling, reply } => {
                 let result = world.decide(ruling, turn);
+                turn.answer(reply, result);
+            }
+            News::OrderNode { node, told, reply } => {
+                let result = world.order_node(&node, told, turn);
                 turn.answer(reply, result);
             }
             // Looks and dry runs are answered at the end of the turn; all else has been heard.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use placet_crds::{Fault, Loaded, NodeProcess, Reason, SourceFile};
+use placet_crds::{Fault, Loaded, NodeAction, NodeProcess, Reason, SourceFile};
 use placet_model::{Decision, DecisionKind, Digest, NodeFacts, NodeManifest, NodeName, Verdict};
 use placet_planner::Catalog;
 use placet_protocol::wire::ToNode;
@@ -67,10 +67,24 @@ pub(crate) enum News {
         ruling: Ruling,
         reply: Reply<Result<Decision, Refusal>>,
     },
+    /// A person orders something for one node.
+    OrderNode {
+        node: NodeName,
+        told: Told,
+        reply: Reply<Result<String, Refusal>>,
+    },
     /// Somebody wants to know what nodes would say.
     DryRun(Box<Inquiry>),
     /// Somebody wants to know how things stand.
     Look(oneshot::Sender<Snapshot>),
+}
+
+/// What a person orders for one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) action: NodeAction,
+    pub(crate) author: String,
+    pub(crate) reason: String,
 }
 
 /// Whom to answer, once what was asked for is durable.

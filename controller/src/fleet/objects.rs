@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::catalog::WantedPackage;
+use crate::home::kubernetes::ORDER;
 use crate::home::{Applied, Owner, Stored};
 use crate::shared::REQUESTED_AT;
 
@@ -301,6 +302,12 @@ impl Entry {
     pub(crate) fn requested_at(&self) -> Option<&str> {
         let annotations = self.object.metadata().annotations.as_ref()?;
         annotations.get(REQUESTED_AT).map(String::as_str)
+    }
+
+    /// What the annotation holds by which people order something for a node.
+    pub(crate) fn ordered(&self) -> Option<&str> {
+        let annotations = self.object.metadata().annotations.as_ref()?;
+        annotations.get(ORDER).map(String::as_str)
     }
 
     /// True for a node that joined and that nobody declares.

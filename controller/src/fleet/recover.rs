@@ -118,6 +118,7 @@ impl Node {
             last_verdict: status.last_verdict,
             rollout: status.rollout,
             boot: status.boot,
+            last_order: status.last_order,
             stored: (status.committed_generation).map(|stored| (stored, status.test_ends)),
             ..Self::default()
         };
@@ -129,6 +130,7 @@ impl Node {
         node.seen.announced = status.facts;
         node.seen.boot_id = status.boot_id.unwrap_or_default();
         node.seen.failed = status.failed;
+        node.seen.kept = status.kept;
         node.seen.staged = BTreeSet::new();
         node
     }

@@ -91,7 +91,8 @@ impl World {
             self.put_right(before, Some(&found), turn);
             return false;
         }
-        if let (true, "FleetNode", Ok(node)) = (is_requested, kind, name.parse()) {
+        let is_ordered = now.ordered() != before.ordered();
+        if let (true, "FleetNode", Ok(node)) = (is_requested || is_ordered, kind, name.parse()) {
             self.touched.insert(node);
         }
         // Packages are looked up anew on request.

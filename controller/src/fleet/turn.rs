@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use placet_model::{NodeName, visible};
 use placet_planner::Step;
 use placet_protocol::wire::Welcome;
+use placet_protocol::wire::to_node::Order as Wire;
 use serde_json::Value;
 
 use super::world::World;
@@ -21,6 +22,8 @@ pub(crate) struct Turn {
     /// What sessions begin with; given before any other order.
     pub(crate) welcomes: Vec<(NodeName, Welcome)>,
     pub(crate) orders: Vec<Order>,
+    /// What people order for single nodes.
+    pub(crate) node_orders: Vec<(NodeName, Wire)>,
     /// Sessions to end, with the reason.
     pub(crate) cut: Vec<(NodeName, &'static str)>,
     pub(crate) replies: Vec<Box<dyn FnOnce() + Send>>,
@@ -43,6 +46,7 @@ impl Turn {
             writes: Vec::new(),
             welcomes: Vec::new(),
             orders: Vec::new(),
+            node_orders: Vec::new(),
             cut: Vec::new(),
             replies: Vec::new(),
             happened: Vec::new(),

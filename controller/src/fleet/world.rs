@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use placet_crds::{Fault, NodeBoot, NodeProcess, NodeRollout};
+use placet_crds::{Fault, NodeBoot, NodeOrder, NodeProcess, NodeRollout};
 use placet_model::{Activation, Digest, NodeFacts, NodeManifest, NodeName, TraceParent, Verdict};
 use placet_planner::{
     Action, Catalog, Observed, ObservedNode, Plan, Presence, Problem, RolloutState, Running, Target,
@@ -96,6 +96,8 @@ pub(crate) struct Node {
     pub(crate) generation: Option<u64>,
     /// The generation that is stored, where what it runs is in memory only, and when that ends.
     pub(crate) stored: Option<(u64, Option<Timestamp>)>,
+    /// What a person ordered last for it.
+    pub(crate) last_order: Option<NodeOrder>,
     pub(crate) processes: Vec<NodeProcess>,
     /// What has drifted on it, as it said last.
     pub(crate) drifts: Vec<String>,

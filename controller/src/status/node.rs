@@ -49,6 +49,8 @@ pub(crate) fn status(
             .map_or(old.manifest_digest, |running| Some(running.digest())),
         preferred_digest: wanted.map(|wanted| wanted.manifest_digest),
         failed: seen.failed.clone(),
+        last_order: node.last_order.clone(),
+        kept: seen.kept,
         rollout: node.rollout.clone(),
         processes: node.processes.clone(),
         last_verdict: node.last_verdict.clone(),
@@ -76,6 +78,7 @@ pub(crate) fn may_wait(old: &FleetNodeStatus, new: &FleetNodeStatus) -> Option<S
             status.class.clone(),
             status.boot_id.clone(),
             status.failed.clone(),
+            (status.last_order.clone(), status.kept),
             (status.committed_generation, status.test_ends),
             status.last_verdict.clone(),
         )
@@ -191,7 +194,7 @@ fn waiting_state(waiting: &WaitingOn) -> State {
         | WaitingOn::Window(_)
         | WaitingOn::Wave { .. }
         | WaitingOn::Verification(_) => State::Reconciling(Reason::Activating, text),
-        WaitingOn::Skipped | WaitingOn::TestOver => State::Stalled(Reason::OutOfDate, text),
+        WaitingOn::Skipped | WaitingOn::GivenBack => State::Stalled(Reason::OutOfDate, text),
         WaitingOn::Aborted => State::Stalled(Reason::Aborted, text),
         WaitingOn::Failed(_) => State::Stalled(Reason::ChangeFailed, text),
         WaitingOn::Facts(_) => State::Stalled(Reason::FactsMismatch, text),

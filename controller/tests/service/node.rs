@@ -371,6 +371,7 @@ async fn behave(
         match order.order.expect("an order") {
             Order::Welcome(_) => {}
             Order::Forget(_) => state.lock().unwrap().orders.push("forget".to_owned()),
+            Order::Regress(_) => state.lock().unwrap().orders.push("regress".to_owned()),
             Order::ProposalJson(bytes) => {
                 let proposal: Proposal = serde_json::from_slice(&bytes).unwrap();
                 let mut state = state.lock().unwrap();

@@ -187,6 +187,12 @@ pub struct FleetNodeStatus {
     /// somebody says so.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub failed: BTreeSet<Digest>,
+    /// What a person ordered last for this node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_order: Option<NodeOrder>,
+    /// The digest of a manifest that ran in test mode and is to stay, by order of a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Digest>,
     /// Where the node stands in the latest roll-out that it took part in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollout: Option<NodeRollout>,
@@ -269,6 +275,40 @@ pub enum BootAnswer {
     Continue,
     /// It is to run something else: a proposal follows unless something holds the node.
     Change,
+}
+
+/// What a person orders for one node, past all declarations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeOrder {
+    /// What is to be done.
+    #[serde(rename = "do")]
+    pub action: NodeAction,
+    /// When it was heard.
+    pub time: Timestamp,
+    /// Who ordered it.
+    pub author: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// What came of it.
+    pub outcome: String,
+    /// The annotation by which it was ordered, as it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2_000))]
+    pub request: Option<String>,
+}
+
+/// What may be ordered for one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum NodeAction {
+    /// What runs in test mode is stored and stays.
+    Commit,
+    /// Back to what is stored, from a test, or to what was stored before.
+    Regress,
+    /// What failed on the node may be tried there again.
+    Retry,
 }
 
 /// Where a node stands in a roll-out.

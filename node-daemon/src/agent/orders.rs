@@ -99,6 +99,7 @@ impl Core {
                 self.stage(rollout, change_digest.parse()?, manifest, memory);
             }
             Ordered::Activate(activate) => self.activate(activate)?,
+            Ordered::Regress(order) => self.regress(&visible(&order.reason).to_string()),
             Ordered::Forget(forget) => self.forget(forget.manifest_digest.parse()?),
         }
         Ok(())
@@ -163,6 +164,29 @@ impl Core {
             test,
         }));
         Ok(())
+    }
+
+    /// Back to what is stored, or was before.
+    fn regress(&mut self, why: &str) {
+        let earlier = match self.machine.test() {
+            Some(test) => Some(Arc::clone(&test.stored)),
+            None => self.earlier(),
+        };
+        let Some(to) = earlier else {
+            return tracing::warn!("there is nothing to go back to: {why}");
+        };
+        self.begin_change();
+        let why = why.to_owned();
+        self.decide(Event::Regress { to, why });
+    }
+
+    /// The last generation that ran before, did not fail, and is still there.
+    fn earlier(&self) -> Option<Arc<Generation>> {
+        let now = self.machine.committed().digest;
+        let before = self.store.before().into_iter();
+        let mut loaded = before.filter_map(|number| self.store.load(number).ok());
+        let is_good = |it: &Generation| it.digest != now && !self.failed.contains_key(&it.digest);
+        loaded.find(is_good).map(Arc::new)
     }
 
     /// A manifest that failed here may be tried again.

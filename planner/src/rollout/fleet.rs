@@ -211,13 +211,20 @@ impl<'a> Node<'a> {
             && !is_to_be_stored(self.target, self.seen)
     }
 
-    /// True if it ran what it should in test mode, and has gone back.
-    pub(super) fn is_test_over(&self) -> bool {
-        let has_failed =
-            |state: &NodeState| matches!(state.activation, Some(Activation::Failed(_)));
-        self.target.memory.is_some()
-            && self.seen.failed.contains(&self.target.manifest_digest)
-            && !self.current().is_some_and(has_failed)
+    /// For how long what it is given runs from memory only, if it does.
+    pub(super) fn memory(&self) -> Option<u32> {
+        memory(self.target, self.seen)
+    }
+
+    /// True if it ran what it should and has gone back, as at the end of a test.
+    pub(super) fn has_given_back(&self) -> bool {
+        let ended = self.current().and_then(|state| state.activation.as_ref());
+        let was_made = match ended {
+            Some(Activation::Done(_)) => true,
+            Some(Activation::Failed(_)) => false,
+            None => self.target.memory.is_some(),
+        };
+        was_made && self.seen.failed.contains(&self.target.manifest_digest)
     }
 
     pub(super) fn is_staged(&self) -> bool {
@@ -225,9 +232,16 @@ impl<'a> Node<'a> {
     }
 }
 
+/// For how long what it is given runs from memory only, if it does.
+fn memory(target: &TargetNode, seen: &ObservedNode) -> Option<u32> {
+    target
+        .memory
+        .filter(|_| seen.kept != Some(target.manifest_digest))
+}
+
 /// True if what it runs is in memory only, and is not to be.
 fn is_to_be_stored(target: &TargetNode, seen: &ObservedNode) -> bool {
-    target.memory.is_none() && seen.stored.is_some()
+    memory(target, seen).is_none() && seen.stored.is_some()
 }
 
 /// The time after so long, or the end of time.

@@ -76,8 +76,8 @@ impl Fleet<'_> {
         if let Some(arrived) = self.arrival(node) {
             return arrived;
         }
-        if node.is_test_over() {
-            return Standing::Out(WaitingOn::TestOver);
+        if node.has_given_back() {
+            return Standing::Out(WaitingOn::GivenBack);
         }
         let failure = self.failure(node);
         let answered = match failure {

@@ -203,7 +203,7 @@ impl Moment<'_> {
             Some(change) => Next::Do(Action::Stage {
                 change_digest: change.change_digest,
                 manifest: Arc::clone(&node.target.manifest),
-                memory: node.target.memory.is_some(),
+                memory: node.memory().is_some(),
             }),
             None => Next::Wait(WaitingOn::Staging),
         }
@@ -217,7 +217,7 @@ fn activate(node: &Node, forced: bool) -> Option<Action> {
         to: change.to,
         forced,
         soak_seconds: node.target.strategy.soak_seconds,
-        memory: node.target.memory,
+        memory: node.memory(),
     })
 }
 

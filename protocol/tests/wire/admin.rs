@@ -7,7 +7,7 @@ use placet_protocol::wire::admin_server::Admin;
 use placet_protocol::wire::{
     ApplyRequest, ApplyResponse, BackupRequest, Chunk, DecideRequest, DecideResponse,
     DeleteRequest, DeleteResponse, DryRunRequest, DryRunResponse, Event, GetRequest, GetResponse,
-    TokenRequest, TokenResponse, WatchRequest,
+    OrderNodeRequest, OrderNodeResponse, TokenRequest, TokenResponse, WatchRequest,
 };
 use placet_protocol::{
     AdminError, AdminPeer, admin_client, admin_connect, admin_incoming, admin_server, server,
@@ -45,6 +45,13 @@ impl Admin for WhoAmI {
     }
 
     async fn decide(&self, _: Request<DecideRequest>) -> Result<Response<DecideResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn order_node(
+        &self,
+        _: Request<OrderNodeRequest>,
+    ) -> Result<Response<OrderNodeResponse>, Status> {
         Err(Status::unimplemented(""))
     }
 

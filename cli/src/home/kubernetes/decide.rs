@@ -85,7 +85,7 @@ impl Kubernetes {
     }
 }
 
-fn by_person() -> PatchParams {
+pub(super) fn by_person() -> PatchParams {
     PatchParams {
         field_manager: Some(PERSON.to_owned()),
         ..PatchParams::default()

@@ -2,6 +2,7 @@
 
 mod apply;
 mod decide;
+mod order;
 
 use anyhow::{Context as _, anyhow};
 use k8s_openapi::api::events::v1::Event;

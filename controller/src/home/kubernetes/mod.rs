@@ -46,6 +46,10 @@ pub const MANAGER: &str = "placet-controller";
 /// The field manager of what `placet apply` applies on behalf of a person.
 pub const PERSON: &str = "placet";
 
+/// The annotation by which people order something for a node: JSON with `do` (`commit`, `regress`,
+/// `retry`), `reason`, and `at`, by which two orders of the same words are told apart.
+pub const ORDER: &str = "placet.dev/order";
+
 /// Names the `GitSource` that declares an object.
 pub const SOURCE_LABEL: &str = "placet.dev/git-source";
 

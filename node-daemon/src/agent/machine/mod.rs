@@ -91,6 +91,11 @@ pub(super) enum Event {
         pid: u32,
         answer: Result<(), String>,
     },
+    /// A person wants what ran before.
+    Regress {
+        to: Arc<Generation>,
+        why: String,
+    },
     /// Time passed.
     Tick,
 }
@@ -310,6 +315,7 @@ impl Machine {
                 pid,
                 answer,
             } => self.looked(&process, pid, &answer),
+            Event::Regress { to, why } => self.regress(&to, &why),
             Event::Tick => self.tick(),
         }
         std::mem::take(&mut self.effects)

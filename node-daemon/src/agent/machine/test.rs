@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use placet_model::Digest;
-use placet_planner::Announcements;
+use placet_planner::{Announcements, change};
 
 use super::work::{Activation, Phase};
 use super::{Effect, Machine, Moment, Order};
@@ -126,16 +126,24 @@ impl Machine {
 
     /// Goes back to what is stored if the time of the test is over.
     pub(super) fn end_test(&mut self) {
-        if self.test_ends().is_none_or(|ends| ends > self.now) {
-            return;
+        let is_over = self.test_ends().is_some_and(|ends| ends <= self.now);
+        if let Some(test) = self.test.clone().filter(|_| is_over) {
+            self.regress(&test.stored, "it ran in test mode, and its time is over");
         }
-        let Some(test) = self.test.take() else {
-            return;
-        };
+    }
+
+    /// Goes back to `stored`, which ran before, as from a change that failed.
+    pub(super) fn regress(&mut self, stored: &Arc<Generation>, why: &str) {
+        if self.work.is_some() {
+            return self.say(format!("does not go back now, while it is changing: {why}"));
+        }
+        let (from, to) = (&stored.manifest, &self.committed.manifest);
+        let change_digest = change(from, to).digest();
+        let test = self.test.take();
         let order = Order {
-            rollout: test.rollout,
-            change_digest: test.change_digest,
-            from: test.stored.digest,
+            rollout: test.map_or_else(String::new, |test| test.rollout),
+            change_digest,
+            from: stored.digest,
             to: Arc::clone(&self.committed),
             overridden: BTreeSet::new(),
             announced: Announcements::new(),
@@ -143,9 +151,9 @@ impl Machine {
             test: None,
         };
         let activation = Activation {
-            failure: Some("it ran in test mode, and its time is over".to_owned()),
+            failure: Some(why.to_owned()),
             is_answered: true,
-            ..Activation::new(order, &test.stored, None)
+            ..Activation::new(order, stored, None)
         };
         self.begin(Phase::Committing, Some(activation));
         self.give_back();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
-use placet_model::NodeName;
+use placet_model::{NodeName, visible};
 use placet_protocol::wire::from_node::Message;
 use placet_protocol::wire::{FromNode, ToNode};
 use tokio::sync::{Semaphore, mpsc};
@@ -25,6 +25,9 @@ const ORDERS: usize = 32;
 
 /// What a node may have said that the fleet has not worked off.
 const UNHEARD: usize = 16;
+
+/// More of a version is not told.
+const VERSION_MOST: usize = 40;
 
 /// Opens a session; the orders are what the node is answered.
 pub(super) fn open(
@@ -51,7 +54,7 @@ pub(super) fn open(
         if let Err(status) = result {
             tracing::warn!(
                 "session of node {node} is ended: {}",
-                placet_model::visible(status.message())
+                visible(status.message())
             );
             // A node that takes no orders does not take this either.
             let _ = orders.try_send(Err(status));
@@ -85,6 +88,7 @@ impl Speaker {
         let Some(Message::Hello(hello)) = first.message else {
             return Err(Status::failed_precondition("a session begins with Hello"));
         };
+        self.compare_versions(&hello.version);
         let announcement = Box::new(announcement(hello)?);
         let session = Session {
             id: self.id,
@@ -98,8 +102,16 @@ impl Speaker {
         })
         .await?;
         let places = Arc::new(Semaphore::new(UNHEARD));
+        // Said once: it says nothing new the next time.
+        let mut knows_all = true;
         while let Some(message) = messages.message().await? {
             let Some(message) = message.message else {
+                if std::mem::replace(&mut knows_all, false) {
+                    tracing::warn!(
+                        "node {} says what this version does not know: ignored",
+                        self.node
+                    );
+                }
                 continue;
             };
             let what = Box::new(said(&self.node, message)?);
@@ -114,6 +126,22 @@ impl Speaker {
             .await?;
         }
         Ok(())
+    }
+
+    /// Nodes and controllers are updated one after the other: what differs meanwhile is told.
+    fn compare_versions(&self, version: &str) {
+        let own = env!("CARGO_PKG_VERSION");
+        if version != own {
+            let version: String = visible(version)
+                .to_string()
+                .chars()
+                .take(VERSION_MOST)
+                .collect();
+            tracing::warn!(
+                "node {} runs placetd {version}, this controller is {own}",
+                self.node
+            );
+        }
     }
 
     async fn tell(&self, news: News) -> Result<(), Status> {

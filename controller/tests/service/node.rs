@@ -228,6 +228,11 @@ impl Line {
         let _ = self.sender.send(FromNode { message });
     }
 
+    /// What a message of a kind looks like that this version does not know.
+    pub(crate) fn say_nothing(&self) {
+        let _ = self.sender.send(FromNode::default());
+    }
+
     pub(crate) async fn order(&mut self) -> Result<Option<ToNode>, Status> {
         tokio::time::timeout(PATIENCE, self.orders.message())
             .await

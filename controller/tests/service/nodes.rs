@@ -3,8 +3,9 @@
 use placet_model::{DecisionKind, Digest, canonical_json};
 use placet_protocol::wire::from_node::Message;
 use placet_protocol::wire::to_node::Order;
-use placet_protocol::wire::{DeleteRequest, ToNode};
+use placet_protocol::wire::{DeleteRequest, Hello, ToNode};
 use placet_protocol::{Error, TokenRefusal, connect, join, renew};
+use serde_json::Value;
 use tonic::Code;
 
 use crate::bench::Bench;
@@ -102,6 +103,44 @@ async fn the_newest_session_of_a_node_wins() {
     let lost = feed.named("nodeLost").await;
     assert_eq!(lost.text("node"), "core-1");
     assert_eq!(feed.count("nodeLost"), 1, "only the one that counted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_another_version_is_welcome_and_what_only_it_knows_is_left_out() {
+    let bench = Bench::start().await;
+    let identity = join_as(&bench, "core-1").await;
+    let state = State::new("core-1");
+    for version in [
+        "",
+        "0.0.1",
+        "99.0.0",
+        "\u{1b}[2J and much more than a version has",
+    ] {
+        let mut line = Line::open(&bench, &identity).await.unwrap();
+        let Message::Hello(hello) = state.hello() else {
+            panic!("a Hello");
+        };
+        let mut facts: Value = serde_json::from_slice(&hello.facts_json).unwrap();
+        facts["later"] = serde_json::json!({"than": "this"});
+        line.say(Message::Hello(Hello {
+            version: version.to_owned(),
+            facts_json: facts.to_string().into_bytes(),
+            ..hello
+        }));
+        assert!(
+            is_welcome(&line.order().await.unwrap().unwrap()),
+            "{version}"
+        );
+        // Messages of a kind that a later version may have; what comes after them is heard.
+        line.say_nothing();
+        line.say_nothing();
+        line.say(Message::VerdictJson(b"{}".to_vec()));
+        let ended = line.order().await.unwrap_err();
+        assert!(
+            ended.message().contains("verdict cannot be read"),
+            "{ended}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

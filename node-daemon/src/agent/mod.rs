@@ -21,6 +21,7 @@ mod machine;
 mod orders;
 mod report;
 mod session;
+mod skew;
 mod staging;
 mod test_mode;
 

@@ -4,16 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use placet_model::{Digest, NodeManifest, Proposal, TraceParent, visible};
-use placet_protocol::json;
+use placet_model::{Digest, NodeManifest, TraceParent, visible};
 use placet_protocol::wire::to_node::Order as Ordered;
-use placet_protocol::wire::{Activate, Boot, Stage, ToNode, Welcome};
+use placet_protocol::wire::{Activate, Boot, ToNode, Welcome};
 use tracing::Span;
 
 use super::core::Core;
 use super::effects::log;
 use super::machine::{Event, Order};
-use super::{report, test_mode};
+use super::{report, skew, test_mode};
 use crate::store::Generation;
 
 /// What a class may ask for: a day.
@@ -76,7 +75,10 @@ impl Core {
         match order {
             Ordered::Welcome(welcome) => self.welcomed(&welcome),
             Ordered::ProposalJson(bytes) => {
-                let proposal: Proposal = json(&bytes, "proposal")?;
+                let proposal = match skew::proposal(&bytes) {
+                    Err(why) if self.answer_unreadable(&bytes, &why) => return Ok(()),
+                    proposal => proposal?,
+                };
                 if proposal.dry_run {
                     self.try_out(&proposal);
                 } else {
@@ -88,15 +90,13 @@ impl Core {
             Ordered::Release(release) => {
                 self.release(release.change_digest.parse()?, release.reason);
             }
-            Ordered::Stage(Stage {
-                rollout,
-                change_digest,
-                manifest_json,
-                memory,
-            }) => {
-                let manifest: NodeManifest = json(&manifest_json, "manifest")?;
+            Ordered::Stage(stage) => {
+                let digest = stage.change_digest.parse()?;
                 self.begin_change();
-                self.stage(rollout, change_digest.parse()?, manifest, memory);
+                match skew::manifest(&stage.manifest_json) {
+                    Ok(manifest) => self.stage(stage.rollout, digest, manifest, stage.memory),
+                    Err(why) => self.refuse_to_stage(stage, digest, &why),
+                }
             }
             Ordered::Activate(activate) => self.activate(activate)?,
             Ordered::Regress(order) => self.regress(&visible(&order.reason).to_string()),

@@ -191,6 +191,14 @@ impl Session {
         }));
     }
 
+    /// What an order of a kind looks like that this version does not know.
+    pub(crate) fn say_nothing(&self) {
+        let _ = self.outgoing.send(Ok(ToNode {
+            epoch: self.epoch,
+            ..ToNode::default()
+        }));
+    }
+
     /// The next message; `None` if the node hung up.
     pub(crate) async fn next(&mut self) -> Option<Message> {
         let message = tokio::time::timeout(PATIENCE, self.incoming.message()).await;

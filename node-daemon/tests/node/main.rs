@@ -23,6 +23,7 @@ mod kills;
 mod lives;
 mod precision;
 mod session;
+mod skew;
 mod soak;
 mod starting;
 mod supervise;

@@ -1,6 +1,7 @@
 //! A fleet: one controller, its repository, and nodes.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::packages::{edit, packages, placet};
 use crate::ports::free_address;
-use crate::{Event, Feed, remove_groups};
+use crate::{Event, Feed, Network, remove_groups};
 
 /// What a fleet is made of.
 #[derive(Debug, Clone)]
@@ -23,6 +24,29 @@ pub struct FleetOptions {
     pub nodes: Vec<&'static str>,
     /// Validity of the nodes' certificates, in seconds.
     pub certificate_seconds: u32,
+    /// Where the controller listens; at a free port where left out.
+    pub address: Option<String>,
+    /// Nodes that are not on this machine's own network.
+    pub away: BTreeMap<&'static str, Away>,
+}
+
+/// Where a node is that is not on this machine's own network.
+#[derive(Debug, Clone)]
+pub struct Away {
+    /// Runs a program there.
+    command: Vec<String>,
+    /// Where it reaches the controller.
+    controller: SocketAddr,
+}
+
+impl Away {
+    /// A node in this network, where it reaches the controller at this address.
+    pub fn new(network: &Network, controller: SocketAddr) -> Self {
+        Self {
+            command: network.command(),
+            controller,
+        }
+    }
 }
 
 impl Default for FleetOptions {
@@ -30,6 +54,8 @@ impl Default for FleetOptions {
         Self {
             nodes: vec!["core-1", "core-2", "edge-1", "edge-2"],
             certificate_seconds: 3_600,
+            address: None,
+            away: BTreeMap::new(),
         }
     }
 }
@@ -89,7 +115,7 @@ impl Fleet {
             .expect("a temporary folder");
         let feed = Feed::follow(&folder.path().join("controller/admin.sock"));
         let mut fleet = Self {
-            address: free_address(),
+            address: options.address.clone().unwrap_or_else(free_address),
             folder,
             memory: tempfile::tempdir_in("/dev/shm").expect("a folder in memory"),
             options,
@@ -153,6 +179,9 @@ impl Fleet {
             "--certificate-seconds",
             &self.options.certificate_seconds.to_string(),
         ]);
+        for way in self.options.away.values() {
+            command.args(["--name", &way.controller.ip().to_string()]);
+        }
         self.controller = Some(command.spawn().expect("the controller starts"));
         let socket = self.path("controller/admin.sock");
         poll("the admin socket", || UnixStream::connect(&socket).ok());
@@ -168,12 +197,24 @@ impl Fleet {
 
     /// A command of the program under test that appends to a log.
     fn logged(&self, log: &str) -> Command {
+        self.logged_by(log, &[])
+    }
+
+    /// The same, run by another command.
+    fn logged_by(&self, log: &str, by: &[String]) -> Command {
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.path("logs").join(log))
             .expect("a log");
-        let mut command = Command::new(placet());
+        let mut command = match by {
+            [] => Command::new(placet()),
+            [program, arguments @ ..] => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(placet());
+                command
+            }
+        };
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
@@ -210,15 +251,14 @@ impl Fleet {
     pub fn start_node(&mut self, name: &str) {
         let state = self.path(name);
         let run = self.path("run").join(name);
-        let mut command = self.logged(name);
-        command.args([
-            "placetd",
-            "--node",
-            name,
-            "--controller",
-            &self.address,
-            "--token-file",
-        ]);
+        let away = self.options.away.get(name);
+        let mut command = match away {
+            Some(away) => self.logged_by(name, &away.command),
+            None => self.logged(name),
+        };
+        let controller = away.map_or_else(|| self.address.clone(), |it| it.controller.to_string());
+        command.args(["placetd", "--node", name, "--controller", &controller]);
+        command.arg("--token-file");
         command.arg(self.path(&format!("{name}.token")));
         command.args(["--type", name.split('-').next().unwrap_or(name)]);
         command.arg("--state").arg(&state).arg("--run").arg(&run);

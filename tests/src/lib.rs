@@ -24,14 +24,14 @@ mod servers;
 
 pub use cluster::Cluster;
 pub use feed::{Event, Feed};
-pub use fleet::{Fleet, FleetOptions, Node, poll};
+pub use fleet::{Away, Fleet, FleetOptions, Node, poll};
 pub use groups::{groups_of, remove_groups};
 pub use inspect::{assert_never_a_mixture, pids};
 pub use kube_fleet::{KubeFleet, NAMESPACE};
 pub use network::Network;
 pub use packages::{build_kind, controller_program, edit, packages, placet};
 pub use ports::{free_address, free_port};
-pub use proxy::Proxy;
+pub use proxy::{Proxy, Weather};
 pub use registry::{REGISTRY_NAME, REGISTRY_PASSWORD, REGISTRY_USER, RegistryServer};
 pub use sample::{Sample, evidence, is_full};
 pub use servers::{program, servers, skipped};

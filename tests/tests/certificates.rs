@@ -10,6 +10,7 @@ async fn pass_renewals(lifetime_seconds: u32, renewals: u32) {
     let options = FleetOptions {
         nodes: vec!["core-1", "edge-1"],
         certificate_seconds: lifetime_seconds,
+        ..FleetOptions::default()
     };
     let mut fleet = Fleet::settled(options).await;
     let start = fleet.feed.latest();

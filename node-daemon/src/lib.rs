@@ -22,6 +22,7 @@ mod arguments;
 mod family;
 mod keeper;
 mod link;
+mod rest;
 mod store;
 #[cfg(test)]
 mod testing;

@@ -20,6 +20,7 @@ use super::{AgentError, boot_id, launch, test_mode};
 use crate::Fatal;
 use crate::arguments::{Settings, StartAlone};
 use crate::link::{self, Command, Entry};
+use crate::rest::Rest;
 use crate::store::{Depth, Generation, Store};
 use crate::vote::Voters;
 
@@ -175,10 +176,15 @@ impl Core {
 
     /// Takes one input after another until the keeper is gone.
     pub(super) async fn run(mut self) -> Result<(), Fatal> {
+        let mut rest = Rest::after(Instant::now());
         loop {
             let deadline = self.machine.deadline().map(|at| self.started + at);
-            // Both arms are cancel safe: an input that is not taken stays in the channel.
+            // All arms are cancel safe: an input that is not taken stays in the channel.
             tokio::select! {
+                () = until(rest.due()) => {
+                    rest.take(Instant::now());
+                    continue;
+                }
                 input = self.inputs.recv() => match input {
                     None | Some(Input::KeeperGone) => {
                         tracing::info!("agent ends: its keeper is gone");
@@ -188,6 +194,7 @@ impl Core {
                 },
                 () = until(deadline) => self.take(Input::Machine(Event::Tick)),
             }
+            rest = Rest::after(Instant::now());
         }
     }
 

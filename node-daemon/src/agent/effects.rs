@@ -11,7 +11,7 @@ use super::core::{Core, Input};
 use super::machine::{Effect, Event, Notice};
 use super::{launch, report};
 use crate::link::{Command, Exit, Signal};
-use crate::store::{Generation, StoreError};
+use crate::store::{Depth, Generation, StoreError};
 use crate::vote::{Handled, Outcome, Voters};
 
 /// A process that runs when the agent starts, or that was started a moment ago, registers within
@@ -187,6 +187,8 @@ impl Core {
                 }
                 self.staged.remove(&change_digest);
                 self.collect();
+                // Whether what is mapped is what was to be.
+                self.handle.send(Input::Look(Depth::Quick));
                 String::new()
             }
             Err(error) => {

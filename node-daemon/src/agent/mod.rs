@@ -18,6 +18,7 @@ mod health;
 mod keeper;
 mod launch;
 mod machine;
+mod mapped;
 mod orders;
 mod report;
 mod session;

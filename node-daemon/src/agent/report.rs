@@ -64,7 +64,12 @@ impl Core {
             what: drift.what.to_string(),
             repaired: self.drift.is_repaired,
         };
-        drifts.map(drift).collect()
+        let stale = self.drift.stale.iter().map(|stale| Drift {
+            path: stale.path.display().to_string(),
+            what: stale.what.clone(),
+            repaired: false,
+        });
+        drifts.map(drift).chain(stale).take(DRIFTS_MAX).collect()
     }
 
     fn staged_manifests(&self) -> Vec<String> {

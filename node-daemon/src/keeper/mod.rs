@@ -39,6 +39,7 @@ use placet_model::ProcessName;
 use crate::Fatal;
 use crate::arguments::{Reexec, Settings};
 use crate::link::{Command, Event};
+use crate::rest::Rest;
 use agent::{Agent, AgentEnd};
 use handover::State;
 use log::Logs;
@@ -184,6 +185,7 @@ struct Keeper {
     hands_over: bool,
     locks: Vec<File>,
     manager: Manager,
+    rest: Rest,
 }
 
 /// Something to read from, or to write to.
@@ -216,6 +218,7 @@ impl Keeper {
             hands_over: false,
             locks,
             manager: Manager::from_environment(),
+            rest: Rest::after(Instant::now()),
         })
     }
 
@@ -238,6 +241,11 @@ impl Keeper {
                 self.agent.send(&event);
             }
             let sources = self.wait(now)?;
+            if sources.is_empty() {
+                self.rest.take(Instant::now());
+            } else {
+                self.rest = Rest::after(now);
+            }
             self.serve(sources);
             if self.agent.has_given_up() && !self.table.any_alive() && !self.ending {
                 return Ok(ExitCode::from(2));
@@ -303,6 +311,7 @@ impl Keeper {
         let deadlines = [
             self.table.deadline(),
             self.agent.deadline().filter(|_| !self.ending),
+            self.rest.due(),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         ready(

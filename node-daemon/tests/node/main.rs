@@ -21,6 +21,7 @@ mod hostile;
 mod joining;
 mod kills;
 mod lives;
+mod mapped;
 mod precision;
 mod session;
 mod skew;

@@ -349,6 +349,15 @@ impl Machine {
             .filter_map(|(name, process)| process.running(name))
     }
 
+    /// The processes that are up: the leader of each one's group, and up to which generation it has
+    /// handled changes.
+    pub(super) fn settled(&self) -> impl Iterator<Item = (ProcessName, u32, Arc<Generation>)> {
+        let up = self.processes.iter().filter(|(_, process)| process.is_up());
+        up.filter_map(|(name, process)| {
+            Some((name.clone(), process.pid?, Arc::clone(&process.handled)))
+        })
+    }
+
     /// For how long `process` has been starting, or up.
     pub(super) fn age(&self, process: &ProcessName, now: Moment) -> Duration {
         let since = self.processes.get(process).and_then(Process::since);

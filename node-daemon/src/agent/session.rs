@@ -35,6 +35,9 @@ const WELCOME_WITHIN: Duration = Duration::from_secs(10);
 /// Pause after a renewal that failed.
 const RENEW_AGAIN: Duration = Duration::from_secs(5);
 
+/// The least pause after one that succeeded, where certificates live for long.
+const RENEW_PAUSE: Duration = Duration::from_mins(1);
+
 /// Pauses that grow, each a little different so that a fleet does not come back in step.
 struct BackOff(Duration);
 
@@ -226,7 +229,7 @@ impl<'a> Dialer<'a> {
                     tracing::info!(until = %identity.not_after(), "certificate is renewed");
                     self.identity = identity;
                     session = next;
-                    renew_in = until_renewal(&self.identity);
+                    renew_in = until_next_renewal(&self.identity);
                 }
                 Err(error) => {
                     tracing::warn!(until = %self.identity.not_after(), "failed to renew the certificate: {}", crate::Chain(&error));
@@ -326,6 +329,17 @@ async fn finished(renewal: &mut Option<Renewal>) -> Result<(Identity, Session), 
         Some(task) => task.await.unwrap_or(Err(SessionError::Ended)),
         None => std::future::pending().await,
     }
+}
+
+/// When a certificate that was just given is renewed. By a clock that is ahead it may be late for
+/// that already: asking again at once would bring no other.
+fn until_next_renewal(identity: &Identity) -> tokio::time::Instant {
+    if identity.renew_at() <= Timestamp::now() {
+        tracing::warn!(until = %identity.not_after(), "the certificate that was just given has passed half of its life by the clock of this node: put the clock right");
+    }
+    let half = identity.not_after().duration_since(identity.renew_at());
+    let least = half.unsigned_abs().min(RENEW_PAUSE);
+    until_renewal(identity).max(tokio::time::Instant::now() + least)
 }
 
 fn until_renewal(identity: &Identity) -> tokio::time::Instant {

@@ -17,6 +17,7 @@ pub(crate) struct Daemon {
     child: Option<Child>,
     program: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Daemon {
@@ -35,21 +36,39 @@ impl Daemon {
         Self::join_as(controller, node, &controller.token(node), arguments)
     }
 
+    /// A node whose daemon has this in its environment each time.
+    pub(crate) fn join_with_clock(
+        controller: &Controller,
+        node: &str,
+        environment: Vec<(String, String)>,
+    ) -> Self {
+        let mut daemon = Self::prepare(controller, &[]);
+        daemon.environment = environment;
+        let token = controller.token(node);
+        daemon.start_with(node, &["--token", &token.to_string()]);
+        daemon
+    }
+
     fn join_as(controller: &Controller, node: &str, token: &Token, arguments: &[&str]) -> Self {
+        let mut daemon = Self::prepare(controller, arguments);
+        daemon.start_with(node, &["--token", &token.to_string()]);
+        daemon
+    }
+
+    fn prepare(controller: &Controller, arguments: &[&str]) -> Self {
         // Below /tmp, since a socket's path has to be short.
         let folder = tempfile::Builder::new()
             .prefix("placetd-")
             .tempdir_in("/tmp")
             .unwrap();
-        let mut daemon = Self {
+        Self {
             folder,
             address: controller.address.to_string(),
             child: None,
             program: env!("CARGO_BIN_EXE_placetd").into(),
             arguments: arguments.iter().map(|it| (*it).to_owned()).collect(),
-        };
-        daemon.start_with(node, &["--token", &token.to_string()]);
-        daemon
+            environment: Vec::new(),
+        }
     }
 
     pub(crate) fn start(&mut self, node: &str) {
@@ -81,6 +100,7 @@ impl Daemon {
             .arg("--run")
             .arg(self.path("r"))
             .args(&self.arguments)
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         command

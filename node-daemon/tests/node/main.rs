@@ -11,6 +11,7 @@ mod fetching;
 mod software;
 
 mod activation;
+mod clock;
 mod deputies;
 mod figures;
 mod following;

@@ -32,8 +32,8 @@ pub(super) struct Mapping {
     name: ProcessName,
     /// The process that leads its group.
     pid: u32,
-    /// The generation up to which it has handled changes.
-    handled: Arc<Generation>,
+    /// The generation that it is to run.
+    wanted: Arc<Generation>,
 }
 
 impl Core {
@@ -42,7 +42,13 @@ impl Core {
         if self.machine.is_busy() {
             return Vec::new();
         }
-        let mapping = |(name, pid, handled)| Mapping { name, pid, handled };
+        // One that the change does not touch, as far as anybody said, may use what has changed.
+        let wanted = self.machine.committed();
+        let mapping = |(name, pid)| Mapping {
+            name,
+            pid,
+            wanted: Arc::clone(wanted),
+        };
         self.machine.settled().map(mapping).collect()
     }
 }
@@ -66,7 +72,7 @@ pub(super) fn look(store: &Store, mappings: &[Mapping]) -> Vec<Stale> {
             let paths = paths(&maps);
             let stale = stale(
                 &paths,
-                &mapping.handled,
+                &mapping.wanted,
                 &|path| place(store, path),
                 &mut load,
             );
@@ -125,7 +131,7 @@ fn place<'p>(store: &Store, path: &'p Path) -> Option<(u64, &'p Path)> {
     (parts.next()?.as_os_str() == "tree").then_some((number, parts.as_path()))
 }
 
-/// What of these files a process should not have mapped that has handled all changes up to `handled`.
+/// What of these files a process should not have mapped that is to run `handled`.
 fn stale<'p>(
     paths: &'p [(PathBuf, bool)],
     handled: &Generation,
@@ -155,7 +161,7 @@ fn stale<'p>(
             found.push((
                 within.to_owned(),
                 format!(
-                    "still maps that of generation {number}{build}, though it has handled the change to generation {}: restart it",
+                    "still maps that of generation {number}{build}; generation {} has another: restart it",
                     handled.number
                 ),
             ));
@@ -236,7 +242,7 @@ b000-c000 r-xp 00000000 00:00 0 [vdso]
             .map(|(path, what)| format!("{}: {what}", path.display()))
             .collect();
         expect![[r"
-            lib/libone.so: still maps that of generation 1 (build b1), though it has handled the change to generation 2: restart it
+            lib/libone.so: still maps that of generation 1 (build b1); generation 2 has another: restart it
             lib/libone.so: maps a file that was removed from the tree under it: restart it
             lib/libone.so: maps `/usr/lib/libone.so` in its place: restart it, and look how it finds its libraries"]]
         .assert_eq(&lines.join("\n"));

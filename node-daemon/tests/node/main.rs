@@ -24,6 +24,7 @@ mod kills;
 mod lives;
 mod mapped;
 mod precision;
+mod running;
 mod session;
 mod skew;
 mod soak;

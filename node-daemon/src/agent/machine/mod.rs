@@ -349,13 +349,10 @@ impl Machine {
             .filter_map(|(name, process)| process.running(name))
     }
 
-    /// The processes that are up: the leader of each one's group, and up to which generation it has
-    /// handled changes.
-    pub(super) fn settled(&self) -> impl Iterator<Item = (ProcessName, u32, Arc<Generation>)> {
+    /// The processes that are up: the leader of each one's group.
+    pub(super) fn settled(&self) -> impl Iterator<Item = (ProcessName, u32)> {
         let up = self.processes.iter().filter(|(_, process)| process.is_up());
-        up.filter_map(|(name, process)| {
-            Some((name.clone(), process.pid?, Arc::clone(&process.handled)))
-        })
+        up.filter_map(|(name, process)| Some((name.clone(), process.pid?)))
     }
 
     /// For how long `process` has been starting, or up.

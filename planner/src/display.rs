@@ -209,6 +209,7 @@ impl fmt::Display for WaitingOn {
                 write!(f, "waits: the wave before is watched until {until}")
             }
             Self::Requirement(unmet) => write!(f, "cannot change by itself: {unmet}"),
+            Self::AfterTests(unmet) => write!(f, "cannot stand the end of a test: {unmet}"),
         }
     }
 }
@@ -246,6 +247,7 @@ impl Plan {
                     | WaitingOn::Window(_)
                     | WaitingOn::Verification(_)
                     | WaitingOn::Requirement(_)
+                    | WaitingOn::AfterTests(_)
             )
         });
         first.map(|(name, waiting)| format!("{name} {waiting}"))

@@ -9,6 +9,8 @@ use placet_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::TargetNode;
+
 /// Everything that [`crate::plan`] looks at beside the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
@@ -45,10 +47,18 @@ pub struct ObservedNode {
     pub not_ready: BTreeSet<String>,
     /// What is stored on it, where what it runs is in memory only.
     pub stored: Option<Digest>,
+    /// The manifest of that, where it is known.
+    pub falls_back_to: Option<Running>,
     /// The manifest that is to stay on it by order of a person, though it is in test mode.
     pub kept: Option<Digest>,
     /// True while it is about a change: it makes it, gives it back, or watches how it does.
     pub changing: bool,
+}
+
+/// For how long what a node is given runs from memory only, if it does.
+pub(crate) fn memory(target: &TargetNode, seen: &ObservedNode) -> Option<u32> {
+    let is_kept = seen.kept == Some(target.manifest_digest);
+    target.memory.filter(|_| !is_kept)
 }
 
 impl ObservedNode {

@@ -230,4 +230,7 @@ pub enum WaitingOn {
     /// Its change would leave a fleet in which this requirement does not hold, and the nodes that
     /// would have to change together with it cannot (D7).
     Requirement(Arc<Unmet>),
+    /// Going on would leave this requirement unmet once the nodes that are in test mode have gone back
+    /// to what they have stored.
+    AfterTests(Arc<Unmet>),
 }

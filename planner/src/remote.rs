@@ -12,6 +12,7 @@ use placet_model::{
 };
 use semver::Version;
 
+use crate::observed::memory;
 use crate::problem::Names;
 use crate::{Observed, Target, TargetNode};
 
@@ -86,6 +87,8 @@ struct Member<'a> {
     target: &'a TargetNode,
     /// None while unknown: then it counts neither for nor against.
     running: Option<&'a NodeManifest>,
+    /// Set for a node that stores nothing of its change: what it goes back to.
+    stored: Option<&'a NodeManifest>,
 }
 
 /// A requirement that does not hold, and what would have to move for it.
@@ -106,7 +109,15 @@ impl<'a> Mixture<'a> {
                 let seen = observed.nodes.get(name);
                 let running = seen.and_then(|seen| seen.running.as_ref());
                 let running = running.map(crate::Running::manifest);
-                (name, Member { target, running })
+                let goes_back = seen.is_some_and(|seen| memory(target, seen).is_some());
+                let stored = seen.and_then(|seen| seen.falls_back_to.as_ref());
+                let stored = stored.map(crate::Running::manifest).or(running);
+                let member = Member {
+                    target,
+                    running,
+                    stored: stored.filter(|_| goes_back),
+                };
+                (name, member)
             })
             .collect();
         let has_requirements = members.values().any(|member| {
@@ -132,20 +143,57 @@ impl<'a> Mixture<'a> {
         broken.map(|broken| broken.unmet).collect()
     }
 
+    /// What held while `moving` had changed and does not hold with `more`, once every node that
+    /// stores nothing of its change has gone back to what it has stored.
+    pub(crate) fn breaks_after_tests(
+        &self,
+        moving: &BTreeSet<NodeName>,
+        more: &BTreeSet<NodeName>,
+    ) -> Option<Unmet> {
+        if self.members.values().all(|member| member.stored.is_none()) {
+            return None;
+        }
+        let before = self.broken_in(&self.after_tests(moving));
+        let after = self.broken_in(&self.after_tests(&(moving | more)));
+        let mut worse = after.into_iter().filter(|(key, broken)| {
+            let known = before.get(key);
+            known.is_none_or(|known| !broken.unmet.nodes.is_subset(&known.unmet.nodes))
+        });
+        worse.next().map(|(_, broken)| broken.unmet)
+    }
+
+    fn after_tests(
+        &self,
+        changed: &BTreeSet<NodeName>,
+    ) -> BTreeMap<&'a NodeName, &'a NodeManifest> {
+        let mut runs = self.after(changed);
+        let stored = self.members.iter();
+        runs.extend(stored.filter_map(|(name, member)| Some((*name, member.stored?))));
+        runs
+    }
+
+    /// What every node runs once those of `changed`, and no others, run their target.
+    fn after(&self, changed: &BTreeSet<NodeName>) -> BTreeMap<&'a NodeName, &'a NodeManifest> {
+        let runs = self.members.iter().filter_map(|(name, member)| {
+            let target = changed.contains(*name).then_some(&*member.target.manifest);
+            Some((*name, target.or(member.running)?))
+        });
+        runs.collect()
+    }
+
     fn broken(&self, changed: &BTreeSet<NodeName>) -> BTreeMap<Key, Broken<'a>> {
+        self.broken_in(&self.after(changed))
+    }
+
+    fn broken_in(
+        &self,
+        runs: &BTreeMap<&'a NodeName, &'a NodeManifest>,
+    ) -> BTreeMap<Key, Broken<'a>> {
         if !self.has_requirements {
             return BTreeMap::new();
         }
-        let runs: BTreeMap<&NodeName, &'a NodeManifest> = self
-            .members
-            .iter()
-            .filter_map(|(name, member)| {
-                let target = changed.contains(*name).then_some(&*member.target.manifest);
-                Some((*name, target.or(member.running)?))
-            })
-            .collect();
         let mut asking = BTreeMap::<Key, (_, _, BTreeSet<&NodeName>)>::new();
-        for (name, manifest) in &runs {
+        for (name, manifest) in runs {
             for package in &manifest.packages {
                 for (index, requirement) in package.requires_remote.iter().enumerate() {
                     let entry = asking.entry((package.digest, index));
@@ -157,7 +205,7 @@ impl<'a> Mixture<'a> {
         let broken = asking
             .into_iter()
             .filter_map(|(key, (package, requirement, nodes))| {
-                let count = self.looked_at(requirement, &runs);
+                let count = self.looked_at(requirement, runs);
                 let nodes: BTreeSet<_> = nodes
                     .into_iter()
                     .filter(|name| !count.holds_for(name, requirement.quantifier))

@@ -362,6 +362,11 @@ impl Node {
     fn take_memory(&mut self, stored: Option<InMemory>, now: Timestamp) {
         const ROUNDING: SignedDuration = SignedDuration::from_secs(5);
         self.seen.stored = stored.map(|stored| stored.manifest_digest);
+        let known = self.seen.falls_back_to.take();
+        self.seen.falls_back_to = self.seen.stored.and_then(|digest| {
+            let known = known.filter(|known| known.digest() == digest);
+            known.or_else(|| self.manifest(digest))
+        });
         let known = self.stored.and_then(|(_, ends)| ends);
         self.stored = stored.map(|stored| {
             let left = stored.seconds_left.and_then(|it| i64::try_from(it).ok());

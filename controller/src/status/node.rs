@@ -177,7 +177,9 @@ impl View<'_> {
 fn waiting_state(waiting: &WaitingOn) -> State {
     let text = format!("the node {waiting}");
     match waiting {
-        WaitingOn::Problems | WaitingOn::Requirement(_) => State::Stalled(Reason::Blocked, text),
+        WaitingOn::Problems | WaitingOn::Requirement(_) | WaitingOn::AfterTests(_) => {
+            State::Stalled(Reason::Blocked, text)
+        }
         WaitingOn::FirstContact => State::Reconciling(Reason::NeverSeen, text),
         WaitingOn::Observation => State::Reconciling(Reason::Progressing, text),
         WaitingOn::Connection => State::Reconciling(Reason::Away, text),

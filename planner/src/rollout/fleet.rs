@@ -9,6 +9,7 @@ use placet_model::{Activation, Digest, NodeChange, NodeName, NodeState, RolloutP
 use super::decisions::Decisions;
 use super::standing::Standing;
 use crate::change::{Announcements, change_set};
+use crate::observed::memory;
 use crate::plan::{NodePlan, Plan, Target, TargetNode, WaitingOn};
 use crate::{Observed, ObservedNode, Presence, RolloutState, Rules};
 
@@ -230,13 +231,6 @@ impl<'a> Node<'a> {
     pub(super) fn is_staged(&self) -> bool {
         self.seen.staged.contains(&self.target.manifest_digest)
     }
-}
-
-/// For how long what it is given runs from memory only, if it does.
-fn memory(target: &TargetNode, seen: &ObservedNode) -> Option<u32> {
-    target
-        .memory
-        .filter(|_| seen.kept != Some(target.manifest_digest))
 }
 
 /// True if what it runs is in memory only, and is not to be.

@@ -103,6 +103,11 @@ impl Turns {
                 match mixture.group(&alone, &moving, available) {
                     Err(unmet) => WaitingOn::Requirement(Arc::from(unmet)),
                     Ok(group) => match budget.refuses(&group) {
+                        None if groups < GROUPS_MOST
+                            && let Some(unmet) = mixture.breaks_after_tests(&moving, &group) =>
+                        {
+                            WaitingOn::AfterTests(Arc::new(unmet))
+                        }
                         None if groups < GROUPS_MOST => {
                             groups += 1;
                             budget.take(&group);

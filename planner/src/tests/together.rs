@@ -65,6 +65,29 @@ fn d7_nodes_that_a_requirement_binds_change_together_even_across_waves() {
 }
 
 #[test]
+fn d7_what_would_be_left_when_a_test_ends_is_looked_at_before() {
+    let mut world = World::settled(bound(Quantifier::All));
+    world.commit("2", |fleet| {
+        fleet
+            .set("core", &["app 2.0.0"])
+            .set("edge", &["peer 2.0.0"])
+            .node("edge-2", |node| {
+                node.class = Some("edge".to_owned());
+                node.test_seconds = Some(600);
+            })
+    });
+    world.turn();
+    world.accept(&ALL).turn();
+    world.stage(&ALL).check(&expect![[r#"
+        Activating
+        core-1 cannot stand the end of a test: nodes core-1, core-2: package app 2.0.0 needs peer ^2 on every other node with class edge; not so on node edge-2
+        core-2 cannot stand the end of a test: nodes core-1, core-2: package app 2.0.0 needs peer ^2 on every other node with class edge; not so on node edge-2
+        edge-1 cannot stand the end of a test: nodes core-1, core-2: package app 2.0.0 needs peer ^2 on every other node with class edge; not so on node edge-2
+        edge-2 cannot stand the end of a test: nodes core-1, core-2: package app 2.0.0 needs peer ^2 on every other node with class edge; not so on node edge-2
+    "#]]);
+}
+
+#[test]
 fn d7_no_more_nodes_are_pulled_along_than_it_takes() {
     // The others still need a peer of version 1.
     let mut world = asked(canary(bound(Quantifier::Any)).with_class("edge", |class| {

@@ -151,6 +151,8 @@ impl fmt::Display for Action {
     }
 }
 
+const NO_MEMORY: &str = "is to store nothing, and cannot run from memory only: its placetd is too old, or its --memory is not on a tmpfs";
+
 impl fmt::Display for WaitingOn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -182,6 +184,7 @@ impl fmt::Display for WaitingOn {
             Self::Activating => f.write_str("is changing"),
             Self::Skipped => f.write_str("is left out by decision"),
             Self::Aborted => f.write_str("is left as it is: the roll-out was given up"),
+            Self::NoMemory => f.write_str(NO_MEMORY),
             Self::GivenBack => {
                 f.write_str("ran it and has given it back: `placet node retry` has it tried again")
             }

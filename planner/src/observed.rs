@@ -45,6 +45,8 @@ pub struct ObservedNode {
     pub failed: BTreeSet<Digest>,
     /// Processes that are not ready, of those that it should run.
     pub not_ready: BTreeSet<String>,
+    /// True if changes can run on it from memory only.
+    pub has_memory: bool,
     /// What is stored on it, where what it runs is in memory only.
     pub stored: Option<Digest>,
     /// The manifest of that, where it is known.

@@ -204,6 +204,8 @@ pub enum WaitingOn {
     Skipped,
     /// The roll-out was given up.
     Aborted,
+    /// It is to store nothing of its change, and cannot run anything from memory only.
+    NoMemory,
     /// It ran this manifest and has given it back: its test is over, or a person wanted it.
     GivenBack,
     /// This manifest failed on it; it is not tried again by itself.

@@ -52,6 +52,7 @@ impl World {
         seen.announced = announcement.facts;
         seen.boot_id = announcement.boot_id;
         seen.staged = announcement.staged;
+        seen.has_memory = announcement.memory;
         seen.failed = announcement.failed.keys().copied().collect();
         node.run(announcement.manifest.into());
         node.last_seen = Some(turn.now);

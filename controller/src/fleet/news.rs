@@ -116,6 +116,8 @@ pub(crate) struct Announcement {
     pub(crate) staged: BTreeSet<Digest>,
     /// Manifests that failed on it, and why.
     pub(crate) failed: BTreeMap<Digest, String>,
+    /// True if changes can run there from memory only.
+    pub(crate) memory: bool,
 }
 
 /// What runs on a node.

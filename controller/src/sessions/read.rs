@@ -48,6 +48,7 @@ pub(super) fn announcement(hello: Hello) -> Result<Announcement, Status> {
         manifest: Arc::new(manifest),
         staged: digests(&hello.staged)?,
         failed: failures(hello.failed)?,
+        memory: hello.memory,
     })
 }
 

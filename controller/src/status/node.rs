@@ -196,7 +196,9 @@ fn waiting_state(waiting: &WaitingOn) -> State {
         | WaitingOn::Window(_)
         | WaitingOn::Wave { .. }
         | WaitingOn::Verification(_) => State::Reconciling(Reason::Activating, text),
-        WaitingOn::Skipped | WaitingOn::GivenBack => State::Stalled(Reason::OutOfDate, text),
+        WaitingOn::Skipped | WaitingOn::GivenBack | WaitingOn::NoMemory => {
+            State::Stalled(Reason::OutOfDate, text)
+        }
         WaitingOn::Aborted => State::Stalled(Reason::Aborted, text),
         WaitingOn::Failed(_) => State::Stalled(Reason::ChangeFailed, text),
         WaitingOn::Facts(_) => State::Stalled(Reason::FactsMismatch, text),

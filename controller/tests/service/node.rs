@@ -101,6 +101,7 @@ impl State {
             }),
             staged: self.staged.keys().map(ToString::to_string).collect(),
             failed: self.failed.iter().map(failed).collect(),
+            memory: true,
         })
     }
 

@@ -31,6 +31,7 @@ impl Core {
             }),
             staged: self.staged_manifests(),
             failed: self.failed.iter().map(failed).collect(),
+            memory: self.store.memory().is_ok(),
         }))
     }
 

@@ -76,6 +76,9 @@ impl Fleet<'_> {
         if let Some(arrived) = self.arrival(node) {
             return arrived;
         }
+        if node.memory().is_some() && node.is_connected() && !node.seen.has_memory {
+            return Standing::Out(WaitingOn::NoMemory);
+        }
         if node.has_given_back() {
             return Standing::Out(WaitingOn::GivenBack);
         }

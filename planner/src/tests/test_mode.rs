@@ -1,8 +1,9 @@
 //! Changes that run from memory only (C-D2, C-R1).
 
 use expect_test::expect;
+use placet_model::NodeName;
 
-use super::build::F;
+use super::build::{F, text};
 use super::world::{World, small};
 
 /// One of the core nodes runs the new version in test mode.
@@ -58,6 +59,21 @@ fn a_node_in_test_mode_is_asked_as_any_other_and_stores_nothing() {
 }
 
 #[test]
+fn a_node_that_cannot_run_from_memory_only_is_left_as_it_is() {
+    let mut world = World::settled(small());
+    world.node("core-2").has_memory = false;
+    world.commit("2", |fleet| {
+        test_of(fleet.set("core", &["app 2.0.0", "base 1.0.0"]), Some(600))
+    });
+    world.check(&expect![[r#"
+        Proposing
+        core-1 > propose
+        core-3 > propose
+        core-2 is to store nothing, and cannot run from memory only: its placetd is too old, or its --memory is not on a tmpfs
+    "#]]);
+}
+
+#[test]
 fn nodes_of_a_class_that_stores_nothing_run_from_memory_without_end() {
     let mut world = World::settled(small());
     world.commit("2", |mut fleet| {
@@ -94,13 +110,15 @@ fn the_end_of_a_test_holds_nobody_and_is_not_tried_again() {
     world.node("core-2").failed.insert(wanted.digest());
     world.check(&expect![[r#"
         Done
-        core-2 ran it in test mode and is back at what is stored: `placet node retry` has it tried again
+        core-2 ran it and has given it back: `placet node retry` has it tried again
     "#]]);
     // Somebody says so.
     world.node("core-2").failed.clear();
+    let nodes = &mut world.observed.rollout.as_mut().unwrap().nodes;
+    nodes.remove(&text::<NodeName>("core-2"));
     world.check(&expect![[r#"
-        Activating
-        core-2 is changing
+        Proposing
+        core-2 > propose
     "#]]);
 }
 

@@ -70,6 +70,7 @@ impl World {
             boot_id: "boot-1".to_owned(),
             connected_since: Some(now),
             running: Some(NodeManifest::default().into()),
+            has_memory: true,
             ..ObservedNode::default()
         };
         let nodes = names.map(|name| (name, node.clone())).collect();

@@ -23,7 +23,7 @@ use tonic::{Request, Response, Status};
 
 pub(crate) use self::backup::Backups;
 use crate::dry_run::DryRuns;
-use crate::fleet::news::{News, Reply, Ruling, Told};
+use crate::fleet::news::{Instruction, News, Reply, Ruling};
 use crate::home::{Home, HomeError, NewToken};
 
 /// The service behind the admin socket.
@@ -137,12 +137,16 @@ impl Admin for AdminService {
         let action = serde_json::from_value(request.action.into()).map_err(|_| {
             Status::invalid_argument("`commit`, `regress` and `retry` can be ordered for a node")
         })?;
-        let told = Told {
+        let instruction = Instruction {
             action,
             author,
             reason: request.reason,
         };
-        let ask = |reply| News::OrderNode { node, told, reply };
+        let ask = |reply| News::OrderNode {
+            node,
+            instruction,
+            reply,
+        };
         let outcome = self.ask(ask).await??;
         Ok(Response::new(OrderNodeResponse { outcome }))
     }

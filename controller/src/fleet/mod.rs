@@ -269,8 +269,12 @@ impl Fleet {
                 let result = world.decide(ruling, turn);
                 turn.answer(reply, result);
             }
-            News::OrderNode { node, told, reply } => {
-                let result = world.order_node(&node, told, turn);
+            News::OrderNode {
+                node,
+                instruction,
+                reply,
+            } => {
+                let result = world.order_node(&node, instruction, turn);
                 turn.answer(reply, result);
             }
             // Looks and dry runs are answered at the end of the turn; all else has been heard.

@@ -70,7 +70,7 @@ pub(crate) enum News {
     /// A person orders something for one node.
     OrderNode {
         node: NodeName,
-        told: Told,
+        instruction: Instruction,
         reply: Reply<Result<String, Refusal>>,
     },
     /// Somebody wants to know what nodes would say.
@@ -81,7 +81,7 @@ pub(crate) enum News {
 
 /// What a person orders for one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct Instruction {
     pub(crate) action: NodeAction,
     pub(crate) author: String,
     pub(crate) reason: String,

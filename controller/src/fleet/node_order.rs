@@ -8,7 +8,7 @@ use placet_protocol::wire::{Forget, Regress};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::news::Told;
+use super::news::Instruction;
 use super::refusal::Refusal;
 use super::turn::Turn;
 use super::world::World;
@@ -35,14 +35,14 @@ impl World {
     pub(super) fn order_node(
         &mut self,
         name: &NodeName,
-        told: Told,
+        instruction: Instruction,
         turn: &mut Turn,
     ) -> Result<String, Refusal> {
-        let Told {
+        let Instruction {
             action,
             author,
             reason,
-        } = told;
+        } = instruction;
         if reason.len() > REASON_MOST {
             let why = format!("a reason has at most {REASON_MOST} bytes");
             return Err(Refusal::malformed(why));
@@ -178,12 +178,12 @@ impl World {
         let read = serde_json::from_str::<Annotated>(text);
         let (action, reason, outcome) = match read {
             Ok(read) if text.len() <= TEXT_MOST => {
-                let told = Told {
+                let instruction = Instruction {
                     action: read.action,
                     author: author.clone(),
                     reason: read.reason.clone(),
                 };
-                let done = self.order_node(name, told, turn);
+                let done = self.order_node(name, instruction, turn);
                 let outcome = done.unwrap_or_else(|refusal| format!("refused: {refusal}"));
                 (read.action, read.reason, outcome)
             }

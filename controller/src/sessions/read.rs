@@ -133,7 +133,7 @@ fn shown(text: &str) -> String {
 const DRIFTS_MOST: usize = 100;
 
 /// More characters of a path, or of how it differs, are not read.
-const DRIFT_TEXT_MOST: usize = 300;
+const DRIFT_TEXT_MOST: usize = 600;
 
 fn reported(report: &Report) -> Result<Reported, Status> {
     if report.processes.len() > PROCESSES_MOST {
@@ -170,6 +170,9 @@ fn in_memory(stored: &wire::InMemory) -> Result<InMemory, Status> {
 
 fn drift(drift: &Drift) -> String {
     let cut = |text: &str| shown(&text.chars().take(DRIFT_TEXT_MOST).collect::<String>());
+    if drift.running {
+        return format!("`{}`: {}", cut(&drift.path), cut(&drift.what));
+    }
     let ending = if drift.repaired {
         "it was put right"
     } else {

@@ -70,7 +70,7 @@ impl Core {
         examine(
             proposal,
             &self.settings.node,
-            &self.machine.committed().manifest,
+            &self.machine.current().manifest,
             &self.voters.announced(),
         )
     }
@@ -92,7 +92,7 @@ impl Core {
                 .iter()
                 .find(|running| running.process == process.name)?
                 .pid;
-            let (_, spec) = find(&self.machine.committed().manifest, &process.name)?;
+            let (_, spec) = find(&self.machine.current().manifest, &process.name)?;
             let voter = Voter {
                 process: process.name.clone(),
                 pid,
@@ -134,7 +134,7 @@ impl Core {
         let name = &process.name;
         let mut running = self.machine.running();
         let pid = running.find(|running| running.process == *name)?.pid;
-        let committed = self.machine.committed();
+        let committed = self.machine.current();
         let (_, spec) = find(&committed.manifest, name)?;
         let vote = spec.vote_command.as_ref()?;
         let place = launch::Place::new(&self.store, committed, &self.settings.run);

@@ -16,6 +16,7 @@ use super::fetching::Line;
 use super::groups::Groups;
 use super::keeper::KeeperLink;
 use super::machine::{Effect, Event, Known, Machine, Moment, Resume, Test};
+use super::stale::Stale;
 use super::{AgentError, boot_id, launch, test_mode};
 use crate::Fatal;
 use crate::arguments::{Settings, StartAlone};
@@ -53,6 +54,8 @@ pub(super) enum Input {
     Look(Depth),
     /// What was found there.
     Looked(Arc<Generation>, Looked),
+    /// What processes run was looked at while this generation was the running one.
+    LookedAtRunning(Arc<Generation>, Vec<Stale>),
     /// Staging ended: modules and bytes that travelled.
     Staged {
         rollout: String,
@@ -90,6 +93,8 @@ pub(super) struct Core {
     pub(super) failed: BTreeMap<Digest, String>,
     /// What had drifted at the last look.
     pub(super) drift: Looked,
+    /// What processes run in place of what they should.
+    pub(super) stale: Vec<Stale>,
     /// Open questions, by node change digest.
     pub(super) asking: BTreeMap<Digest, AbortHandle>,
     /// Dry runs that are not answered yet, by name.
@@ -147,6 +152,7 @@ impl Core {
             failed: store.failed()?,
             line: Arc::new(Line::new(settings.fetches)),
             drift,
+            stale: Vec::new(),
             settings,
             store,
             resume,
@@ -217,7 +223,11 @@ impl Core {
             Input::Machine(event) => self.decide(event),
             Input::Asked(verdict) => self.asked(verdict),
             Input::Tried(verdict) => self.tried(&verdict),
-            Input::Look(depth) => self.look(depth),
+            Input::Look(depth) => {
+                self.look(depth);
+                self.look_at_running();
+            }
+            Input::LookedAtRunning(generation, found) => self.looked_at_running(&generation, found),
             Input::Looked(generation, looked) => self.looked(&generation, looked),
             Input::MakeRoom { wanted, done } => {
                 self.remove_unused(&wanted);
@@ -303,8 +313,12 @@ impl Core {
 
     /// Lets the machine decide, and does what it decides.
     pub(super) fn decide(&mut self, event: Event) {
+        let was_busy = self.machine.is_busy();
         let effects = self.machine.handle(event, self.started.elapsed());
         self.perform(effects);
+        if was_busy {
+            self.look_at_running();
+        }
     }
 
     /// The controller was reached: what waited for that is started.

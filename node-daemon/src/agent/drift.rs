@@ -7,7 +7,6 @@ use std::time::Duration;
 use placet_model::{Digest, Module};
 
 use super::core::{Core, Handle, Input};
-use super::mapped::{self, Stale};
 use super::staging::{StageError, Task, Turn};
 use crate::arguments::Looks;
 use crate::store::{Depth, Drift, Generation, Store, StoreError};
@@ -16,8 +15,6 @@ use crate::store::{Depth, Drift, Generation, Store, StoreError};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Looked {
     pub(super) drifts: Vec<Drift>,
-    /// What processes have mapped and should not have.
-    pub(super) stale: Vec<Stale>,
     /// True if all was put right.
     pub(super) is_repaired: bool,
 }
@@ -57,7 +54,6 @@ pub(super) fn at_start(store: &Store, committed: &Generation, is_boot: bool) -> 
         Ok(Looked {
             drifts,
             is_repaired,
-            ..Looked::default()
         })
     };
     let looked = look().unwrap_or_else(|error: StoreError| {
@@ -92,19 +88,13 @@ impl Core {
             return;
         };
         let task = self.task();
-        let committed = Arc::clone(self.machine.committed());
-        let (store, mappings) = (self.store.clone(), self.mappings());
+        let committed = Arc::clone(self.machine.current());
         tokio::spawn(async move {
             let turn = Arc::new(turn);
-            let stale = tokio::task::spawn_blocking(move || mapped::look(&store, &mappings));
-            let stale = stale.await.unwrap_or_default();
             let looked = task.mend(committed.clone(), depth, None, &turn);
             let looked = tokio::time::timeout(PATIENCE, looked).await;
             match looked {
-                Ok(Ok((looked, _))) => {
-                    let looked = Looked { stale, ..looked };
-                    task.handle.send(Input::Looked(committed, looked));
-                }
+                Ok(Ok((looked, _))) => task.handle.send(Input::Looked(committed, looked)),
                 Ok(Err(error)) => tracing::warn!("{}", crate::Chain(&error)),
                 Err(_) => tracing::warn!(
                     "putting generation {} right takes too long: it is tried again",
@@ -186,7 +176,6 @@ impl Task {
         let looked = Looked {
             drifts,
             is_repaired,
-            ..Looked::default()
         };
         Ok((looked, bytes))
     }
@@ -232,9 +221,5 @@ fn say(generation: &Generation, looked: &Looked) {
             generation.number,
             drift.what
         );
-    }
-    for stale in &looked.stale {
-        let path = stale.path.display().to_string();
-        tracing::warn!("`{}`: {}", placet_model::visible(&path), stale.what);
     }
 }

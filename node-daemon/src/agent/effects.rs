@@ -11,7 +11,7 @@ use super::core::{Core, Input};
 use super::machine::{Effect, Event, Notice};
 use super::{launch, report};
 use crate::link::{Command, Exit, Signal};
-use crate::store::{Depth, Generation, StoreError};
+use crate::store::{Generation, StoreError};
 use crate::vote::{Handled, Outcome, Voters};
 
 /// A process that runs when the agent starts, or that was started a moment ago, registers within
@@ -178,7 +178,7 @@ impl Core {
         change_digest: Digest,
         outcome: Result<Arc<Generation>, String>,
     ) {
-        let committed = self.machine.committed().number;
+        let committed = self.machine.current().number;
         let error = match outcome {
             Ok(generation) => {
                 tracing::info!("generation {} is active for {rollout}", generation.number);
@@ -187,8 +187,6 @@ impl Core {
                 }
                 self.staged.remove(&change_digest);
                 self.collect();
-                // Whether what is mapped is what was to be.
-                self.handle.send(Input::Look(Depth::Quick));
                 String::new()
             }
             Err(error) => {
@@ -203,7 +201,7 @@ impl Core {
     /// Tells the vote service who uses what from now on.
     pub(super) fn tell_users(&self) {
         self.voters
-            .set_users(launch::users(&self.machine.committed().manifest));
+            .set_users(launch::users(&self.machine.current().manifest));
     }
 
     /// Removes generations that nobody needs any more.

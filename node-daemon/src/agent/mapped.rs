@@ -1,250 +1,252 @@
-//! What processes have really mapped, against what they are to run (C-R2).
-//!
-//! A process that is restarted maps what it is to; one that says it has handled a change by itself
-//! may be wrong. What is mapped is seen in `/proc`, by the path through which it was opened: that of
-//! a generation, whose manifest has its signature and build id.
+//! What processes have mapped, as the kernel tells it.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::fs::{self, File};
+use std::io::{Read, Take};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 
-use nix::unistd::{Pid, getpgid};
-use placet_model::{ModuleType, NodeManifest, ProcessName, visible};
+use nix::sys::stat::makedev;
 
-use super::core::Core;
-use crate::store::{Generation, Store};
-
-/// More findings are not told of.
-const FINDINGS_MAX: usize = 100;
-
-/// A module that a process has mapped, and should not have.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Stale {
-    /// Its path in the tree.
-    pub(super) path: PathBuf,
-    /// Who has mapped what, in words.
-    pub(super) what: String,
+/// A file that a process has mapped to execute what is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mapped {
+    /// Device and inode.
+    pub(super) file: (u64, u64),
+    pub(super) path: String,
+    /// True if no name leads to the file any more.
+    pub(super) is_deleted: bool,
+    /// Where its first bytes are in the memory of the process, if they are.
+    pub(super) start: Option<u64>,
 }
 
-/// A process to look at.
-pub(super) struct Mapping {
-    name: ProcessName,
-    /// The process that leads its group.
-    pid: u32,
-    /// The generation that it is to run.
-    wanted: Arc<Generation>,
-}
+/// Headers and notes stand at the beginning of a file.
+const HEAD: usize = 64 << 10;
 
-impl Core {
-    /// The processes that run and are not being changed.
-    pub(super) fn mappings(&self) -> Vec<Mapping> {
-        if self.machine.is_busy() {
-            return Vec::new();
-        }
-        // One that the change does not touch, as far as anybody said, may use what has changed.
-        let wanted = self.machine.committed();
-        let mapping = |(name, pid)| Mapping {
-            name,
-            pid,
-            wanted: Arc::clone(wanted),
-        };
-        self.machine.settled().map(mapping).collect()
+/// Programs of Go and Java have some thousand lines; more are not looked at.
+const MAPS_MAX: u64 = 16 << 20;
+
+/// `PT_NOTE`.
+const NOTE: u64 = 4;
+/// `NT_GNU_BUILD_ID`.
+const BUILD_ID: u64 = 3;
+
+/// The files from which a process executes; none if it is gone.
+pub(super) fn of_process(pid: u32) -> Vec<Mapped> {
+    let mut text = Vec::new();
+    let maps = File::open(format!("/proc/{pid}/maps")).map(|file| file.take(MAPS_MAX));
+    match maps.and_then(|mut maps: Take<File>| maps.read_to_end(&mut text)) {
+        Ok(_) => parse(&String::from_utf8_lossy(&text)),
+        Err(_) => Vec::new(),
     }
 }
 
-/// Looks into all of these processes. Blocks for as long as reading a few files takes.
-pub(super) fn look(store: &Store, mappings: &[Mapping]) -> Vec<Stale> {
-    let mut loaded = BTreeMap::new();
-    let mut groups = groups();
-    let mut found = Vec::new();
-    for mapping in mappings {
-        for pid in groups.remove(&mapping.pid).unwrap_or_default() {
-            // One that has ended meanwhile has mapped nothing.
-            let Ok(maps) = fs::read_to_string(format!("/proc/{pid}/maps")) else {
-                continue;
-            };
-            let mut load = |number: u64| {
-                let generation = loaded.entry(number);
-                let load = || store.load(number).ok().map(Arc::new);
-                generation.or_insert_with(load).clone()
-            };
-            let paths = paths(&maps);
-            let stale = stale(
-                &paths,
-                &mapping.wanted,
-                &|path| place(store, path),
-                &mut load,
-            );
-            found.extend(stale.into_iter().map(|(path, what)| Stale {
-                path,
-                what: format!("process {} (pid {pid}) {what}", mapping.name),
-            }));
+/// True if this is the program of the process, and no library.
+pub(super) fn is_program(pid: u32, mapped: &Mapped) -> bool {
+    let program = fs::read_link(format!("/proc/{pid}/exe"));
+    let is_its = |path: &str| path.strip_suffix(DELETED).unwrap_or(path) == mapped.path;
+    program.is_ok_and(|path| path.to_str().is_some_and(is_its))
+}
+
+fn parse(maps: &str) -> Vec<Mapped> {
+    let mut found: BTreeMap<_, Part<'_>> = BTreeMap::new();
+    for part in maps.lines().filter_map(parse_line) {
+        let key = (part.file, part.path);
+        let whole = found.entry(key).or_insert_with(|| part.clone());
+        whole.executes |= part.executes;
+        whole.start = whole.start.or(part.start);
+    }
+    let executed = found.into_values().filter(|part| part.executes);
+    executed.map(Part::whole).collect()
+}
+
+const DELETED: &str = " (deleted)";
+
+/// One line of `maps`: a part of a file.
+#[derive(Debug, Clone)]
+struct Part<'a> {
+    file: (u64, u64),
+    path: &'a str,
+    executes: bool,
+    start: Option<u64>,
+}
+
+impl Part<'_> {
+    fn whole(self) -> Mapped {
+        let path = self.path.strip_suffix(DELETED);
+        Mapped {
+            file: self.file,
+            path: path.unwrap_or(self.path).to_owned(),
+            is_deleted: path.is_some(),
+            start: self.start,
         }
     }
-    found.sort_unstable();
-    found.dedup();
-    found.truncate(FINDINGS_MAX);
-    found
 }
 
-/// Processes by the leader of their group.
-fn groups() -> BTreeMap<u32, Vec<u32>> {
-    let mut groups = BTreeMap::<u32, Vec<u32>>::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let pid: Option<u32> = entry.file_name().to_str().and_then(|it| it.parse().ok());
-        let Some(pid) = pid else { continue };
-        let leader = getpgid(Some(Pid::from_raw(pid.cast_signed())));
-        if let Ok(leader) = leader {
-            let leader = leader.as_raw().cast_unsigned();
-            groups.entry(leader).or_default().push(pid);
-        }
+fn parse_line(line: &str) -> Option<Part<'_>> {
+    let mut fields = line.splitn(6, ' ');
+    let (addresses, rights) = (fields.next()?, fields.next()?);
+    let (offset, device, inode) = (fields.next()?, fields.next()?, fields.next()?);
+    let path = fields.next()?.trim_start();
+    // Anything else is no file, or one of memory alone.
+    if !path.starts_with('/') || path.starts_with("/memfd:") || path.starts_with("/SYSV") {
+        return None;
     }
-    groups
+    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
+    let (major, minor) = device.split_once(':')?;
+    let (start, _) = addresses.split_once('-')?;
+    Some(Part {
+        file: (makedev(hex(major)?, hex(minor)?), inode.parse().ok()?),
+        path,
+        executes: rights.contains('x'),
+        start: (hex(offset)? == 0).then_some(hex(start)?),
+    })
 }
 
-/// The files of which something is mapped to be executed, and whether each has lost its name.
-fn paths(maps: &str) -> Vec<(PathBuf, bool)> {
-    const DELETED: &str = " (deleted)";
-    let path = |line: &str| {
-        let mut fields = line.splitn(6, ' ');
-        let is_code = fields.nth(1).is_some_and(|mode| mode.contains('x'));
-        let path = fields.nth(3)?.trim_start();
-        let is_file = is_code && path.starts_with('/');
-        is_file.then(|| match path.strip_suffix(DELETED) {
-            Some(path) => (PathBuf::from(path), true),
-            None => (PathBuf::from(path), false),
-        })
-    };
-    let mut paths: Vec<_> = maps.lines().filter_map(path).collect();
-    paths.sort_unstable();
-    paths.dedup();
-    paths
+/// The build id of what a process has mapped, from its memory: that stays when the file goes.
+pub(super) fn build_id_in(pid: u32, mapped: &Mapped) -> Option<String> {
+    let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
+    let mut head = vec![0; HEAD];
+    // The mapping may end before: what is there is returned.
+    let length = memory.read_at(&mut head, mapped.start?).ok()?;
+    build_id(&head[..length])
 }
 
-/// The number of the generation in whose tree a file lies, and its path there.
-fn place<'p>(store: &Store, path: &'p Path) -> Option<(u64, &'p Path)> {
-    let roots = store.trees();
-    let within = roots.iter().find_map(|root| path.strip_prefix(root).ok())?;
-    let mut parts = within.components();
-    let number = parts.next()?.as_os_str().to_str()?.parse().ok()?;
-    (parts.next()?.as_os_str() == "tree").then_some((number, parts.as_path()))
+/// The build id of a file.
+pub(super) fn build_id_of(path: &Path) -> Option<String> {
+    let mut head = Vec::new();
+    let file = File::open(path).ok()?;
+    file.take(HEAD as u64).read_to_end(&mut head).ok()?;
+    build_id(&head)
 }
 
-/// What of these files a process should not have mapped that is to run `handled`.
-fn stale<'p>(
-    paths: &'p [(PathBuf, bool)],
-    handled: &Generation,
-    place: &dyn Fn(&'p Path) -> Option<(u64, &'p Path)>,
-    load: &mut dyn FnMut(u64) -> Option<Arc<Generation>>,
-) -> Vec<(PathBuf, String)> {
-    let mut found = Vec::new();
-    for (path, is_deleted) in paths {
-        let Some((number, within)) = place(path) else {
-            found.extend(elsewhere(path, &handled.manifest));
-            continue;
-        };
-        let of = |manifest: &NodeManifest| {
-            let path = within.to_str()?.parse().ok()?;
-            let module = &manifest.get(&path)?.module;
-            Some((module.signature, module.build_id.clone()))
-        };
-        let wanted = of(&handled.manifest);
-        let mapped = load(number).and_then(|generation| of(&generation.manifest));
-        let is_same = match (&mapped, &wanted) {
-            (Some((mapped, _)), Some((wanted, _))) => mapped == wanted,
-            // What it has opened and is in no manifest any more, it may have left for good.
-            _ => true,
-        };
-        if !is_same {
-            let build = build_of(mapped);
-            found.push((
-                within.to_owned(),
-                format!(
-                    "still maps that of generation {number}{build}; generation {} has another: restart it",
-                    handled.number
-                ),
-            ));
-        } else if *is_deleted {
-            let what = "maps a file that was removed from the tree under it: restart it";
-            found.push((within.to_owned(), what.to_owned()));
+/// The parent and the process group of everything that runs.
+pub(super) fn kin() -> BTreeMap<u32, (u32, u32)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, in brackets, may hold anything; the state comes after it.
+        let (_, rest) = stat.rsplit_once(')')?;
+        let mut numbers = rest.split_whitespace().skip(1);
+        let parent = numbers.next()?.parse().ok()?;
+        Some((pid, (parent, numbers.next()?.parse().ok()?)))
+    })
+    .collect()
+}
+
+/// The GNU build id in the first bytes of an ELF file, in lower-case hexadecimal.
+fn build_id(head: &[u8]) -> Option<String> {
+    head.strip_prefix(b"\x7fELF")?;
+    let is_64 = head.get(4) == Some(&2);
+    let (table, size, count) = if is_64 { (32, 54, 56) } else { (28, 42, 44) };
+    let word = if is_64 { 8 } else { 4 };
+    let table = number(head, table, word)?;
+    let (size, count) = (number(head, size, 2)?, number(head, count, 2)?);
+    (0..count).find_map(|index| {
+        let at = usize::try_from(table.checked_add(index * size)?).ok()?;
+        let (offset, length) = if is_64 { (8, 32) } else { (4, 16) };
+        if number(head, at, 4)? != NOTE {
+            return None;
         }
+        let offset = usize::try_from(number(head, at.checked_add(offset)?, word)?).ok()?;
+        let length = usize::try_from(number(head, at.checked_add(length)?, word)?).ok()?;
+        noted(head.get(offset..offset.checked_add(length)?)?)
+    })
+}
+
+/// The build id among the notes of one segment.
+fn noted(mut notes: &[u8]) -> Option<String> {
+    loop {
+        let length = |at| usize::try_from(number(notes, at, 4)?).ok();
+        let (name, descriptor) = (length(0)?, length(4)?);
+        let from = 12usize.checked_add(name.checked_next_multiple_of(4)?)?;
+        let bytes = notes.get(from..from.checked_add(descriptor)?)?;
+        let is_gnu = notes.get(12..16) == Some(b"GNU\0") && name == 4;
+        if is_gnu && number(notes, 8, 4)? == BUILD_ID {
+            let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+            return Some(digits.collect::<Vec<_>>().concat());
+        }
+        notes = notes.get(from.checked_add(descriptor.checked_next_multiple_of(4)?)?..)?;
     }
-    found
 }
 
-fn build_of<T>(mapped: Option<(T, Option<String>)>) -> String {
-    let build = mapped.and_then(|(_, build)| build);
-    build.map_or_else(String::new, |build| format!(" (build {})", visible(&build)))
-}
-
-/// A library of the base system in the place of one that the generation has.
-fn elsewhere(path: &Path, manifest: &NodeManifest) -> Option<(PathBuf, String)> {
-    let name = path.file_name()?;
-    let is_meant = |module: &placet_model::Module| {
-        let is_library = module.kind == ModuleType::Library && module.link.is_none();
-        is_library && Path::new(module.path.as_str()).file_name() == Some(name)
-    };
-    let mut modules = manifest.modules.iter().map(|entry| &entry.module);
-    let module = modules.find(|module| is_meant(module))?;
-    let shown = path.display().to_string();
-    let what = format!(
-        "maps `{}` in its place: restart it, and look how it finds its libraries",
-        visible(&shown)
-    );
-    Some((PathBuf::from(module.path.as_str()), what))
+/// The number of `size` bytes at `at`: what runs here has the byte order of this machine.
+fn number(bytes: &[u8], at: usize, size: usize) -> Option<u64> {
+    let bytes = bytes.get(at..at.checked_add(size)?)?;
+    let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
+    Some(if cfg!(target_endian = "big") {
+        bytes.iter().fold(0, add)
+    } else {
+        bytes.iter().rev().fold(0, add)
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use expect_test::expect;
+    use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
-    use crate::testing::{entry, file, manifest};
 
-    fn generation(number: u64, library: &[u8]) -> Arc<Generation> {
-        let library = file("lib/libone.so", "0644", library);
-        let library = placet_model::Module {
-            kind: ModuleType::Library,
-            build_id: Some(format!("b{number}")),
-            ..library
-        };
-        let manifest = manifest([entry(file("bin/one", "0755", b"one")), entry(library)]);
-        Arc::new(Generation::new(number, manifest, BTreeMap::new()))
+    #[test]
+    fn files_are_found_once_with_where_they_begin() {
+        let maps = "\
+5000-6000 r--p 00000000 08:01 12                         /g/1/tree/bin/my tool (deleted)
+6000-7000 r-xp 00001000 08:01 12                         /g/1/tree/bin/my tool (deleted)
+7000-8000 r--p 00000000 08:01 13                         /etc/passwd
+8000-9000 r-xp 00002000 fe:10 14                         /usr/lib/libx.so
+9000-a000 rwxp 00000000 00:00 0
+a000-b000 r-xp 00000000 00:00 0                          [vdso]
+b000-c000 r-xp 00000000 00:01 9                          /memfd:jit (deleted)
+broken
+";
+        let expected = [
+            Mapped {
+                file: (makedev(8, 1), 12),
+                path: "/g/1/tree/bin/my tool".to_owned(),
+                is_deleted: true,
+                start: Some(0x5000),
+            },
+            Mapped {
+                file: (makedev(0xfe, 0x10), 14),
+                path: "/usr/lib/libx.so".to_owned(),
+                is_deleted: false,
+                start: None,
+            },
+        ];
+        assert_eq!(parse(maps), expected);
     }
 
     #[test]
-    fn what_is_mapped_is_compared_with_what_was_handled() {
-        let maps = "\
-4000-5000 r--p 00000000 fe:00 1 /state/generations/1/tree/bin/one
-5000-6000 r-xp 00001000 fe:00 1 /state/generations/1/tree/bin/one
-6000-7000 r-xp 00000000 fe:00 2   /state/generations/1/tree/lib/libone.so
-7000-8000 r-xp 00000000 fe:00 3 /state/generations/2/tree/lib/libone.so (deleted)
-8000-9000 r-xp 00000000 fe:00 4 /usr/lib/libone.so
-9000-a000 r-xp 00000000 fe:00 5 /usr/lib/libc.so.6
-a000-b000 r--p 00000000 fe:00 6 /usr/share/one with a space
-b000-c000 r-xp 00000000 00:00 0 [vdso]
-";
-        let paths = paths(maps);
-        let (old, new) = (generation(1, b"old"), generation(2, b"new"));
-        let place = |path: &Path| -> Option<(u64, &'static Path)> {
-            let text = path.to_str().unwrap();
-            let text = text.strip_prefix("/state/generations/")?;
-            let (number, within) = text.split_once("/tree/")?;
-            let within: &'static str = within.to_owned().leak();
-            Some((number.parse().unwrap(), Path::new(within)))
-        };
-        let paths: &'static _ = Box::leak(Box::new(paths));
-        let load = &mut |number| Some(Arc::clone(if number == 1 { &old } else { &new }));
-        let found = stale(paths, &new, &place, load);
-        let lines: Vec<_> = found
-            .iter()
-            .map(|(path, what)| format!("{}: {what}", path.display()))
-            .collect();
-        expect![[r"
-            lib/libone.so: still maps that of generation 1 (build b1); generation 2 has another: restart it
-            lib/libone.so: maps a file that was removed from the tree under it: restart it
-            lib/libone.so: maps `/usr/lib/libone.so` in its place: restart it, and look how it finds its libraries"]]
-        .assert_eq(&lines.join("\n"));
+    fn memory_and_file_have_one_build_id() {
+        let own = std::process::id();
+        let program = fs::read_link("/proc/self/exe").unwrap();
+        let meta = fs::metadata(&program).unwrap();
+        let mapped = of_process(own);
+        let path = program.to_str().unwrap();
+        let mapped = mapped.iter().find(|mapped| mapped.path == path).unwrap();
+        assert_eq!(mapped.file.1, meta.ino());
+        let in_file = build_id_of(&program);
+        assert_eq!(build_id_in(own, mapped), in_file);
+        let known = placet_package::read_elf(&fs::read(&program).unwrap()).unwrap();
+        assert_eq!(in_file, known.unwrap().build_id);
+        assert!(in_file.is_some(), "the linker gave this test no build id");
+    }
+
+    #[test]
+    fn what_is_cut_or_no_elf_file_has_no_build_id() {
+        let own = fs::read("/proc/self/exe").unwrap();
+        for length in 0..2_000 {
+            let _ = build_id(&own[..length]);
+        }
+        assert_eq!(build_id(&own[..64]), None);
+        assert_eq!(build_id(b"#!/bin/sh\n"), None);
+        assert_eq!(noted(&[0xff; 64]), None);
+    }
+
+    #[test]
+    fn everything_that_runs_has_a_parent() {
+        let own = std::process::id();
+        assert_eq!(kin()[&own].0, std::os::unix::process::parent_id());
     }
 }

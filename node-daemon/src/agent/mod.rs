@@ -24,6 +24,7 @@ mod report;
 mod session;
 mod skew;
 mod staging;
+mod stale;
 mod test_mode;
 
 use std::fs::File;

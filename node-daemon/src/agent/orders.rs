@@ -107,7 +107,7 @@ impl Core {
 
     /// What the controller makes of what this node has (S2).
     fn welcomed(&mut self, welcome: &Welcome) {
-        let (node, committed) = (visible(&welcome.node), self.machine.committed().number);
+        let (node, committed) = (visible(&welcome.node), self.machine.current().number);
         match welcome.boot() {
             Boot::Unknown => {
                 tracing::info!(
@@ -135,7 +135,7 @@ impl Core {
             Ok(generation) => generation,
             Err(why) => {
                 tracing::warn!("refuses to activate for {}: {why}", visible(&order.rollout));
-                let generation = self.machine.committed().number;
+                let generation = self.machine.current().number;
                 self.tell(&report::activated(
                     order.rollout,
                     change_digest,
@@ -182,7 +182,7 @@ impl Core {
 
     /// The last generation that ran before, did not fail, and is still there.
     fn earlier(&self) -> Option<Arc<Generation>> {
-        let now = self.machine.committed().digest;
+        let now = self.machine.current().digest;
         let before = self.store.before().into_iter();
         let mut loaded = before.filter_map(|number| self.store.load(number).ok());
         let is_good = |it: &Generation| it.digest != now && !self.failed.contains_key(&it.digest);
@@ -205,7 +205,7 @@ impl Core {
         forced: bool,
         is_test: bool,
     ) -> Result<Arc<Generation>, String> {
-        let committed = self.machine.committed();
+        let committed = self.machine.current();
         if committed.digest == to && (is_test || self.machine.test().is_none()) {
             return Ok(Arc::clone(committed));
         }

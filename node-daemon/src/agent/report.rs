@@ -15,7 +15,7 @@ const DRIFTS_MAX: usize = 100;
 impl Core {
     /// What the node has, as the first message of a session (S2).
     pub(super) fn hello(&self) -> FromNode {
-        let committed = self.machine.committed();
+        let committed = self.machine.current();
         let manifest_json = if committed.number == 0 {
             Vec::new()
         } else {
@@ -37,7 +37,7 @@ impl Core {
 
     /// What runs.
     pub(super) fn report(&self) -> Report {
-        let committed = self.machine.committed();
+        let committed = self.machine.current();
         let process = |running: super::machine::Running| Process {
             name: running.process.to_string(),
             pid: running.pid,
@@ -64,17 +64,14 @@ impl Core {
             path: drift.path.display().to_string(),
             what: drift.what.to_string(),
             repaired: self.drift.is_repaired,
+            running: false,
         };
-        let stale = self.drift.stale.iter().map(|stale| Drift {
-            path: stale.path.display().to_string(),
-            what: stale.what.clone(),
-            repaired: false,
-        });
-        drifts.map(drift).chain(stale).take(DRIFTS_MAX).collect()
+        let running = self.stale.iter().map(super::stale::Stale::reported);
+        drifts.map(drift).chain(running).take(DRIFTS_MAX).collect()
     }
 
     fn staged_manifests(&self) -> Vec<String> {
-        let committed = self.machine.committed().number;
+        let committed = self.machine.current().number;
         let numbers = self.store.numbers().unwrap_or_default().into_iter();
         let others = numbers.filter(|number| *number != committed);
         // One that cannot be read is as good as not there: it is staged again.

@@ -145,7 +145,7 @@ impl Core {
     pub(super) fn task(&self) -> Task {
         Task {
             store: self.store.clone(),
-            base: Arc::clone(self.machine.committed()),
+            base: Arc::clone(self.machine.current()),
             channel: self.channel.subscribe(),
             line: Arc::clone(&self.line),
             handle: self.handle.clone(),

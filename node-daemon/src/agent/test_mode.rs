@@ -106,7 +106,7 @@ impl Core {
 
     /// Makes `stored` the committed generation, and has that of the test run.
     pub(super) fn commit(&mut self, stored: u64, test: Option<Testing>) {
-        let old = self.machine.committed().number;
+        let old = self.machine.current().number;
         let new = test.as_ref().map_or(stored, |test| test.generation);
         let result = self
             .swap(stored, test)

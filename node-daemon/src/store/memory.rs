@@ -10,7 +10,7 @@
 //! besides. Modules that the other part has are copied, so that a power cut, or any other end of
 //! the keeper, brings back what is committed by taking nothing away.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,12 +99,6 @@ impl Store {
         } else {
             Err(StoreError::OnDisk { root: root.clone() })
         }
-    }
-
-    /// The folders in which generations lie.
-    pub(crate) fn trees(&self) -> Vec<PathBuf> {
-        let others = self.others().map(Self::generations);
-        std::iter::once(self.generations()).chain(others).collect()
     }
 
     /// The part that has a generation.

@@ -3,7 +3,7 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
-use placet_model::NodeManifest;
+use placet_model::{NodeManifest, ProcessName};
 
 use crate::controller::Controller;
 use crate::daemon::{Daemon, signal};
@@ -47,15 +47,23 @@ async fn a_process_that_runs_an_earlier_program_is_told_of_until_it_is_restarted
     let [drift] = &*drifts else {
         panic!("{drifts:?}");
     };
-    let path = "bin/tool".parse().unwrap();
-    let before = old.manifest.get(&path).unwrap().module.build_id.clone();
-    let before = before.unwrap();
+    let id = |software: &Software| {
+        let path = "bin/tool".parse().unwrap();
+        let tool = software.manifest.get(&path).unwrap();
+        tool.module.build_id.clone().unwrap()
+    };
+    let (before, after) = (id(&old), id(&new));
+    assert_ne!(before, after);
     assert_eq!(drift.path, "bin/tool");
-    assert!(!drift.repaired, "{drift:?}");
+    assert!(drift.running && !drift.repaired, "{drift:?}");
     let says = format!(
-        "still maps that of generation 1 (build {before}); generation 2 has another: restart it"
+        "still executes it from generation 1 (build id {before}); generation 2 has build id {after}; a restart puts it right"
     );
-    assert!(drift.what.starts_with("process server (pid "), "{drift:?}");
+    let name: ProcessName = "server".parse().unwrap();
+    assert!(
+        drift.what.starts_with(&format!("process {name} (pid ")),
+        "{drift:?}"
+    );
     assert!(drift.what.ends_with(&says), "{drift:?}");
     assert_eq!(session.running(&["server"]).await["server"], server);
 

@@ -127,6 +127,36 @@ fn nodes_join_by_the_command_line_and_a_veto_is_decided_there_once() {
         "{described}"
     );
     drop(session);
+    order(&fleet);
+}
+
+/// Orders for one node are annotations that a controller answers, whoever writes them.
+fn order(fleet: &KubeFleet) {
+    let stored = fleet.try_placet(&["node", "commit", "core-2", "--reason", "done"]);
+    assert_eq!(stored.status.code(), Some(1), "{}", error(&stored));
+    let words = error(&stored);
+    assert!(words.contains("there is nothing to commit"), "{words}");
+    let absent = fleet.try_placet(&["node", "retry", "core-9"]);
+    assert_eq!(absent.status.code(), Some(2), "{}", error(&absent));
+
+    let back = fleet.placet(&[
+        "node", "regress", "core-2", "--reason", "slow", "-o", "json",
+    ]);
+    assert!(back.contains("\"do\": \"regress\""), "{back}");
+    fleet.until("core-2 to be back", |fleet| {
+        let status = &fleet.object("fleetnode", "core-2")["status"];
+        let is_back = status["manifestDigest"] != status["preferredDigest"];
+        (is_back && status["failed"].is_array()).then_some(())
+    });
+    let text = r#"placet.dev/order={"do":"retry","reason":"it was the disk"}"#;
+    fleet.kubectl(&["annotate", "--overwrite", "fleetnode", "core-2", text]);
+    fleet.until("core-2 to go forward again", |fleet| {
+        let status = &fleet.object("fleetnode", "core-2")["status"];
+        let is_there = status["manifestDigest"] == status["preferredDigest"];
+        (is_there && status["lastOrder"]["reason"] == "it was the disk").then_some(())
+    });
+    let ordered = &fleet.object("fleetnode", "core-2")["status"]["lastOrder"];
+    assert_eq!(ordered["author"], "kubectl-annotate", "{ordered:#}");
 }
 
 #[test]

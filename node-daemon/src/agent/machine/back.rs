@@ -100,7 +100,7 @@ impl Machine {
             if failure.is_some() {
                 self.tell_in_vain(&activation, &work.touched);
             }
-            let outcome = failure.map_or_else(|| Ok(Arc::clone(&self.committed)), Err);
+            let outcome = failure.map_or_else(|| Ok(Arc::clone(&self.current)), Err);
             if !activation.is_answered {
                 self.answer(&activation.order, outcome);
             }
@@ -154,7 +154,7 @@ impl Machine {
             to,
             ended,
         } = resume;
-        let committed = self.committed.number;
+        let committed = self.current.number;
         let text = format!(
             "found the activation of generation {} unfinished: generation {committed}",
             note.to

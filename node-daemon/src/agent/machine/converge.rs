@@ -1,4 +1,4 @@
-//! From what runs to what is committed: which processes are stopped, told and started, and in
+//! From what runs to what is to run: which processes are stopped, told and started, and in
 //! which order. The one place for activation, giving back, and starting after a crash.
 
 use std::cmp::Reverse;
@@ -41,25 +41,25 @@ enum Fate {
     Bring(Way),
 }
 
-/// The steps to `committed`: obsolete and restarted processes are stopped in descending start
+/// The steps to `current`: obsolete and restarted processes are stopped in descending start
 /// order, then processes are brought up in ascending order. Processes that a change does not touch
 /// are in no step.
 ///
 /// `overridden` processes are restarted where they would be told.
 pub(super) fn steps(
-    committed: &Generation,
+    current: &Generation,
     processes: &BTreeMap<ProcessName, Process>,
     announced: &Announcements,
     overridden: Overridden<'_>,
 ) -> Vec<Step> {
     let mut changes = Changes {
-        committed,
+        current,
         announced,
         known: BTreeMap::new(),
     };
     let mut stop: BTreeMap<Reverse<i32>, BTreeSet<ProcessName>> = BTreeMap::new();
     let mut bring: BTreeMap<i32, BTreeMap<ProcessName, Way>> = BTreeMap::new();
-    let wanted = committed
+    let wanted = current
         .manifest
         .modules
         .iter()
@@ -83,7 +83,7 @@ pub(super) fn steps(
             Fate::Restart => Way::Start,
             Fate::Bring(way) => way,
         };
-        if let Some((_, spec)) = find(&committed.manifest, name) {
+        if let Some((_, spec)) = find(&current.manifest, name) {
             let together = bring.entry(spec.start_order).or_default();
             together.insert(name.clone(), way);
         }
@@ -100,10 +100,10 @@ pub(super) enum Overridden<'a> {
     These(&'a BTreeSet<ProcessName>),
 }
 
-/// Changes from the generations that processes have handled to the committed one, each computed
+/// Changes from the generations that processes have handled to the current one, each computed
 /// once.
 struct Changes<'a> {
-    committed: &'a Generation,
+    current: &'a Generation,
     announced: &'a Announcements,
     known: BTreeMap<Digest, BTreeMap<ProcessName, ProcessAction>>,
 }
@@ -116,7 +116,7 @@ impl Changes<'_> {
         process: Option<&Process>,
         overridden: Overridden<'_>,
     ) -> Option<Fate> {
-        let wanted = find(&self.committed.manifest, name).is_some();
+        let wanted = find(&self.current.manifest, name).is_some();
         let Some(process) = process.filter(|process| process.is_alive()) else {
             return wanted.then_some(Fate::Bring(Way::Start));
         };
@@ -126,7 +126,7 @@ impl Changes<'_> {
         if process.is_stopping() {
             return Some(Fate::Restart);
         }
-        if process.has_handled(self.committed.digest) {
+        if process.has_handled(self.current.digest) {
             // An earlier agent started it; whether it becomes ready is still open.
             return process.is_starting().then_some(Fate::Bring(Way::Start));
         }
@@ -139,9 +139,9 @@ impl Changes<'_> {
     }
 
     fn action(&mut self, handled: &Generation, name: &ProcessName) -> Option<ProcessAction> {
-        let (committed, announced) = (self.committed, self.announced);
+        let (current, announced) = (self.current, self.announced);
         let actions = self.known.entry(handled.digest).or_insert_with(|| {
-            let change = change_with(&handled.manifest, &committed.manifest, announced);
+            let change = change_with(&handled.manifest, &current.manifest, announced);
             let processes = change.change_set.processes.into_iter();
             processes
                 .map(|process| (process.name, process.action))

@@ -75,7 +75,7 @@ impl Health {
 impl Machine {
     /// How the health of a process is seen, if it says so.
     fn health_command(&self, name: &ProcessName) -> Option<&HealthCommand> {
-        let (_, spec) = find(&self.committed.manifest, name)?;
+        let (_, spec) = find(&self.current.manifest, name)?;
         spec.health.as_ref()
     }
 
@@ -104,7 +104,7 @@ impl Machine {
                 Some(pid) => self.effects.push(Effect::Look {
                     process: name,
                     pid,
-                    generation: Arc::clone(&self.committed),
+                    generation: Arc::clone(&self.current),
                 }),
                 None => self.look_again(&name),
             }

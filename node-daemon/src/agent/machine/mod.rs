@@ -1,10 +1,10 @@
 //! Every decision about a process, without I/O: events in, effects out.
 //!
-//! The machine knows which generation is committed, what runs, from which generation each process
+//! The machine knows which generation is current, what runs, from which generation each process
 //! was started and up to which it has handled changes. From that it derives what to do, in three
 //! situations that are one: an activation, giving one back, and starting after a crash.
 //!
-//! **Invariant:** a process runs for its committed generation, or a step of the present [`Work`]
+//! **Invariant:** a process runs for the current generation, or a step of the present [`Work`]
 //! will see to it, or it waits for its next start.
 //!
 //! **Invariant:** nothing is stopped before the swap of the `committed` link is known to be done.
@@ -214,8 +214,8 @@ pub(super) struct Resume {
 /// See the module's page.
 #[derive(Debug)]
 pub(super) struct Machine {
-    /// What runs, or is to. It is not committed where there is a test.
-    committed: Arc<Generation>,
+    /// What runs, or is to: what is committed, or a test in its place.
+    current: Arc<Generation>,
     test: Option<Test>,
     processes: BTreeMap<ProcessName, Process>,
     work: Option<Work>,
@@ -242,7 +242,7 @@ pub(super) struct Running {
 impl Machine {
     /// Takes over from an agent that ended: brings what runs in line with what is committed.
     pub(super) fn start(
-        committed: Arc<Generation>,
+        current: Arc<Generation>,
         test: Option<Test>,
         known: Vec<Known>,
         resume: Option<Resume>,
@@ -257,7 +257,7 @@ impl Machine {
             test,
             now,
             waits: false,
-            ..Self::waiting(committed)
+            ..Self::waiting(current)
         };
         machine.resume(resume);
         let effects = std::mem::take(&mut machine.effects);
@@ -265,9 +265,9 @@ impl Machine {
     }
 
     /// Starts nothing until [`Event::Begin`]: for a node on which nothing runs.
-    pub(super) fn waiting(committed: Arc<Generation>) -> Self {
+    pub(super) fn waiting(current: Arc<Generation>) -> Self {
         Self {
-            committed,
+            current,
             test: None,
             processes: BTreeMap::new(),
             work: None,
@@ -328,8 +328,8 @@ impl Machine {
         processes.chain(looks).chain(self.test_ends()).min()
     }
 
-    pub(super) fn committed(&self) -> &Arc<Generation> {
-        &self.committed
+    pub(super) fn current(&self) -> &Arc<Generation> {
+        &self.current
     }
 
     /// True while processes are being changed.
@@ -349,12 +349,6 @@ impl Machine {
             .filter_map(|(name, process)| process.running(name))
     }
 
-    /// The processes that are up: the leader of each one's group.
-    pub(super) fn settled(&self) -> impl Iterator<Item = (ProcessName, u32)> {
-        let up = self.processes.iter().filter(|(_, process)| process.is_up());
-        up.filter_map(|(name, process)| Some((name.clone(), process.pid?)))
-    }
-
     /// For how long `process` has been starting, or up.
     pub(super) fn age(&self, process: &ProcessName, now: Moment) -> Duration {
         let since = self.processes.get(process).and_then(Process::since);
@@ -369,7 +363,7 @@ impl Machine {
         by_processes
             .chain(by_work)
             .chain(stored)
-            .chain([self.committed.number])
+            .chain([self.current.number])
             .collect()
     }
 

@@ -164,10 +164,10 @@ impl Process {
 }
 
 impl Machine {
-    /// Starts a process from the committed generation, if that has it.
+    /// Starts a process from the current generation, if that has it.
     pub(super) fn launch(&mut self, name: &ProcessName) {
         let old = self.processes.remove(name);
-        let Some((_, spec)) = find(&self.committed.manifest, name) else {
+        let Some((_, spec)) = find(&self.current.manifest, name) else {
             // It died on the way to a generation that does not have it, and is not missed.
             self.effects.push(Effect::Retire(name.clone()));
             return;
@@ -176,14 +176,14 @@ impl Machine {
             pid: None,
             main: None,
             spec: spec.clone(),
-            origin: Arc::clone(&self.committed),
-            handled: Arc::clone(&self.committed),
+            origin: Arc::clone(&self.current),
+            handled: Arc::clone(&self.current),
             state: State::Starting { since: self.now },
             deaths: old.map_or(0, |process| process.deaths),
             extension: Duration::ZERO,
         };
         self.processes.insert(name.clone(), process);
-        let generation = Arc::clone(&self.committed);
+        let generation = Arc::clone(&self.current);
         self.effects.push(Effect::Start {
             process: name.clone(),
             generation,

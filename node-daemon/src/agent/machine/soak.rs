@@ -121,7 +121,7 @@ impl Machine {
         }
         note.soaks = true;
         self.effects.push(Effect::Note(Some(note)));
-        let number = self.committed.number;
+        let number = self.current.number;
         self.say(match lasts.as_secs() {
             0 => format!("generation {number} counts as made once its processes are well"),
             seconds => {

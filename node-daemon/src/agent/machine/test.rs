@@ -111,10 +111,10 @@ impl Machine {
     pub(super) fn stay(&mut self, order: Order) {
         if self.test.is_none() {
             // What is stored is not taken away by asking for a test of it.
-            let committed = Arc::clone(&self.committed);
-            return self.answer(&order, Ok(committed));
+            let current = Arc::clone(&self.current);
+            return self.answer(&order, Ok(current));
         }
-        let activation = Activation::new(order, &self.committed, self.test.clone());
+        let activation = Activation::new(order, &self.current, self.test.clone());
         let swap = activation.swap(self.now);
         self.say(match &activation.order.test {
             None => "what runs in test mode is to stay: it is stored".to_owned(),
@@ -137,14 +137,14 @@ impl Machine {
         if self.work.is_some() {
             return self.say(format!("does not go back now, while it is changing: {why}"));
         }
-        let (from, to) = (&stored.manifest, &self.committed.manifest);
+        let (from, to) = (&stored.manifest, &self.current.manifest);
         let change_digest = change(from, to).digest();
         let test = self.test.take();
         let order = Order {
             rollout: test.map_or_else(String::new, |test| test.rollout),
             change_digest,
             from: stored.digest,
-            to: Arc::clone(&self.committed),
+            to: Arc::clone(&self.current),
             overridden: BTreeSet::new(),
             announced: Announcements::new(),
             soak: Duration::ZERO,

@@ -778,7 +778,7 @@ proptest! {
         prop_assert_eq!(&world.note, &None, "{}", world.transcript);
         prop_assert!(!world.machine.is_busy(), "{}", world.transcript);
         let committed = world.generation(world.committed);
-        prop_assert_eq!(world.machine.committed(), &committed);
+        prop_assert_eq!(world.machine.current(), &committed);
         for name in committed.manifest.modules.iter().filter_map(|entry| entry.module.process.as_ref().map(|spec| &spec.name)) {
             let dies = world.habits.die_in.get(name.as_str()) == Some(&world.committed);
             if dies {

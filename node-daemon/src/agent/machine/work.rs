@@ -146,13 +146,13 @@ impl Machine {
             }
             return;
         }
-        if order.to.digest == self.committed.digest {
+        if order.to.digest == self.current.digest {
             return self.stay(order);
         }
-        if order.from != self.committed.digest {
+        if order.from != self.current.digest {
             let why = format!(
                 "the change starts from manifest {}, but this node runs {} (generation {}): plan again",
-                order.from, self.committed.digest, self.committed.number
+                order.from, self.current.digest, self.current.number
             );
             self.answer(&order, Err(why));
             return;
@@ -161,11 +161,7 @@ impl Machine {
     }
 
     fn prepare(&mut self, order: Order) {
-        let change = change_with(
-            &self.committed.manifest,
-            &order.to.manifest,
-            &order.announced,
-        );
+        let change = change_with(&self.current.manifest, &order.to.manifest, &order.announced);
         let asked = change
             .change_set
             .processes
@@ -179,11 +175,11 @@ impl Machine {
         let prepared: BTreeSet<_> = asked.map(|process| process.name).filter(alive).collect();
         self.say(format!(
             "activates generation {} in place of {} for {}",
-            order.to.number, self.committed.number, order.rollout
+            order.to.number, self.current.number, order.rollout
         ));
         let activation = Activation {
             prepared,
-            ..Activation::new(order, &self.committed, self.test.clone())
+            ..Activation::new(order, &self.current, self.test.clone())
         };
         self.effects.push(Effect::Note(Some(activation.note())));
         self.effects.push(Effect::GiveNotice {
@@ -252,7 +248,7 @@ impl Machine {
         };
         match result {
             Ok(()) => {
-                (self.committed, self.test) = activation.reached(self.now);
+                (self.current, self.test) = activation.reached(self.now);
                 self.bring();
             }
             Err(why) => {
@@ -262,7 +258,7 @@ impl Machine {
         }
     }
 
-    /// Computes what is to be done until everything runs for the committed generation.
+    /// Computes what is to be done until everything runs for the current generation.
     pub(super) fn bring(&mut self) {
         let nothing = super::Announcements::new();
         let activation = self.work.as_ref().and_then(|work| work.activation.as_ref());
@@ -275,7 +271,7 @@ impl Machine {
             }) => Overridden::These(&none),
             Some(activation) => Overridden::These(&activation.order.overridden),
         };
-        let steps = steps(&self.committed, &self.processes, announced, overridden);
+        let steps = steps(&self.current, &self.processes, announced, overridden);
         if let Some(work) = &mut self.work {
             work.phase = Phase::Bringing {
                 steps: steps.into(),
@@ -283,10 +279,10 @@ impl Machine {
             };
         }
         // Those that wait for their next start and are not wanted any more.
-        let committed = Arc::clone(&self.committed);
+        let current = Arc::clone(&self.current);
         let effects = &mut self.effects;
         self.processes.retain(|name, process| {
-            let keep = process.is_alive() || super::find(&committed.manifest, name).is_some();
+            let keep = process.is_alive() || super::find(&current.manifest, name).is_some();
             if !keep {
                 effects.push(Effect::Retire(name.clone()));
             }
@@ -330,7 +326,7 @@ impl Machine {
         else {
             return self.launch(name);
         };
-        if process.has_handled(self.committed.digest) {
+        if process.has_handled(self.current.digest) {
             // It was started anew in the meantime.
             if process.is_up() {
                 self.through(name);
@@ -374,9 +370,9 @@ impl Machine {
     /// Takes a process for one that has handled the change; its number and patience.
     fn take_as_handled(&mut self, name: &ProcessName) -> Option<(u32, Duration)> {
         let process = self.processes.get_mut(name)?;
-        process.handled = Arc::clone(&self.committed);
+        process.handled = Arc::clone(&self.current);
         let (pid, within) = (process.pid?, process.change_patience());
-        let generation = Arc::clone(&self.committed);
+        let generation = Arc::clone(&self.current);
         self.effects.push(Effect::Mark {
             process: name.clone(),
             pid,
@@ -404,7 +400,7 @@ impl Machine {
     }
 
     pub(super) fn told(&mut self, id: u64, name: &ProcessName, handled: bool) {
-        let digest = self.committed.digest;
+        let digest = self.current.digest;
         let waits = self
             .work
             .as_mut()
@@ -434,7 +430,7 @@ impl Machine {
 
     /// True if the end of this process is its way to handle the change it was told of.
     pub(super) fn restarts_itself(&mut self, name: &ProcessName) -> bool {
-        let digest = self.committed.digest;
+        let digest = self.current.digest;
         let stale = self
             .processes
             .get(name)
@@ -455,14 +451,14 @@ impl Machine {
         if self
             .processes
             .get(name)
-            .is_some_and(|process| process.has_handled(self.committed.digest))
+            .is_some_and(|process| process.has_handled(self.current.digest))
         {
             self.through(name);
         }
     }
 
     pub(super) fn ended(&mut self, name: &ProcessName) {
-        if super::find(&self.committed.manifest, name).is_none() {
+        if super::find(&self.current.manifest, name).is_none() {
             self.effects.push(Effect::Retire(name.clone()));
         }
         self.through(name);

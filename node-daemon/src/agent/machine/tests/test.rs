@@ -27,7 +27,7 @@ fn what_is_stored_stays_until_the_time_is_over_and_comes_back() {
     let mut world = world();
     test(&mut world, 1, 2, Some(seconds(60)));
     assert_eq!(world.committed, 1);
-    assert_eq!(world.machine.committed().number, 2);
+    assert_eq!(world.machine.current().number, 2);
     world.settle();
     world.check(&expect![[r"
         400 notice: it begins
@@ -150,7 +150,7 @@ fn a_change_that_fails_goes_back_to_the_test_and_what_was_stored_stays() {
         let answer = "answer: b exited with code 127";
         assert!(world.transcript.contains(answer), "{}", world.transcript);
         assert!(world.transcript.contains("test 2 over 1"));
-        assert_eq!((world.committed, world.machine.committed().number), (1, 2));
+        assert_eq!((world.committed, world.machine.current().number), (1, 2));
     }
 }
 

@@ -170,6 +170,9 @@ impl Sides<'_> {
                 (action, reasons)
             }
         };
+        if because.is_empty() {
+            return None;
+        }
         let handover = old.zip(new).and_then(|(old, new)| {
             let (old, new) = (self.old.side(old), self.new.side(new));
             handover(old, new)
@@ -185,7 +188,7 @@ impl Sides<'_> {
             handover,
             rules: old.map_or_else(Vec::new, |(_, old)| old.rules.clone()),
         };
-        (!change.because.is_empty()).then_some((order, change))
+        Some((order, change))
     }
 
     /// The modules of the change that a process follows, as it runs now, and what is done about it

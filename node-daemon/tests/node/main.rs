@@ -19,6 +19,7 @@ mod handover;
 mod health;
 mod hitless;
 mod hostile;
+mod impact;
 mod joining;
 mod kills;
 mod lives;

@@ -12,10 +12,12 @@ use super::news::Instruction;
 use super::refusal::Refusal;
 use super::turn::Turn;
 use super::world::World;
-use crate::home::kubernetes::ORDER;
 
 /// Longer reasons are refused.
 const REASON_MOST: usize = 1_000;
+
+/// Who ordered it stands in the audit log of the API server, and nowhere in the object.
+const ANNOTATOR: &str = "somebody at the API server";
 
 /// An order as an annotation says it.
 #[derive(Debug, Deserialize)]
@@ -174,7 +176,7 @@ impl World {
 
     fn hear_order(&mut self, name: &NodeName, text: &str, turn: &mut Turn) {
         const TEXT_MOST: usize = 2_000;
-        let author = self.who_annotated(name);
+        let author = ANNOTATOR.to_owned();
         let read = serde_json::from_str::<Annotated>(text);
         let (action, reason, outcome) = match read {
             Ok(read) if text.len() <= TEXT_MOST => {
@@ -209,24 +211,5 @@ impl World {
                 request: Some(text.chars().take(TEXT_MOST).collect()),
             },
         );
-    }
-
-    /// Whoever manages the annotation; the audit log of the API server has the user.
-    fn who_annotated(&self, name: &NodeName) -> String {
-        let field = format!("f:{ORDER}");
-        let managers = self.objects.node(name).and_then(|(_, node)| {
-            let managers = node.metadata.managed_fields.as_ref()?;
-            let owns = managers.iter().find(|it| {
-                let fields = it.fields_v1.as_ref();
-                fields.is_some_and(|fields| {
-                    !fields.0["f:metadata"]["f:annotations"][&field].is_null()
-                })
-            });
-            owns?.manager.clone()
-        });
-        managers.map_or_else(
-            || "somebody whom the API server does not name".to_owned(),
-            |manager| visible(&manager).to_string(),
-        )
     }
 }

@@ -12,8 +12,9 @@ const PROCESSES: usize = 300;
 const LIBRARIES: usize = MODULES - PROCESSES;
 /// Libraries that each file needs.
 const NEEDS: usize = 4;
-/// Of what was built with `--release`.
-const MILLISECONDS_MAX: f64 = 20.0;
+/// Of what was built with `--release`; a few times what is measured there, so that it fails where
+/// the cost grows in another way than it should.
+const MILLISECONDS_MAX: f64 = 300.0;
 
 /// Numbers that look random and are the same each time.
 struct Dice(u64);

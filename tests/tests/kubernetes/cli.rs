@@ -156,7 +156,8 @@ fn order(fleet: &KubeFleet) {
         (is_there && status["lastOrder"]["reason"] == "it was the disk").then_some(())
     });
     let ordered = &fleet.object("fleetnode", "core-2")["status"]["lastOrder"];
-    assert_eq!(ordered["author"], "kubectl-annotate", "{ordered:#}");
+    assert_eq!(ordered["author"], "somebody at the API server");
+    assert_eq!(ordered["do"], "retry", "{ordered:#}");
 }
 
 #[test]

@@ -12,6 +12,9 @@ use super::work::{Activation, Phase};
 use super::{Effect, Machine, Moment, Order};
 use crate::store::{self, Generation};
 
+/// When a test is ended again that could not be ended.
+const AGAIN: Duration = Duration::from_secs(10);
+
 /// A generation runs in place of the one that is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::agent) struct Test {
@@ -139,9 +142,13 @@ impl Machine {
         }
         let (from, to) = (&stored.manifest, &self.current.manifest);
         let change_digest = change(from, to).digest();
-        let test = self.test.take();
+        let rollout = self.test.as_mut().map(|test| {
+            // Should the disk refuse, it is tried again.
+            test.ends = Some(self.now + AGAIN);
+            test.rollout.clone()
+        });
         let order = Order {
-            rollout: test.map_or_else(String::new, |test| test.rollout),
+            rollout: rollout.unwrap_or_default(),
             change_digest,
             from: stored.digest,
             to: Arc::clone(&self.current),

@@ -53,6 +53,23 @@ fn what_is_stored_stays_until_the_time_is_over_and_comes_back() {
 }
 
 #[test]
+fn a_disk_that_refuses_the_end_of_a_test_is_asked_again() {
+    let mut world = world();
+    test(&mut world, 1, 2, Some(seconds(60)));
+    world.habits.no_commit = Some(1);
+    world.transcript.clear();
+    while !world.transcript.contains("70400 commit 1") {
+        assert!(world.step());
+    }
+    assert!(world.transcript.contains("60400 commit 1"));
+    assert_eq!(world.machine.current().number, 2);
+    world.habits.no_commit = None;
+    world.settle();
+    assert_eq!(world.machine.current().number, 1);
+    assert_eq!(world.machine.test(), None);
+}
+
+#[test]
 fn without_a_limit_it_runs_on() {
     let mut world = world();
     test(&mut world, 1, 2, None);

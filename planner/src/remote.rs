@@ -155,11 +155,7 @@ impl<'a> Mixture<'a> {
         }
         let before = self.broken_in(&self.after_tests(moving));
         let after = self.broken_in(&self.after_tests(&(moving | more)));
-        let mut worse = after.into_iter().filter(|(key, broken)| {
-            let known = before.get(key);
-            known.is_none_or(|known| !broken.unmet.nodes.is_subset(&known.unmet.nodes))
-        });
-        worse.next().map(|(_, broken)| broken.unmet)
+        worse(&before, after).map(|broken| broken.unmet)
     }
 
     fn after_tests(
@@ -258,11 +254,7 @@ impl<'a> Mixture<'a> {
         let mut changed = moving | wanted;
         loop {
             let broken = self.broken(&changed);
-            let mut worse = broken.into_iter().filter(|(key, broken)| {
-                let known = before.get(key);
-                known.is_none_or(|known| !broken.unmet.nodes.is_subset(&known.unmet.nodes))
-            });
-            let Some((_, broken)) = worse.next() else {
+            let Some(broken) = worse(&before, broken) else {
                 return Ok(&changed - moving);
             };
             let more = self.helpers(&broken, &changed, available);
@@ -295,6 +287,18 @@ impl<'a> Mixture<'a> {
             Quantifier::Any | Quantifier::AtLeast(_) => helping.take(1).cloned().collect(),
         }
     }
+}
+
+/// The first requirement that holds for fewer nodes in `after` than in `before`.
+fn worse<'a>(
+    before: &BTreeMap<Key, Broken<'_>>,
+    after: BTreeMap<Key, Broken<'a>>,
+) -> Option<Broken<'a>> {
+    let mut worse = after.into_iter().filter(|(key, broken)| {
+        let known = before.get(key);
+        known.is_none_or(|known| !broken.unmet.nodes.is_subset(&known.unmet.nodes))
+    });
+    worse.next().map(|(_, broken)| broken)
 }
 
 fn has(manifest: &NodeManifest, requirement: &RemoteRequirement) -> bool {

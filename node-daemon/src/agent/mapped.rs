@@ -7,6 +7,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use nix::sys::stat::makedev;
+use nix::unistd::Pid;
+
+use crate::family::parent_and_group;
 
 /// A file that a process has mapped to execute what is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,13 +127,11 @@ pub(super) fn build_id_of(path: &Path) -> Option<String> {
 pub(super) fn kin() -> BTreeMap<u32, (u32, u32)> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid: u32| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name, in brackets, may hold anything; the state comes after it.
-        let (_, rest) = stat.rsplit_once(')')?;
-        let mut numbers = rest.split_whitespace().skip(1);
-        let parent = numbers.next()?.parse().ok()?;
-        Some((pid, (parent, numbers.next()?.parse().ok()?)))
+    let number = |pid: Pid| u32::try_from(pid.as_raw()).ok();
+    pids.filter_map(|pid: i32| {
+        let pid = Pid::from_raw(pid);
+        let (parent, group) = parent_and_group(pid)?;
+        Some((number(pid)?, (number(parent)?, number(group)?)))
     })
     .collect()
 }

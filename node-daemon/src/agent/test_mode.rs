@@ -13,7 +13,7 @@ use placet_protocol::wire::{self, InMemory};
 use super::core::Core;
 use super::drift;
 use super::effects::log;
-use super::machine::{Event, Limit, Moment, Test, Testing};
+use super::machine::{Event, Limit, Moment, Test};
 use crate::store::{self, Activating, Generation, Store, StoreError, since_boot};
 
 /// A class may ask for a week.
@@ -94,18 +94,24 @@ pub(super) fn limit(memory: Option<wire::Memory>) -> Option<Limit> {
 impl Core {
     /// Notes what is going on; the end of a test is written down by the clock of the machine.
     pub(super) fn note(&self, note: Option<Activating>) -> Result<(), StoreError> {
-        let since = since_boot().saturating_sub(self.now());
-        let note = note.map(|mut note| {
-            if let Some(ends) = note.from_test.as_mut().and_then(|test| test.ends.as_mut()) {
-                *ends += since;
-            }
-            note
+        let note = note.map(|note| Activating {
+            from_test: note.from_test.map(|test| self.by_boot(test)),
+            ..note
         });
         self.store.note_activating(note.as_ref())
     }
 
+    /// A test as it is written down, its end by the clock that outlives this agent.
+    fn by_boot(&self, test: store::Test) -> store::Test {
+        let started = since_boot().saturating_sub(self.now());
+        store::Test {
+            ends: test.ends.map(|ends| ends + started),
+            ..test
+        }
+    }
+
     /// Makes `stored` the committed generation, and has that of the test run.
-    pub(super) fn commit(&mut self, stored: u64, test: Option<Testing>) {
+    pub(super) fn commit(&mut self, stored: u64, test: Option<store::Test>) {
         let old = self.machine.current().number;
         let new = test.as_ref().map_or(stored, |test| test.generation);
         let result = self
@@ -124,20 +130,14 @@ impl Core {
         self.tell_users();
     }
 
-    fn swap(&self, stored: u64, test: Option<Testing>) -> Result<(), StoreError> {
+    fn swap(&self, stored: u64, test: Option<store::Test>) -> Result<(), StoreError> {
         if self.store.committed_number()? != stored {
             self.store.commit(stored)?;
         }
-        let Some(test) = test else {
-            return self.store.end_test();
-        };
-        self.store.begin_test(&store::Test {
-            generation: test.generation,
-            stored,
-            rollout: test.rollout,
-            change_digest: test.change_digest,
-            ends: test.left.map(|left| since_boot() + left),
-        })
+        match test {
+            None => self.store.end_test(),
+            Some(test) => self.store.begin_test(&self.by_boot(test)),
+        }
     }
 
     /// What the controller is told of a test.

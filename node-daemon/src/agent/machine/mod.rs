@@ -25,10 +25,10 @@ use placet_model::{Digest, Module, NodeManifest, ProcessName, ProcessSpec};
 use placet_planner::Announcements;
 
 use crate::link::Signal;
-use crate::store::{Activating, Generation};
+use crate::store::{self, Activating, Generation};
 use crate::vote::Outcome;
 use process::Process;
-pub(super) use test::{Test, Testing};
+pub(super) use test::Test;
 use work::Work;
 
 /// Time since the agent started.
@@ -143,7 +143,11 @@ pub(super) enum Effect {
     Fail { manifest: Digest, reason: String },
     /// Have the `committed` link name `stored`, and another generation run where there is a test;
     /// answered by [`Event::Committed`].
-    Commit { stored: u64, test: Option<Testing> },
+    Commit {
+        stored: u64,
+        /// Its end is one by this machine's clock.
+        test: Option<store::Test>,
+    },
     /// Tell the controller how an activation ended.
     Answer {
         rollout: String,

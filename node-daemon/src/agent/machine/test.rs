@@ -43,25 +43,6 @@ impl Test {
             ends: self.ends,
         }
     }
-
-    fn of(&self, generation: u64, now: Moment) -> Testing {
-        Testing {
-            generation,
-            rollout: self.rollout.clone(),
-            change_digest: self.change_digest,
-            left: self.left(now),
-        }
-    }
-}
-
-/// What is to run in place of the committed generation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::agent) struct Testing {
-    pub(in crate::agent) generation: u64,
-    pub(in crate::agent) rollout: String,
-    pub(in crate::agent) change_digest: Digest,
-    /// How much of its time is left.
-    pub(in crate::agent) left: Option<Duration>,
 }
 
 impl Activation {
@@ -80,7 +61,7 @@ impl Activation {
     pub(super) fn swap(&self, now: Moment) -> Effect {
         let (target, test) = self.reached(now);
         let stored = test.as_ref().map_or(&target, |test| &test.stored).number;
-        let test = test.map(|test| test.of(target.number, now));
+        let test = test.map(|test| test.note(target.number));
         Effect::Commit { stored, test }
     }
 

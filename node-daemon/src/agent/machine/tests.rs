@@ -9,7 +9,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::link::Signal;
-use crate::store;
 use crate::testing::{entry, file, manifest, needs, process, self_managing, with};
 
 mod health;
@@ -319,10 +318,13 @@ impl World {
         });
     }
 
-    fn commit(&mut self, stored: u64, test: Option<Testing>) {
+    fn commit(&mut self, stored: u64, test: Option<store::Test>) {
         match &test {
             Some(test) => {
-                let (number, left) = (test.generation, test.left);
+                let (number, left) = (
+                    test.generation,
+                    test.ends.map(|ends| ends.saturating_sub(self.now)),
+                );
                 self.line(&format!("test {number} over {stored} for {left:?}"));
             }
             None => self.line(&format!("commit {stored}")),
@@ -332,13 +334,7 @@ impl World {
             return self.inbox.push_back(Event::Committed(refused));
         }
         self.committed = stored;
-        self.test = test.map(|test| store::Test {
-            generation: test.generation,
-            stored,
-            rollout: test.rollout,
-            change_digest: test.change_digest,
-            ends: test.left.map(|left| self.now + left),
-        });
+        self.test = test;
         self.inbox.push_back(Event::Committed(Ok(())));
     }
 

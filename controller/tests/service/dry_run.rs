@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use placet_model::{DecisionKind, DryRunAnswer, VerdictKind};
 use placet_protocol::wire::DryRunRequest;
+use serde_json::Value;
 
 use crate::bench::{Bench, PATIENCE, package_set};
 use crate::node::Node;
@@ -65,6 +66,7 @@ async fn a_dry_run_of_a_change_that_is_held_asks_beside_it_and_leaves_its_votes_
     first.vetoes(Some("no"));
     let commit = bench.commit_version("1.1.0", &["core-1", "core-2"]);
     feed.named("held").await;
+    bench.until("ro", "ro-2", has_both_verdicts).await;
     let rollout = bench.get("ro", "ro-2").await;
     first.vetoes(None);
     second.vetoes(Some("now me"));
@@ -179,4 +181,10 @@ async fn the_roll_out_that_follows_says_that_it_was_tried_out() {
         .await
         .unwrap();
     assert!(!message(bench.get("ro", "ro-3").await).contains("tried out"));
+}
+
+/// The second of the two verdicts may come after the change is held by the first.
+fn has_both_verdicts(rollout: &Value) -> bool {
+    let counts = &rollout["status"]["verdicts"];
+    counts["accept"] == 1 && counts["veto"] == 1
 }

@@ -20,13 +20,51 @@ pub struct ChangeSet {
     /// Processes affected, in the order in which the system manager handles them: by start order,
     /// then users of a library after the library's own process, then by name.
     pub processes: Vec<ProcessChange>,
+    /// Present if the node has to be started anew, from another boot image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<NodeRestart>,
+    /// Packages that come to be stored without being active, or are not there any more, in the order
+    /// of the manifests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inactive: Vec<InactiveChange>,
 }
 
 impl ChangeSet {
     /// True if nothing differs.
     pub fn is_empty(&self) -> bool {
-        self.modules.is_empty() && self.processes.is_empty()
+        let Self {
+            modules,
+            processes,
+            restart,
+            inactive,
+        } = self;
+        modules.is_empty() && processes.is_empty() && restart.is_none() && inactive.is_empty()
     }
+}
+
+/// The boot image for which a node is started anew.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeRestart {
+    /// The package that holds it.
+    pub package: PackageName,
+    /// Its version.
+    pub version: Version,
+    /// Package and version of what it takes the place of, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+/// A package that comes to be stored without being active, or that was and is not there any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InactiveChange {
+    /// The package.
+    pub package: PackageName,
+    /// Its version.
+    pub version: Version,
+    /// True if the new manifest has it.
+    pub stored: bool,
 }
 
 /// How a module differs.
@@ -207,17 +245,66 @@ pub enum Because {
         /// How.
         change: Change,
     },
+    /// The whole node is started anew.
+    NodeRestart(NodeRestart),
 }
 
 impl fmt::Display for ChangeSet {
     /// A line for each module, then each process with its reasons, for 80 columns.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { modules, processes } = self;
+        let Self {
+            modules,
+            processes,
+            restart,
+            inactive,
+        } = self;
         if self.is_empty() {
             return writeln!(f, "  nothing that a process could notice");
         }
+        if let Some(restart) = restart {
+            writeln!(f, "  {:8} the node, for {restart}", "restart")?;
+        }
         modules.iter().try_for_each(|module| module.fmt(f))?;
+        inactive.iter().try_for_each(|package| package.fmt(f))?;
         processes.iter().try_for_each(|process| process.fmt(f))
+    }
+}
+
+impl fmt::Display for NodeRestart {
+    /// `its boot image: core-image 1.0.0 -> 1.1.0`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            package,
+            version,
+            from,
+        } = self;
+        match from {
+            None => write!(f, "its boot image: {package} {version}"),
+            Some(from) => write!(
+                f,
+                "its boot image: {} -> {package} {version}",
+                visible(from)
+            ),
+        }
+    }
+}
+
+impl fmt::Display for InactiveChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            package,
+            version,
+            stored,
+        } = self;
+        if *stored {
+            writeln!(
+                f,
+                "  {:8} {package} {version}, which stays inactive",
+                "store"
+            )
+        } else {
+            writeln!(f, "  {:8} {package} {version}, which was inactive", "drop")
+        }
     }
 }
 
@@ -341,6 +428,7 @@ impl fmt::Display for Because {
                 write!(f, "it follows {module}, which is {change}")
             }
             Self::Opened { module, change } => write!(f, "it opens {module}, which is {change}"),
+            Self::NodeRestart(restart) => write!(f, "the node restarts for {restart}"),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use crate::{Architecture, NodeName, PackageName, ProcessName, Window};
+use crate::{Architecture, BootCommands, NodeName, PackageName, ProcessName, Window};
 
 /// All declarations of one revision, references checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,22 @@ pub struct ClassDeclaration {
     /// True if its nodes store no packages: what they run, they run from memory.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub memory_only: bool,
+    /// What its nodes start from; the first that fits a node counts (D9).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub boot_images: Vec<BootDeclaration>,
+}
+
+/// Which nodes of a class start from which boot image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BootDeclaration {
+    /// Which nodes it is for: by type, architecture and location; a wholly empty selector means
+    /// all of the class.
+    pub selector: Selector,
+    /// The package that holds it.
+    pub package: PackageReference,
+    /// How a node deals with it.
+    pub commands: BootCommands,
 }
 
 /// A rule that votes for software that cannot (V3).
@@ -164,12 +180,26 @@ pub enum OnUnreachable {
     Fail,
 }
 
+impl Desired {
+    /// Every package that is named anywhere.
+    pub fn packages(&self) -> impl Iterator<Item = &PackageReference> {
+        let sets = self.package_sets.values();
+        let listed = sets.flat_map(|set| &set.packages);
+        let classes = self.classes.values();
+        let boot = classes.flat_map(|class| class.boot_images.iter().map(|boot| &boot.package));
+        listed.chain(boot)
+    }
+}
+
 /// An ordered list of package versions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PackageSetDeclaration {
     /// The packages, in order.
     pub packages: Vec<PackageReference>,
+    /// Those of them that nodes store without running them (C-A7).
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub inactive: BTreeSet<PackageName>,
 }
 
 /// One package version and where it is found.

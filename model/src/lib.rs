@@ -29,16 +29,18 @@ mod window;
 
 pub use canonical::{canonical_json, digest_of};
 pub use change::{
-    Because, Change, ChangeSet, Handover, ModuleChange, ModuleVersion, ProcessAction,
-    ProcessChange, Transfer,
+    Because, Change, ChangeSet, Handover, InactiveChange, ModuleChange, ModuleVersion, NodeRestart,
+    ProcessAction, ProcessChange, Transfer,
 };
 pub use desired::{
-    ClassDeclaration, Desired, NodeDeclaration, NodeFacts, OnUnreachable, PackageReference,
-    PackageSetDeclaration, Selector, Strategy, VetoRule, Wants, Wave,
+    BootDeclaration, ClassDeclaration, Desired, NodeDeclaration, NodeFacts, OnUnreachable,
+    PackageReference, PackageSetDeclaration, Selector, Strategy, VetoRule, Wants, Wave,
 };
 pub use digest::{Digest, DigestError, Hasher, Signature, SignatureError, SignatureKind};
 pub use dry_run::{DryRunAnswer, DryRunNode, DryRunReport};
-pub use manifest::{ChosenPackage, ManifestEntry, NodeManifest};
+pub use manifest::{
+    Boot, BootCommands, ChosenPackage, InactivePackage, ManifestEntry, NodeManifest,
+};
 pub use module::{
     Api, Architecture, ElfClass, ElfFacts, Mode, Module, ModuleType, Owner, Supplemental,
     SymbolLists, SymbolVersion,

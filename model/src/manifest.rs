@@ -4,7 +4,8 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, LocalRequirement, Module, ModulePath, PackageName, RemoteRequirement, digest_of,
+    Digest, LocalRequirement, Module, ModulePath, ModuleType, PackageName, RemoteRequirement,
+    digest_of,
 };
 
 /// Every module that a node is to run, in order, with path, digest and signature.
@@ -17,6 +18,55 @@ pub struct NodeManifest {
     pub packages: Vec<ChosenPackage>,
     /// The modules, sorted by path; each path once.
     pub modules: Vec<ManifestEntry>,
+    /// What it starts from, if its class says so (D9).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Boot>,
+    /// Packages whose modules it stores without running them (C-A7), in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inactive: Vec<InactivePackage>,
+}
+
+/// What a node starts from: the modules of type boot image of one package, which stand among the
+/// others of the manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Boot {
+    /// The package; one of [`NodeManifest::packages`].
+    pub package: PackageName,
+    /// How the node deals with it.
+    #[serde(flatten)]
+    pub commands: BootCommands,
+}
+
+/// The commands by which a node gets to start from a boot image. The paths of its modules are added
+/// as the last arguments of the first two.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BootCommands {
+    /// Has the boot loader start from the image at the next start.
+    pub install: Vec<String>,
+    /// Succeeds if the node runs the image, and keeps the boot loader from falling back.
+    pub confirm: Vec<String>,
+    /// Restarts the node.
+    pub restart: Vec<String>,
+    /// Seconds that each of the commands may take.
+    pub command_seconds: u32,
+    /// Seconds within which the node has to go down after the last, and to be back.
+    pub restart_seconds: u32,
+}
+
+/// A package that is stored and not active.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InactivePackage {
+    /// Name.
+    pub name: PackageName,
+    /// Version.
+    pub version: Version,
+    /// Digest of the package's OCI manifest.
+    pub digest: Digest,
+    /// Its modules that the node would run, sorted by path.
+    pub modules: Vec<Module>,
 }
 
 /// A package that a manifest draws from.
@@ -53,6 +103,22 @@ impl NodeManifest {
     /// SHA-256 of the canonical JSON.
     pub fn digest(&self) -> Digest {
         digest_of(self)
+    }
+
+    /// The modules that the node starts from, if its class names any.
+    pub fn boot_image(&self) -> impl Iterator<Item = &Module> {
+        let package = self.boot.as_ref().map(|boot| &boot.package);
+        let of_boot = self.modules.iter().filter(move |it| {
+            Some(&it.package) == package && it.module.kind == ModuleType::BootImage
+        });
+        of_boot.map(|entry| &entry.module)
+    }
+
+    /// The modules that a node has to have, those included that it does not run.
+    pub fn stored_modules(&self) -> impl Iterator<Item = &Module> {
+        let inactive = self.inactive.iter().flat_map(|package| &package.modules);
+        let active = self.modules.iter().map(|entry| &entry.module);
+        active.chain(inactive)
     }
 
     /// The entry installed at `path`.

@@ -1,6 +1,7 @@
 //! The package: a named, versioned group of modules with metadata (B8).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use jiff::Timestamp;
 use semver::{Version, VersionReq};
@@ -61,6 +62,17 @@ pub enum Purpose {
     Boot,
     /// It is a test suite.
     Test,
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Feature => "feature",
+            Self::Update => "update",
+            Self::Boot => "boot",
+            Self::Test => "test",
+        })
+    }
 }
 
 /// A package version needed on the same node.

@@ -1,14 +1,15 @@
 //! What a change would do to a node (V1, V2): the same function for controller, node and simulator.
 
+mod boot;
 mod handover;
 mod uses;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use placet_model::{
-    Because, Change, ChangeSet, Follow, FollowAction, ManifestEntry, Module, ModuleChange,
-    ModulePath, ModuleVersion, NodeChange, NodeManifest, ProcessAction, ProcessChange, ProcessKind,
-    ProcessName, ProcessSpec,
+    Because, Change, ChangeSet, Follow, FollowAction, InactiveChange, InactivePackage,
+    ManifestEntry, Module, ModuleChange, ModulePath, ModuleVersion, NodeChange, NodeManifest,
+    NodeRestart, ProcessAction, ProcessChange, ProcessKind, ProcessName, ProcessSpec,
 };
 
 use self::handover::handover;
@@ -54,10 +55,28 @@ pub fn change_with(
     }
 }
 
+/// As [`change_with`], on a node that runs the new boot image already, or has none.
+pub fn change_in_place(
+    from: &NodeManifest,
+    to: &NodeManifest,
+    announced: &Announcements,
+) -> ChangeSet {
+    change_between(from, to, announced, None)
+}
+
 pub(crate) fn change_set(
     from: &NodeManifest,
     to: &NodeManifest,
     announced: &Announcements,
+) -> ChangeSet {
+    change_between(from, to, announced, boot::restart(from, to))
+}
+
+fn change_between(
+    from: &NodeManifest,
+    to: &NodeManifest,
+    announced: &Announcements,
+    restart: Option<NodeRestart>,
 ) -> ChangeSet {
     let modules = module_changes(from, to);
     let changed = modules
@@ -69,9 +88,15 @@ pub(crate) fn change_set(
         new: Users::new(to, announced),
         changed,
         announced,
+        restart: restart.as_ref(),
     };
     let processes = sides.process_changes();
-    ChangeSet { modules, processes }
+    ChangeSet {
+        modules,
+        processes,
+        restart,
+        inactive: inactive_changes(from, to),
+    }
 }
 
 fn module_changes(from: &NodeManifest, to: &NodeManifest) -> Vec<ModuleChange> {
@@ -98,6 +123,27 @@ fn module_changes(from: &NodeManifest, to: &NodeManifest) -> Vec<ModuleChange> {
         })
     });
     changes.collect()
+}
+
+/// Packages that come to be stored without being active, and those that were and are not there any
+/// more; what becomes active shows in the modules.
+fn inactive_changes(from: &NodeManifest, to: &NodeManifest) -> Vec<InactiveChange> {
+    let is_active =
+        |it: &InactivePackage| to.packages.iter().any(|other| other.digest == it.digest);
+    let has = |manifest: &NodeManifest, it: &InactivePackage| {
+        let mut others = manifest.inactive.iter();
+        others.any(|other| other.digest == it.digest)
+    };
+    let change = |it: &InactivePackage, stored| InactiveChange {
+        package: it.name.clone(),
+        version: it.version.clone(),
+        stored,
+    };
+    let dropped = from.inactive.iter();
+    let dropped = dropped.filter(|it| !has(to, it) && !is_active(it));
+    let new = to.inactive.iter().filter(|it| !has(from, it));
+    let dropped = dropped.map(|it| change(it, false));
+    dropped.chain(new.map(|it| change(it, true))).collect()
 }
 
 fn is_same(old: &Module, new: &Module) -> bool {
@@ -131,6 +177,8 @@ struct Sides<'m> {
     new: Users<'m>,
     changed: BTreeMap<&'m ModulePath, Change>,
     announced: &'m Announcements,
+    /// Present if the node restarts, and every process with it.
+    restart: Option<&'m NodeRestart>,
 }
 
 impl Sides<'_> {
@@ -164,6 +212,7 @@ impl Sides<'_> {
             (Some(old), Some(new)) => {
                 let (follows, action) = self.followed(old.1);
                 let mut reasons = self.reasons(old, new);
+                reasons.extend(self.restart.cloned().map(Because::NodeRestart));
                 let action = action_of(kind, if reasons.is_empty() { action } else { None });
                 reasons.extend(follows);
                 reasons.sort_unstable();

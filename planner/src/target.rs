@@ -3,6 +3,7 @@
 //! Nodes of equal class, package lists, type, architecture and wants share one computed
 //! configuration, so that the cost grows with distinct configurations, not with nodes.
 
+mod boot;
 mod list;
 mod order;
 mod place;
@@ -100,6 +101,8 @@ struct Configuration {
     functions: BTreeSet<String>,
     features: BTreeSet<String>,
     characteristics: BTreeMap<String, String>,
+    /// Which of the class's boot images it starts from.
+    boot: Option<usize>,
 }
 
 /// What a configuration comes to.
@@ -120,9 +123,12 @@ struct Scope<'a, 'c> {
 
 impl<'c> Scope<'_, 'c> {
     fn compute(&self, findings: &mut Findings) -> Computed<'c> {
-        let list = List::of(self, findings);
-        let wanted = select::wanted(&list.packages, self.configuration);
+        let mut list = List::of(self, findings);
+        let image = boot::find(self, &mut list, findings);
+        let mut wanted = select::wanted(&list.packages, self.configuration);
+        let boot = image.and_then(|image| boot::take(self, &image, &mut wanted, findings));
         let modules = select::compose(self, &wanted, findings);
+        let inactive = select::wanted(&list.inactive, self.configuration);
         let manifest = NodeManifest {
             packages: list
                 .packages
@@ -130,6 +136,8 @@ impl<'c> Scope<'_, 'c> {
                 .map(|entry| self.chosen(entry))
                 .collect(),
             modules,
+            boot,
+            inactive: inactive.into_iter().map(select::Wanted::stored).collect(),
         };
         // A list with holes would only repeat what is missing from it.
         if list.complete {
@@ -138,7 +146,7 @@ impl<'c> Scope<'_, 'c> {
         }
         Computed {
             digest: manifest.digest(),
-            packages: list.packages,
+            packages: list.packages.into_iter().chain(list.inactive).collect(),
             manifest: Arc::new(manifest),
         }
     }

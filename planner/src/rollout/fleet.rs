@@ -205,6 +205,37 @@ impl<'a> Node<'a> {
         SignedDuration::from_secs(self.target.strategy.vote_seconds.into())
     }
 
+    /// How long it may be away before the policy for that takes hold: one that was told to change,
+    /// and restarts for it, has the time of its class for that.
+    pub(super) fn absence(&self) -> SignedDuration {
+        let boot = self.target.manifest.boot.as_ref();
+        let restart = boot.filter(|_| self.may_restart());
+        let seconds = restart.map_or(0, |boot| boot.commands.restart_seconds);
+        self.patience()
+            .max(SignedDuration::from_secs(seconds.into()))
+    }
+
+    /// True if it was told to change, has not said how that ended, and may restart on the way.
+    fn may_restart(&self) -> bool {
+        let restarts = match self.change {
+            Some(change) => change.change_set.restart.is_some(),
+            // It had the new generation when it was last heard; what was before is forgotten.
+            None => self.target.manifest.boot.is_some(),
+        };
+        self.is_told() && restarts
+    }
+
+    /// True if it went away while it was about a change for which it may restart.
+    pub(super) fn has_gone_to_restart(&self) -> bool {
+        !self.is_connected() && self.seen.changing && self.may_restart()
+    }
+
+    /// True if it was told to make the change at hand, and has not said how that ended.
+    pub(super) fn is_told(&self) -> bool {
+        self.current()
+            .is_some_and(|state| state.activating.is_some() && state.activation.is_none())
+    }
+
     /// True if it is known to run what it should, and to have stored it if it should.
     pub(super) fn runs_its_target(&self) -> bool {
         let running = self.seen.running.as_ref();

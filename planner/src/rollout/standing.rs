@@ -125,7 +125,7 @@ impl Fleet<'_> {
     /// touched, or it is unknown what it runs.
     fn arrival(&self, node: &Node) -> Option<Standing> {
         let running = node.seen.running.as_ref();
-        if node.runs_its_target() {
+        if node.runs_its_target() && !node.has_gone_to_restart() {
             return Some(if self.is_settling(node) {
                 Standing::Changing {
                     repeat: false,
@@ -135,10 +135,7 @@ impl Fleet<'_> {
                 Standing::Arrived
             });
         }
-        let was_told = node
-            .current()
-            .is_some_and(|state| state.activating.is_some() && state.activation.is_none());
-        if node.target.suspended && !was_told {
+        if node.target.suspended && !node.is_told() {
             return Some(Standing::Out(WaitingOn::Suspended));
         }
         if running.is_some() {
@@ -200,14 +197,14 @@ impl Fleet<'_> {
         let until = node
             .seen
             .away_since
-            .map(|since| after(since, node.patience()));
+            .map(|since| after(since, node.absence()));
         let policy = match until {
             Some(until) if until > self.now() => OnUnreachable::Wait,
             _ => node.target.strategy.on_unreachable,
         };
         let agreed = forced || matches!(voted, Some(Standing::Agreed { .. }));
         match policy {
-            OnUnreachable::Wait if is_told(node) => Standing::Changing {
+            OnUnreachable::Wait if node.is_told() => Standing::Changing {
                 repeat: false,
                 forced,
             },
@@ -244,11 +241,6 @@ fn spared_in_maintenance(node: &Node, standing: Standing) -> Standing {
 fn is_soaking(node: &Node) -> bool {
     let is_open = node.state.is_some_and(|state| state.activation.is_none());
     is_open && node.is_connected() && node.seen.changing
-}
-
-fn is_told(node: &Node) -> bool {
-    node.current()
-        .is_some_and(|state| state.activating.is_some() && state.activation.is_none())
 }
 
 /// A connected node that was told to activate. One that restarted since it agreed, or whose order

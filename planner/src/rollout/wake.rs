@@ -34,7 +34,7 @@ fn deadlines(node: &Node, standing: &Standing) -> [Option<Timestamp>; 3] {
         .seen
         .away_since
         .filter(|_| !node.is_connected())
-        .map(patient);
+        .map(|since| after(since, node.absence()));
     match standing {
         Standing::Pending(WaitingOn::Deferred(until)) => [Some(*until), None, None],
         Standing::Pending(WaitingOn::Answer) => [state.map(|it| patient(it.asked)), None, None],

@@ -26,6 +26,7 @@ fn objections(rule: &str) -> Vec<String> {
             handover: None,
             rules: Vec::new(),
         }],
+        ..ChangeSet::default()
     };
     let declared = VetoRule {
         name: "guard".parse().unwrap(),

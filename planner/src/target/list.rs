@@ -9,6 +9,8 @@ use crate::{CatalogEntry, Note, Problem};
 /// The packages in the declared order.
 pub(super) struct List<'c> {
     pub(super) packages: Vec<&'c CatalogEntry>,
+    /// Packages that are stored without being active, in the declared order.
+    pub(super) inactive: Vec<&'c CatalogEntry>,
     /// False if a package or a set of it could not be had.
     pub(super) complete: bool,
 }
@@ -17,6 +19,7 @@ impl<'c> List<'c> {
     pub(super) fn of(scope: &Scope<'_, 'c>, findings: &mut Findings) -> Self {
         let mut list = Self {
             packages: Vec::new(),
+            inactive: Vec::new(),
             complete: true,
         };
         for set in &scope.configuration.package_sets {
@@ -29,7 +32,8 @@ impl<'c> List<'c> {
                 continue;
             };
             for reference in &declaration.packages {
-                list.push(scope, reference, findings);
+                let is_active = !declaration.inactive.contains(&reference.name);
+                list.push(scope, reference, is_active, findings);
             }
         }
         list.drop_upgrades(scope, findings);
@@ -41,9 +45,12 @@ impl<'c> List<'c> {
         &mut self,
         scope: &Scope<'_, 'c>,
         reference: &PackageReference,
+        is_active: bool,
         findings: &mut Findings,
     ) {
         match resolve(scope, reference) {
+            // One version of a package may run while another is at hand.
+            Ok(entry) if !is_active => self.inactive.push(entry),
             Ok(entry) => match self.get(&reference.name) {
                 None => self.packages.push(entry),
                 Some(listed) if listed.config.version == reference.version => {}
@@ -159,7 +166,7 @@ pub(super) fn candidates<'c>(scope: &Scope<'_, 'c>, feature: &str) -> Vec<&'c Ca
 }
 
 /// The package, if it is what the declaration says.
-fn resolve<'c>(
+pub(super) fn resolve<'c>(
     scope: &Scope<'_, 'c>,
     reference: &PackageReference,
 ) -> Result<&'c CatalogEntry, String> {

@@ -60,8 +60,7 @@ pub(super) fn place(
         let class = class_of(desired, name, node, &facts);
         match (class, facts.architecture.clone()) {
             (Ok((class, declaration)), Some(architecture)) => {
-                let configuration =
-                    configure(class, declaration, node, facts.kind.clone(), architecture);
+                let configuration = configure(class, declaration, node, &facts, architecture);
                 let labels = Arc::new(node.labels.clone());
                 placement.nodes.insert(
                     name.clone(),
@@ -202,7 +201,7 @@ fn configure(
     class: &str,
     declaration: &ClassDeclaration,
     node: &NodeDeclaration,
-    node_type: Option<String>,
+    facts: &NodeFacts,
     architecture: Architecture,
 ) -> Configuration {
     let (general, own) = (&declaration.wants, &node.wants);
@@ -214,8 +213,9 @@ fn configure(
             .as_ref()
             .unwrap_or(&declaration.package_sets)
             .clone(),
-        node_type,
+        node_type: facts.kind.clone(),
         architecture,
+        boot: boot_image(declaration, facts),
         types: &general.types | &own.types,
         functions: &general.functions | &own.functions,
         features: &general.features | &own.features,
@@ -225,4 +225,12 @@ fn configure(
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
     }
+}
+
+/// The first boot image of the class that is for such a node.
+fn boot_image(declaration: &ClassDeclaration, facts: &NodeFacts) -> Option<usize> {
+    let nobody = BTreeMap::new();
+    declaration.boot_images.iter().position(|image| {
+        image.selector == Selector::default() || is_selected(&image.selector, facts, &nobody)
+    })
 }

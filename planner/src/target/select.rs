@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use placet_model::{Architecture, ManifestEntry, Module, ModulePath, PackageName, ProcessName};
+use placet_model::{
+    Architecture, InactivePackage, ManifestEntry, Module, ModulePath, PackageName, ProcessName,
+};
 
 use super::{Configuration, Findings, Scope};
 use crate::{CatalogEntry, Note, Problem};
@@ -16,6 +18,17 @@ pub(super) struct Wanted<'c> {
 impl Wanted<'_> {
     pub(super) fn name(&self) -> &PackageName {
         &self.package.config.name
+    }
+
+    /// The package as a node has it that does not run it.
+    pub(super) fn stored(self) -> InactivePackage {
+        let config = &self.package.config;
+        InactivePackage {
+            name: config.name.clone(),
+            version: config.version.clone(),
+            digest: self.package.digest,
+            modules: self.modules.into_iter().cloned().collect(),
+        }
     }
 }
 

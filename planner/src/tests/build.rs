@@ -5,10 +5,11 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use placet_model::{
-    Api, Architecture, ClassDeclaration, Desired, Digest, ElfClass, ElfFacts, LocalRequirement,
-    Mode, Module, ModuleType, NodeDeclaration, NodeFacts, NodeName, Owner, PackageConfig,
-    PackageReference, PackageSetDeclaration, ProcessKind, ProcessSpec, Purpose, Quantifier,
-    RemoteRequirement, Signature, SignatureKind, Supplemental, SymbolVersion, Upgrade,
+    Api, Architecture, BootCommands, BootDeclaration, ClassDeclaration, Desired, Digest, ElfClass,
+    ElfFacts, LocalRequirement, Mode, Module, ModuleType, NodeDeclaration, NodeFacts, NodeName,
+    Owner, PackageConfig, PackageReference, PackageSetDeclaration, ProcessKind, ProcessSpec,
+    Purpose, Quantifier, RemoteRequirement, Selector, Signature, SignatureKind, Supplemental,
+    SymbolVersion, Upgrade,
 };
 
 use crate::{Catalog, CatalogEntry, Unresolved};
@@ -206,6 +207,18 @@ impl M {
     }
 }
 
+/// A boot image, at `boot/<name>`.
+pub(super) fn image(name: &str) -> M {
+    file(&format!("boot/{name}")).kind(ModuleType::BootImage)
+}
+
+/// A package of purpose boot.
+pub(super) fn boot_package(name_and_version: &str, modules: impl IntoIterator<Item = M>) -> P {
+    let mut package = package(name_and_version, modules);
+    package.0.purpose = Purpose::Boot;
+    package
+}
+
 /// Package `name version`.
 pub(super) fn package(name_and_version: &str, modules: impl IntoIterator<Item = M>) -> P {
     let (name, version) = name_and_version.split_once(' ').unwrap();
@@ -296,6 +309,15 @@ pub(super) fn fleet(packages: impl IntoIterator<Item = P>) -> F {
     fleet
 }
 
+fn reference(package: &str) -> PackageReference {
+    let (name, version) = package.split_once(' ').unwrap();
+    PackageReference {
+        name: text(name),
+        version: text(version),
+        reference: format!("oci-layout:/packages:{name}-{version}"),
+    }
+}
+
 impl F {
     /// A class with one package set of the same name, and an x86-64 node `<class>-1` of it.
     pub(super) fn class(mut self, class: &str, packages: &[&str]) -> Self {
@@ -311,18 +333,14 @@ impl F {
     }
 
     pub(super) fn set(mut self, set: &str, packages: &[&str]) -> Self {
-        let reference = |package: &&str| {
-            let (name, version) = package.split_once(' ').unwrap();
-            PackageReference {
-                name: text(name),
-                version: text(version),
-                reference: format!("oci-layout:/packages:{name}-{version}"),
-            }
+        let packages = packages.iter().map(|package| reference(package)).collect();
+        let declaration = PackageSetDeclaration {
+            packages,
+            ..PackageSetDeclaration::default()
         };
-        let packages = packages.iter().map(reference).collect();
         self.desired
             .package_sets
-            .insert(set.to_owned(), PackageSetDeclaration { packages });
+            .insert(set.to_owned(), declaration);
         self
     }
 
@@ -346,6 +364,35 @@ impl F {
 
     pub(super) fn announces(mut self, node: &str, set: impl FnOnce(&mut NodeFacts)) -> Self {
         set(self.announced.entry(text(node)).or_default());
+        self
+    }
+
+    /// Has nodes of the class, of this type if it is not empty, start from a package of purpose
+    /// boot.
+    pub(super) fn boots(self, class: &str, node_type: &str, package: &str) -> Self {
+        let commands = BootCommands {
+            install: vec!["/sbin/loader".to_owned(), "install".to_owned()],
+            confirm: vec!["/sbin/loader".to_owned(), "confirm".to_owned()],
+            restart: vec!["/sbin/reboot".to_owned()],
+            command_seconds: 60,
+            restart_seconds: 300,
+        };
+        let types = Some(node_type).filter(|it| !it.is_empty());
+        self.with_class(class, |class| {
+            class.boot_images.push(BootDeclaration {
+                selector: Selector {
+                    types: types.into_iter().map(str::to_owned).collect(),
+                    ..Selector::default()
+                },
+                package: reference(package),
+                commands,
+            });
+        })
+    }
+
+    pub(super) fn inactive(mut self, set: &str, package: &str) -> Self {
+        let set = self.desired.package_sets.get_mut(set).unwrap();
+        set.inactive.insert(text(package));
         self
     }
 

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::KeeperError;
-use super::spawn::spawn;
+use super::spawn::{advice, spawn};
 use crate::arguments::Reexec;
 use crate::link::{Command, Event, LINE_MAX, line};
 
@@ -95,7 +95,7 @@ impl Agent {
                 self.running = Some(running);
             }
             Err(error) => {
-                tracing::error!(program = %self.program.display(), "failed to start the agent: {error}");
+                tracing::error!(program = %self.program.display(), "failed to start the agent{}: {error}", advice(&error));
                 self.start_later(now);
             }
         }

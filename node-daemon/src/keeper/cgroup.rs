@@ -83,7 +83,9 @@ pub(super) enum GroupError {
         limit: &'static str,
         controller: &'static str,
     },
-    #[error("failed to set up its control group `{path}`")]
+    #[error(
+        "failed to set up its control group `{path}`; placetd has to be able to write there: see who mounts it, and that nobody else manages it"
+    )]
     File { path: PathBuf, source: io::Error },
 }
 
@@ -151,6 +153,7 @@ impl Groups {
     ) -> Result<Vec<OwnedFd>, GroupError> {
         let mut joined = Vec::new();
         if let Some(unified) = &self.unified {
+            self.make_own(unified)?;
             let group = unified.join(process.as_str());
             make_folder(&group)?;
             for controller in &self.controllers {
@@ -159,6 +162,7 @@ impl Groups {
             joined.push(open(&group)?);
         }
         for (controller, own) in &self.older {
+            self.make_own(own)?;
             let group = own.join(process.as_str());
             make_folder(&group)?;
             set(&group, *controller, false, limits)?;
@@ -175,6 +179,21 @@ impl Groups {
             }
         }
         Ok(joined)
+    }
+
+    /// Makes the daemon's own folder in a hierarchy, if somebody has removed it.
+    fn make_own(&self, own: &Path) -> Result<(), GroupError> {
+        if own.is_dir() {
+            return Ok(());
+        }
+        tracing::warn!(group = %own.display(), "somebody removed the control group of placetd: it is made anew");
+        make_folder(own)?;
+        if self.unified.as_deref() == Some(own)
+            && let Some(home) = own.parent()
+        {
+            delegate(home, own);
+        }
+        Ok(())
     }
 
     /// Ends all that is left in the group of a process, at once; false if nothing can be ended so.

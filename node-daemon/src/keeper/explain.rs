@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use nix::sys::statvfs::{FsFlags, statvfs};
 use placet_model::visible;
 
 /// Enough for the headers of a program, and for the first line of a script.
@@ -23,23 +25,50 @@ pub(super) fn explain(program: &Path, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => match interpreter(&head) {
             Some(interpreter) => format!(
-                "`{shown}` is run by `{}`, which this node does not have",
+                "`{shown}` is run by `{}`, which this node does not have; install it, or bring it in a package",
                 visible(&interpreter)
             ),
             None => format!("`{shown}`: {error}"),
         },
         io::ErrorKind::PermissionDenied => {
-            format!("`{shown}` may not be executed by its user: {error}")
+            let run_by = interpreter(&head);
+            let others = run_by.iter().map(Path::new);
+            let mut asked = [program].into_iter().chain(others);
+            let why = asked.find_map(forbids);
+            let why = why.unwrap_or_else(|| {
+                format!("`{shown}` may not be executed by its user; give it another mode in its package, or the process another `user`")
+            });
+            format!("{why}: {error}")
         }
+        io::ErrorKind::WouldBlock => format!(
+            "`{shown}` is not executed since its user has as many processes as it may: see `ulimit -u` of placetd and /etc/security/limits.conf: {error}"
+        ),
         _ => match machine(&head) {
             Some(machine) if Some(machine) != own_machine() => format!(
-                "`{shown}` is for another processor architecture (ELF machine {machine}) than this node's ({})",
+                "`{shown}` is for another processor architecture (ELF machine {machine}) than this node's ({}); choose a package that was built for it",
                 std::env::consts::ARCH
             ),
             Some(_) => format!("`{shown}`: {error}"),
-            None => format!("`{shown}` is no program: {error}"),
+            None => format!(
+                "`{shown}` is no program, and no script, which begins with `#!` and the path of what runs it: {error}"
+            ),
         },
     }
+}
+
+/// Why nobody may execute a file, if that is so.
+fn forbids(program: &Path) -> Option<String> {
+    let shown = program.display();
+    let mode = program.metadata().ok()?.permissions().mode() & 0o7777;
+    if mode & 0o111 == 0 {
+        return Some(format!(
+            "`{shown}` has mode {mode:04o}, by which nobody may execute it; give it one such as 0755"
+        ));
+    }
+    let system = statvfs(program).ok()?;
+    system.flags().contains(FsFlags::ST_NOEXEC).then(|| {
+        format!("`{shown}` is on a file system from which nothing may be executed; mount it without `noexec`, or keep the node's state elsewhere")
+    })
 }
 
 /// The ELF machine number of a program; `None` for what is no ELF file.

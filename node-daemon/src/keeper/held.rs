@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use placet_model::{ListenSocket, StateFormat, visible};
 
-use super::sockets::{self, SocketError};
+use super::sockets::{self, FileId, SocketError};
 use crate::link::Start;
 
 /// A stored descriptor whose name begins so is saved state: `state/session/3`.
@@ -34,6 +34,8 @@ pub(super) struct Held {
 struct Listening {
     socket: ListenSocket,
     file: OwnedFd,
+    /// The file at its path, if it has one; not known of what an earlier keeper opened.
+    at: Option<FileId>,
 }
 
 #[derive(Debug)]
@@ -49,12 +51,12 @@ pub(super) type Refused = String;
 
 impl Held {
     /// Opens the sockets that the process is to have, keeps those that are open, and closes those
-    /// that it no longer has.
+    /// that it no longer has, or that nobody reaches any more since their path was taken away.
     pub(super) fn open(&mut self, start: &Start) -> Result<(), SocketError> {
         let old = std::mem::take(&mut self.listening);
         let (kept, gone): (Vec<_>, Vec<_>) = old
             .into_iter()
-            .partition(|held| start.sockets.contains(&held.socket));
+            .partition(|held| start.sockets.contains(&held.socket) && held.is_reached(start));
         for held in gone {
             held.close(&start.directory);
         }
@@ -62,8 +64,10 @@ impl Held {
         for socket in &start.sockets {
             if !self.listening.iter().any(|held| held.socket == *socket) {
                 let file = sockets::open(socket, start)?;
+                let path = sockets::path(socket, &start.directory);
+                let at = path.and_then(|path| sockets::file_at(&path));
                 let socket = socket.clone();
-                self.listening.push(Listening { socket, file });
+                self.listening.push(Listening { socket, file, at });
             }
         }
         Ok(())
@@ -193,7 +197,11 @@ impl Held {
     pub(super) fn of(listening: Vec<(ListenSocket, OwnedFd)>, stored: Vec<Stored>) -> Self {
         let listening = listening
             .into_iter()
-            .map(|(socket, file)| Listening { socket, file })
+            .map(|(socket, file)| Listening {
+                socket,
+                file,
+                at: None,
+            })
             .collect();
         Self { listening, stored }
     }
@@ -201,11 +209,25 @@ impl Held {
 
 impl Listening {
     fn close(self, directory: &Path) {
-        if let Some(path) = sockets::path(&self.socket, directory) {
-            // A path that somebody else has taken over would be theirs; nobody can, while it is
-            // held.
+        let path = sockets::path(&self.socket, directory);
+        if let Some(path) = path.filter(|path| self.is_at(path)) {
             let _ = std::fs::remove_file(path);
         }
+    }
+
+    /// False if somebody removed its path, or put something else there.
+    fn is_reached(&self, start: &Start) -> bool {
+        let path = sockets::path(&self.socket, &start.directory);
+        let is_reached = path.as_ref().is_none_or(|path| self.is_at(path));
+        if !is_reached {
+            let (process, name) = (&start.process, &self.socket.name);
+            tracing::warn!(%process, "somebody took away `{}`, where socket `{name}` of {process} is: it is opened anew", self.socket.address);
+        }
+        is_reached
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        self.at.is_none() || self.at == sockets::file_at(path)
     }
 }
 

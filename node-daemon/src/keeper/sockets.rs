@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -25,13 +25,22 @@ const MODE: u32 = 0o666;
 /// A socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SocketError {
-    #[error("failed to listen at `{address}` for socket `{name}`; see who does with `ss -lp`")]
+    #[error(
+        "failed to listen at `{address}` for socket `{name}`; see who does with `ss -lp`, end it, or give the socket another address"
+    )]
     Taken {
         name: String,
         address: String,
         source: io::Error,
     },
-    #[error("failed to listen at `{address}` for socket `{name}`")]
+    #[error(
+        "failed to listen at `{address}` for socket `{name}`: something that is no socket is there; remove it, or give the socket another address"
+    )]
+    Occupied { name: String, address: String },
+    #[error(
+        "failed to listen at `{address}` for socket `{name}`{}",
+        advice(source)
+    )]
     Open {
         name: String,
         address: String,
@@ -50,21 +59,33 @@ pub(super) fn open(socket: &ListenSocket, start: &Start) -> Result<OwnedFd, Sock
         Some(SocketAddress::Path(path)) => open_path(socket, Path::new(&path), start),
         Some(SocketAddress::Local(file)) => open_path(socket, &start.directory.join(file), start),
     };
-    opened.map_err(|source| {
-        if source.kind() == io::ErrorKind::AddrInUse {
-            SocketError::Taken {
-                name,
-                address,
-                source,
-            }
-        } else {
-            SocketError::Open {
-                name,
-                address,
-                source,
-            }
-        }
+    opened.map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => SocketError::Occupied { name, address },
+        io::ErrorKind::AddrInUse => SocketError::Taken {
+            name,
+            address,
+            source,
+        },
+        _ => SocketError::Open {
+            name,
+            address,
+            source,
+        },
     })
+}
+
+/// What to do where nobody else is in the way.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "; its folder is not there: make it, or choose another address",
+        io::ErrorKind::PermissionDenied => {
+            "; placetd may not, and is not root: choose another address"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "; this node has no such address: add it, or choose another"
+        }
+        _ => "",
+    }
 }
 
 fn open_internet(socket: &ListenSocket, address: SocketAddr) -> io::Result<OwnedFd> {
@@ -79,6 +100,9 @@ fn open_internet(socket: &ListenSocket, address: SocketAddr) -> io::Result<Owned
 
 fn open_path(socket: &ListenSocket, path: &Path, start: &Start) -> io::Result<OwnedFd> {
     make_way(path)?;
+    if std::fs::symlink_metadata(path).is_ok_and(|it| !it.file_type().is_socket()) {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
     let opened = match socket.kind {
         SocketType::Datagram => UnixDatagram::bind(path)?.into(),
         SocketType::Stream => bind_path(path, SockType::Stream)?,
@@ -120,6 +144,15 @@ fn backlog(socket: &ListenSocket) -> Backlog {
     let wanted = socket.backlog.unwrap_or(BACKLOG);
     let wanted = i32::try_from(wanted).unwrap_or(i32::MAX);
     Backlog::new(wanted).unwrap_or(Backlog::MAXCONN)
+}
+
+/// A file by device and inode.
+pub(super) type FileId = (u64, u64);
+
+/// The file at a path, and not what a link there leads to.
+pub(super) fn file_at(path: &Path) -> Option<FileId> {
+    let meta = std::fs::symlink_metadata(path).ok()?;
+    Some((meta.dev(), meta.ino()))
 }
 
 /// The path that a socket leaves behind, if it has one.

@@ -121,10 +121,26 @@ pub(super) enum SpawnError {
         doing: &'static str,
         source: io::Error,
     },
-    #[error("failed to make a process")]
+    #[error("failed to make a process{}", advice(.0))]
     Fork(#[source] io::Error),
     #[error("an argument or variable contains a NUL byte")]
     Nul(#[source] NulError),
+}
+
+/// What to do where the system makes no process, in words that follow what failed.
+pub(super) fn advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN) => {
+            "; as many run as may: see `pids.max` of placetd's control group (`TasksMax=` under systemd), `ulimit -u` and `kernel.pid_max`"
+        }
+        Some(libc::ENOMEM) => {
+            "; memory is short: see `memory.max` of placetd's control group, and what is free"
+        }
+        Some(libc::EMFILE | libc::ENFILE) => {
+            "; as many files are open as may: see `ulimit -n` of placetd and `fs.file-max`"
+        }
+        _ => "",
+    }
 }
 
 impl SpawnError {

@@ -93,11 +93,20 @@ fn check_process<'a>(
     let Some(process) = &module.process else {
         return Ok(());
     };
-    if !module.mode.is_executable() || module.link.is_some() {
-        return Err(StoreError::NotExecutable {
-            digest,
-            path: module.path.clone(),
-        });
+    let refused = |why| StoreError::NotExecutable {
+        digest,
+        path: module.path.clone(),
+        why,
+    };
+    if module.link.is_some() {
+        return Err(refused(
+            "it is a symbolic link; the package has to name the file that it points at",
+        ));
+    }
+    if !module.mode.is_executable() {
+        return Err(refused(
+            "its mode lets nobody execute it; the package has to give it one such as 0755",
+        ));
     }
     process
         .check()

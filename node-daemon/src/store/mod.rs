@@ -78,8 +78,12 @@ pub(crate) enum StoreError {
         "manifest {digest} has a symbolic link `{path}` whose target has `..` after a name; write it with `..` first"
     )]
     LinkShape { digest: Digest, path: ModulePath },
-    #[error("manifest {digest} runs a process from `{path}`, which is not an executable file")]
-    NotExecutable { digest: Digest, path: ModulePath },
+    #[error("manifest {digest} runs a process from `{path}`, which cannot be executed: {why}")]
+    NotExecutable {
+        digest: Digest,
+        path: ModulePath,
+        why: &'static str,
+    },
     #[error("manifest {digest} cannot be run")]
     Process {
         digest: Digest,

@@ -16,6 +16,8 @@ pub(crate) struct Daemon {
     address: String,
     child: Option<Child>,
     program: PathBuf,
+    /// What runs the program, where something does; it has to become it.
+    wrapper: Vec<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
@@ -49,6 +51,17 @@ impl Daemon {
         daemon
     }
 
+    /// A node whose daemon is run by a shell command that ends with `exec "$@"`, with mounts of its
+    /// own.
+    pub(crate) fn join_within(controller: &Controller, node: &str, command: &str) -> Self {
+        let mut daemon = Self::prepare(controller, &[]);
+        let wrapper = ["unshare", "--mount", "sh", "-ec", command, "sh"];
+        daemon.wrapper = wrapper.map(str::to_owned).into();
+        let token = controller.token(node);
+        daemon.start_with(node, &["--token", &token.to_string()]);
+        daemon
+    }
+
     fn join_as(controller: &Controller, node: &str, token: &Token, arguments: &[&str]) -> Self {
         let mut daemon = Self::prepare(controller, arguments);
         daemon.start_with(node, &["--token", &token.to_string()]);
@@ -66,6 +79,7 @@ impl Daemon {
             address: controller.address.to_string(),
             child: None,
             program: env!("CARGO_BIN_EXE_placetd").into(),
+            wrapper: Vec::new(),
             arguments: arguments.iter().map(|it| (*it).to_owned()).collect(),
             environment: Vec::new(),
         }
@@ -92,8 +106,10 @@ impl Daemon {
     }
 
     pub(crate) fn command(&self, node: &str) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut words = self.wrapper.iter().map(Path::new).chain([&*self.program]);
+        let mut command = Command::new(words.next().unwrap());
         command
+            .args(words)
             .args(["--node", node, "--controller", &self.address, "--state"])
             .arg(self.path("s"));
         command

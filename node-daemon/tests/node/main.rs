@@ -7,6 +7,7 @@
 mod controller;
 mod daemon;
 mod disk;
+mod faults;
 mod fetching;
 mod software;
 

@@ -25,7 +25,7 @@ pub(crate) async fn node(software: &Software) -> (Controller, Daemon, Session) {
 }
 
 /// Why a node does not run `software`.
-async fn refused(software: &Software) -> String {
+pub(crate) async fn refused(software: &Software) -> String {
     let controller = Controller::start().await;
     controller.serve(software);
     let _daemon = Daemon::join(&controller, "core-1");
@@ -41,7 +41,7 @@ pub(crate) fn listens(address: &str) -> impl FnOnce(&mut ProcessSpec) {
     move |spec| spec.sockets = vec![socket("web", &address)]
 }
 
-fn socket(name: &str, address: &str) -> ListenSocket {
+pub(crate) fn socket(name: &str, address: &str) -> ListenSocket {
     serde_json::from_value(serde_json::json!({"name": name, "address": address})).unwrap()
 }
 
@@ -120,7 +120,7 @@ async fn what_cannot_be_started_is_refused_with_what_to_do_and_given_back() {
         ),
         (
             Software::new().actor("bin/bad", &[], listens(&address)),
-            "for socket `web`; see who does with `ss -lp`: Address already in use",
+            "for socket `web`; see who does with `ss -lp`, end it, or give the socket another address: Address already in use",
         ),
     ];
     for (software, expected) in cases {

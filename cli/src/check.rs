@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use placet_controller::catalog::{MODULES_MOST, Packages, WantedPackage};
 use placet_controller::git::{FetchError, LocalRepository, Place};
 use placet_controller::secrets::Secrets;
-use placet_crds::{Fault, Loaded, Object, SourceFile, load_all, locate, not_carried_out};
+use placet_crds::{Fault, Loaded, SourceFile, load_all, locate, not_carried_out};
 use placet_simulator::{Effect, Outcome, Paint, Side};
 
 use crate::arguments::{Check, Common};
@@ -86,7 +86,9 @@ impl Reader<'_> {
         let desired = placet_crds::desired(&revision, &objects)
             .map_err(|faults| refused(&revision, faults, &files))?;
         let left_out = locate(not_carried_out(&objects), &files);
-        let catalog = self.packages.resolve_all(wanted(&objects), self.base);
+        let named = objects.iter();
+        let wanted = named.flat_map(|object| WantedPackage::named_by(object, |_| None));
+        let catalog = self.packages.resolve_all(wanted, self.base);
         Ok(Read {
             side: Side {
                 revision,
@@ -96,22 +98,6 @@ impl Reader<'_> {
             left_out: left_out.iter().map(ToString::to_string).collect(),
         })
     }
-}
-
-/// The packages that are named, each with the secret that opens its registry.
-fn wanted(objects: &[Object]) -> Vec<WantedPackage> {
-    let sets = objects.iter().filter_map(|object| match object {
-        Object::PackageSet(set) => Some(&set.spec),
-        _ => None,
-    });
-    let wanted = sets.flat_map(|set| {
-        set.packages.iter().map(|entry| WantedPackage {
-            reference: entry.into(),
-            secret: set.secret_ref.as_ref().map(|secret| secret.name.clone()),
-            pinned: None,
-        })
-    });
-    wanted.collect()
 }
 
 fn refused(revision: &str, faults: Vec<Fault>, files: &[SourceFile]) -> anyhow::Error {

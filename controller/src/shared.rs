@@ -56,17 +56,17 @@ impl Shared {
         let running = permits.running.get(node).map(Running::manifest);
         let mut manifests = ordered.into_iter().chain(running);
         manifests.any(|manifest| {
-            let mut modules = manifest.modules.iter();
-            modules.any(|entry| entry.module.digest == *digest)
+            let mut modules = manifest.stored_modules();
+            modules.any(|module| module.digest == *digest)
         })
     }
 
-    /// True if the node runs a module of this digest.
+    /// True if the node has a module of this digest.
     pub(crate) fn runs(&self, node: &NodeName, digest: &Digest) -> bool {
         let permits = self.permits.read().unwrap_or_else(PoisonError::into_inner);
         permits.running.get(node).is_some_and(|running| {
-            let mut modules = running.manifest().modules.iter();
-            modules.any(|entry| entry.module.digest == *digest)
+            let mut modules = running.manifest().stored_modules();
+            modules.any(|module| module.digest == *digest)
         })
     }
 

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use placet_model::{
-    ClassDeclaration, Desired, NameError, NodeDeclaration, NodeFacts, NodeName, PackageReference,
-    PackageSetDeclaration, Selector, Strategy, Wants, Wave, Window, visible,
+    BootCommands, BootDeclaration, ClassDeclaration, Desired, NameError, NodeDeclaration,
+    NodeFacts, NodeName, PackageReference, PackageSetDeclaration, Selector, Strategy, Wants, Wave,
+    Window, visible,
 };
 
 use crate::fault::{Finding, Step, list, nearest};
 use crate::{
-    DeclaredFacts, Fault, FleetNode, NodeClass, NodeSelector, Object, PackageSet, RolloutStrategy,
-    VetoRule, Wanted,
+    BootImage, DeclaredFacts, Fault, FleetNode, NodeClass, NodeSelector, Object, PackageSet,
+    RolloutStrategy, VetoRule, Wanted,
 };
 
 /// What `objects` declare, at `revision`, for the planner. Sources and roll-outs declare nothing
@@ -123,6 +124,30 @@ fn class(object: &Object, class: &NodeClass, faults: &mut Vec<Fault>) -> ClassDe
         strategy: (&spec.strategy).into(),
         veto_rules,
         memory_only: !spec.persistence.packages,
+        boot_images: spec.boot_images.iter().map(boot_image).collect(),
+    }
+}
+
+fn boot_image(image: &BootImage) -> BootDeclaration {
+    let BootImage {
+        selector,
+        install,
+        confirm,
+        restart,
+        command_seconds,
+        restart_seconds,
+        ..
+    } = image;
+    BootDeclaration {
+        selector: selector.into(),
+        package: image.into(),
+        commands: BootCommands {
+            install: install.clone(),
+            confirm: confirm.clone(),
+            restart: restart.clone(),
+            command_seconds: *command_seconds,
+            restart_seconds: *restart_seconds,
+        },
     }
 }
 
@@ -141,8 +166,10 @@ fn veto_rule(rule: &VetoRule) -> Result<placet_model::VetoRule, NameError> {
 
 fn package_set(set: &PackageSet) -> PackageSetDeclaration {
     let packages = set.spec.packages.iter().map(PackageReference::from);
+    let inactive = set.spec.packages.iter().filter(|entry| !entry.active);
     PackageSetDeclaration {
         packages: packages.collect(),
+        inactive: inactive.map(|entry| entry.name.clone()).collect(),
     }
 }
 

@@ -42,10 +42,10 @@ fn source(spec: &GitSourceSpec) -> Paths {
 }
 
 fn class(spec: &NodeClassSpec) -> Paths {
-    set(&[
-        ("bootImages", !spec.boot_images.is_empty()),
-        ("persistence.bootImage", !spec.persistence.boot_image),
-    ])
+    set(&[(
+        "persistence.bootImage",
+        spec.persistence.packages && !spec.persistence.boot_image,
+    )])
 }
 
 fn package_set(spec: &PackageSetSpec) -> Paths {

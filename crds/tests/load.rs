@@ -505,11 +505,10 @@ fn what_is_not_carried_out_is_named() {
 kind: NodeClass
 metadata: {name: core}
 spec:
-  bootImages: [{reference: "oci-layout:x:1.0.0", version: 1.0.0}]
   strategy:
     canaries: 1
     haltThreshold: 2
-  persistence: {packages: false, bootImage: false}
+  persistence: {bootImage: false}
 ---
 apiVersion: placet.dev/v1alpha1
 kind: PackageSet
@@ -526,9 +525,8 @@ spec:
         .map(|it| format!("{}:{} {}", it.file, it.line.unwrap(), it.field))
         .collect();
     expect_test::expect![[r#"
-        f.yaml:5 spec.bootImages
-        f.yaml:9 spec.persistence.bootImage
-        f.yaml:17 spec.packages[1].before"#]]
+        f.yaml:8 spec.persistence.bootImage
+        f.yaml:16 spec.packages[1].before"#]]
     .assert_eq(&places.join("\n"));
 }
 

@@ -101,5 +101,6 @@ pub(crate) fn manifest(entries: impl IntoIterator<Item = ManifestEntry>) -> Node
     NodeManifest {
         packages: vec![package],
         modules,
+        ..NodeManifest::default()
     }
 }

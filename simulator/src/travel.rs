@@ -10,13 +10,12 @@ use crate::effect::Travel;
 /// and none whose bytes it keeps for an equal signature.
 pub(crate) fn travel(from: &NodeManifest, to: &NodeManifest) -> Travel {
     let held: BTreeSet<Digest> = from
-        .modules
-        .iter()
-        .filter(|entry| entry.module.link.is_none())
-        .map(|entry| entry.module.digest)
+        .stored_modules()
+        .filter(|module| module.link.is_none())
+        .map(|module| module.digest)
         .collect();
-    let files = to.modules.iter().map(|entry| &entry.module);
-    let lacking: BTreeMap<Digest, u64> = files
+    let lacking: BTreeMap<Digest, u64> = to
+        .stored_modules()
         .filter(|module| module.link.is_none() && !held.contains(&module.digest))
         .filter(|module| {
             let before = from.get(&module.path).map(|entry| &entry.module);

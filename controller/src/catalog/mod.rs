@@ -11,6 +11,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use placet_crds::{Object, PackageEntry, SecretReference};
 use placet_model::{Desired, Digest, PackageReference};
 use placet_package::{Layout, Package, Reference, Selector, open_package};
 use placet_planner::{Catalog, CatalogEntry, Unresolved};
@@ -49,6 +50,38 @@ pub struct WantedPackage {
     pub secret: Option<String>,
     /// The digest that its tag had first, where that is the one that counts.
     pub pinned: Option<Digest>,
+}
+
+impl WantedPackage {
+    /// The packages that a resource names; `pinned` says which digest of an entry counts whatever
+    /// its tag names now.
+    pub fn named_by(
+        object: &Object,
+        pinned: impl Fn(&PackageEntry) -> Option<Digest>,
+    ) -> Vec<Self> {
+        let name = |secret: &Option<SecretReference>| secret.as_ref().map(|it| it.name.clone());
+        match object {
+            Object::PackageSet(set) => {
+                let entries = set.spec.packages.iter();
+                let wanted = entries.map(|entry| Self {
+                    reference: entry.into(),
+                    secret: name(&set.spec.secret_ref),
+                    pinned: pinned(entry),
+                });
+                wanted.collect()
+            }
+            Object::NodeClass(class) => {
+                let images = class.spec.boot_images.iter();
+                let wanted = images.map(|image| Self {
+                    reference: image.into(),
+                    secret: name(&image.secret_ref),
+                    pinned: None,
+                });
+                wanted.collect()
+            }
+            Object::GitSource(_) | Object::FleetNode(_) | Object::Rollout(_) => Vec::new(),
+        }
+    }
 }
 
 /// What a look at all packages gave.
@@ -111,8 +144,7 @@ impl Packages {
     /// What cannot be resolved is in the catalog with the reason, in one text for people; so is a
     /// package that is not the one that was declared by name and version.
     pub fn resolve(&self, desired: &Desired, base: &Path) -> Catalog {
-        let sets = desired.package_sets.values();
-        self.resolve_all(sets.flat_map(|set| &set.packages), base)
+        self.resolve_all(desired.packages(), base)
     }
 
     /// As [`Packages::resolve`], for any references.

@@ -103,9 +103,8 @@ impl World {
 
 /// How many modules of `wanted` are in no place of `running`, and how many bytes those have.
 fn lacking(running: &NodeManifest, wanted: &NodeManifest) -> (u64, u64) {
-    let has: BTreeSet<_> = running.modules.iter().map(|it| it.module.digest).collect();
-    let modules = wanted.modules.iter().map(|it| &it.module);
-    let lacking = modules.filter(|module| !has.contains(&module.digest));
+    let has: BTreeSet<_> = running.stored_modules().map(|it| it.digest).collect();
+    let lacking = (wanted.stored_modules()).filter(|module| !has.contains(&module.digest));
     let mut counted = BTreeSet::new();
     lacking.fold((0, 0), |(modules, bytes), module| {
         if counted.insert(module.digest) {

@@ -269,22 +269,14 @@ impl Objects {
         }
     }
 
-    /// Everything that package sets refer to, each once.
+    /// Every package that is named, each once.
     pub(crate) fn references(&self) -> Vec<WantedPackage> {
         let mut wanted = Vec::new();
-        for (_, entry) in self.of("PackageSet") {
-            let Object::PackageSet(set) = &entry.object else {
-                continue;
-            };
+        let named = ["PackageSet", "NodeClass"].map(|kind| self.of(kind));
+        for (_, entry) in named.into_iter().flatten() {
             let status: PackageSetStatus = entry.status();
-            let secret = set.spec.secret_ref.as_ref();
-            let secret = secret.map(|secret| secret.name.clone());
-            for package in &set.spec.packages {
-                let package = WantedPackage {
-                    reference: package.into(),
-                    secret: secret.clone(),
-                    pinned: status.pinned(package),
-                };
+            let packages = WantedPackage::named_by(&entry.object, |it| status.pinned(it));
+            for package in packages {
                 if !wanted.contains(&package) {
                     wanted.push(package);
                 }

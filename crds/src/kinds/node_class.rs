@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
-use placet_model::{Architecture, Digest, ModuleType, OnUnreachable};
+use placet_model::{
+    Architecture, Digest, ModuleType, OnUnreachable, PackageName, PackageReference,
+};
 
 pub use placet_model::Weekday;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::git_source::SecretReference;
 use super::{LINE, NAME, WORD};
 use crate::Condition;
 
@@ -144,22 +147,61 @@ pub struct BootImage {
     /// Which nodes of the class it is for; all where left out. Labels do not count here.
     #[serde(default)]
     pub selector: NodeSelector,
-    /// The package that holds the boot image, as in a package set:
-    /// `oci-layout:../packages:1.1.0`.
-    #[schemars(length(min = 1, max = 2048), regex(pattern = super::package_set::REFERENCE))]
-    pub reference: String,
-    /// The version of the boot image.
+    /// The name of the package that holds it, which is of purpose `boot`; the artifact must say the
+    /// same.
+    pub name: PackageName,
+    /// The version of the package; the artifact must say the same.
     #[schemars(with = "String", length(max = 255), regex(pattern = super::package_set::VERSION))]
     pub version: semver::Version,
-    /// The command that installs it on a node, with its arguments; the path of the image is added
-    /// as the last one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(max = 4096)))]
+    /// Where the package is found, as in a package set: `oci-layout:../packages:1.1.0`.
+    #[schemars(length(min = 1, max = 2048), regex(pattern = super::package_set::REFERENCE))]
+    pub reference: String,
+    /// The secret that gives access to the registry of the package, as in a package set. None by
+    /// default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretReference>,
+    /// The command that has the boot loader start from the image at the next start, with its
+    /// arguments; the path of the image is added as the last one. It runs as placetd does. A program
+    /// without a leading slash is one of the node's packages.
+    #[schemars(length(min = 1, max = 64), inner(length(max = 4096)))]
     pub install: Vec<String>,
-    /// The command that confirms after the restart that the node runs it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(max = 4096)))]
+    /// The command that succeeds if the node runs the image, and fails if it runs another: the boot
+    /// loader has fallen back. The path of the image is added as its last argument. It is asked
+    /// before anything is installed, and after the restart, when it also tells the boot loader to
+    /// stay with the image.
+    #[schemars(length(min = 1, max = 64), inner(length(max = 4096)))]
     pub confirm: Vec<String>,
+    /// The command that restarts the node; `systemctl reboot` by default.
+    #[serde(default = "reboot")]
+    #[schemars(length(min = 1, max = 64), inner(length(max = 4096)))]
+    pub restart: Vec<String>,
+    /// How many seconds each of the commands may take; 600 by default.
+    #[serde(default = "ten_minutes")]
+    #[schemars(range(min = 1, max = 86_400))]
+    pub command_seconds: u32,
+    /// Within how many seconds after the command to restart the node has to be down, and to be back;
+    /// 600 by default.
+    #[serde(default = "ten_minutes")]
+    #[schemars(range(min = 1, max = 86_400))]
+    pub restart_seconds: u32,
+}
+
+impl From<&BootImage> for PackageReference {
+    fn from(image: &BootImage) -> Self {
+        Self {
+            name: image.name.clone(),
+            version: image.version.clone(),
+            reference: image.reference.clone(),
+        }
+    }
+}
+
+fn reboot() -> Vec<String> {
+    ["systemctl", "reboot"].map(str::to_owned).into()
+}
+
+fn ten_minutes() -> u32 {
+    600
 }
 
 /// A rule that votes for software that cannot.
@@ -328,7 +370,8 @@ pub struct Persistence {
     /// Whether packages are stored on the node; true by default. Otherwise they are run from
     /// memory and fetched anew at every start.
     pub packages: bool,
-    /// Whether the boot image is stored on the node; true by default.
+    /// Whether the boot image is stored among the packages of the node, so that it can go back to it
+    /// by itself; true by default. It cannot be where packages are not stored.
     pub boot_image: bool,
 }
 

@@ -85,6 +85,10 @@ pub struct PackageEntry {
     /// keeps the digest that the tag had first.
     #[serde(default, skip_serializing_if = "TagPolicy::is_always")]
     pub tag_policy: TagPolicy,
+    /// Whether nodes run the package; true by default. Otherwise they fetch and store it, so that it
+    /// is at hand when this is turned.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub active: bool,
     /// Packages, of other sets too, before which this one has to stand. None by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
@@ -99,6 +103,18 @@ impl From<&PackageEntry> for PackageReference {
             reference: entry.reference.clone(),
         }
     }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it by reference"
+)]
+fn is_true(it: &bool) -> bool {
+    *it
 }
 
 /// When a tag is looked up.

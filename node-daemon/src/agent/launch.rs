@@ -287,7 +287,11 @@ fn another(signature: Signature) -> Signature {
 /// The module that a reason is about; `own` is the process's program.
 pub(super) fn module_of<'a>(because: &'a Because, own: &'a ModulePath) -> &'a ModulePath {
     match because {
-        Because::New | Because::Gone | Because::OwnModule | Because::Definition => own,
+        Because::New
+        | Because::Gone
+        | Because::OwnModule
+        | Because::Definition
+        | Because::NodeRestart(_) => own,
         Because::Library { library, .. } => library,
         Because::Opened { module, .. } | Because::Follows { module, .. } => module,
     }

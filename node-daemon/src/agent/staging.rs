@@ -255,9 +255,8 @@ impl Task {
         self.remove_damaged(&manifest, turn).await?;
         let missing = self.store.missing(&manifest, &self.base);
         let modules: BTreeMap<Digest, &Module> = manifest
-            .modules
-            .iter()
-            .map(|entry| (entry.module.digest, &entry.module))
+            .stored_modules()
+            .map(|module| (module.digest, module))
             .collect();
         let mut fetches = Vec::new();
         for missing in missing {

@@ -30,8 +30,8 @@ impl Store {
     /// Bytes that `base`, the running generation, holds for an equal signature at the same path
     /// are kept (B10) and need not be fetched.
     pub(crate) fn missing(&self, manifest: &NodeManifest, base: &Generation) -> Vec<Missing> {
-        let files = manifest.modules.iter().map(|entry| &entry.module);
-        let lacking = files
+        let lacking = manifest
+            .stored_modules()
             .filter(|module| module.link.is_none())
             .map(|module| (self.held(module, base), module.size))
             .filter(|(digest, _)| self.any_variant(*digest).is_none());
@@ -44,7 +44,7 @@ impl Store {
 
     /// The modules that a generation of `manifest` has, as this node holds them.
     pub(crate) fn modules(&self, manifest: &NodeManifest, base: &Generation) -> BTreeSet<Digest> {
-        let files = manifest.modules.iter().map(|entry| &entry.module);
+        let files = manifest.stored_modules();
         let files = files.filter(|module| module.link.is_none());
         files.map(|module| self.held(module, base)).collect()
     }

@@ -20,7 +20,7 @@ const MODULES_MAX: usize = 50_000;
 /// through a symbolic link; every link, followed step by step, stays inside the tree; process names
 /// are unique and their programs executable.
 pub(super) fn check(manifest: &NodeManifest, digest: Digest) -> Result<(), StoreError> {
-    let count = manifest.modules.len();
+    let count = manifest.stored_modules().count();
     if count > MODULES_MAX {
         return Err(StoreError::TooMany {
             digest,

@@ -155,11 +155,35 @@ impl Store {
             self.disk.remove_tree(&building)?;
         }
         let generation = Generation::new(number, manifest.clone(), self.held_by(manifest, base));
-        self.build(&generation, &building)?;
+        self.build(&generation, base, &building)?;
         let path = self.generations().join(number.to_string());
         self.disk.rename(&building, &path)?;
         self.disk.flush(&self.generations())?;
         Ok(generation)
+    }
+
+    /// Has the modules that are stored without being active stay with the generation: what no
+    /// generation links to is removed.
+    fn keep_inactive(
+        &self,
+        manifest: &NodeManifest,
+        base: &Generation,
+        building: &Path,
+    ) -> Result<Option<PathBuf>, StoreError> {
+        let folder = building.join("inactive");
+        let modules = manifest.inactive.iter().flat_map(|it| &it.modules);
+        let files = modules.filter(|module| module.link.is_none());
+        let mut is_there = false;
+        for (index, module) in files.enumerate() {
+            if !is_there {
+                self.disk.make_folder(&folder)?;
+                is_there = true;
+            }
+            let from = &self.variant(self.held(module, base), module)?;
+            let to = &folder.join(index.to_string());
+            self.disk.apply(Operation::Link { from, to })?;
+        }
+        Ok(is_there.then_some(folder))
     }
 
     fn held_by(&self, manifest: &NodeManifest, base: &Generation) -> Held {
@@ -172,7 +196,12 @@ impl Store {
             .collect()
     }
 
-    fn build(&self, generation: &Generation, folder: &Path) -> Result<(), StoreError> {
+    fn build(
+        &self,
+        generation: &Generation,
+        base: &Generation,
+        folder: &Path,
+    ) -> Result<(), StoreError> {
         let tree = folder.join("tree");
         self.disk.make_folder(&tree)?;
         let mut folders = BTreeSet::from([folder.to_owned(), tree.clone()]);
@@ -197,6 +226,7 @@ impl Store {
                 self.disk.apply(Operation::Link { from, to: &path })?;
             }
         }
+        folders.extend(self.keep_inactive(&generation.manifest, base, folder)?);
         self.disk
             .write(&folder.join("held.json"), &canonical_json(&generation.held))?;
         self.disk.write(

@@ -54,7 +54,7 @@ impl Store {
         base: &Generation,
     ) -> Result<(), StoreError> {
         let running = self.modules(&base.manifest, base);
-        let modules = manifest.modules.iter().map(|entry| &entry.module);
+        let modules = manifest.stored_modules();
         for module in modules.filter(|module| module.link.is_none()) {
             let digest = self.held(module, base);
             if !running.contains(&digest) {

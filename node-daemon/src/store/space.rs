@@ -156,7 +156,7 @@ impl Store {
             bytes: SMALL_FILES * BLOCK,
             files: SMALL_FILES,
         };
-        for module in manifest.modules.iter().map(|entry| &entry.module) {
+        for module in manifest.stored_modules() {
             let path = Path::new(module.path.as_str());
             folders.extend(path.ancestors().skip(1));
             if module.link.is_some() {

@@ -75,8 +75,8 @@ fn system(changed: Option<usize>) -> NodeManifest {
         .collect();
     modules.sort_by(|one, other| one.module.path.cmp(&other.module.path));
     NodeManifest {
-        packages: Vec::new(),
         modules,
+        ..NodeManifest::default()
     }
 }
 

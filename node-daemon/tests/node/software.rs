@@ -29,7 +29,7 @@ impl Software {
         };
         let manifest = NodeManifest {
             packages: vec![package],
-            modules: Vec::new(),
+            ..NodeManifest::default()
         };
         Self {
             manifest,

@@ -161,7 +161,7 @@ pub(crate) fn change_set(paths: &[String]) -> ChangeSet {
     });
     ChangeSet {
         modules: modules.collect(),
-        processes: Vec::new(),
+        ..ChangeSet::default()
     }
 }
 

@@ -15,6 +15,8 @@ use placet_model::{
 use self::handover::handover;
 use self::uses::{Users, Uses};
 
+pub use self::boot::restarts;
+
 /// What processes of a node have said at run time, by process.
 pub type Announcements = BTreeMap<ProcessName, Announcement>;
 

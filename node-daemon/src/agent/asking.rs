@@ -81,9 +81,11 @@ impl Core {
         change_set: &ChangeSet,
         proposal: &Proposal,
     ) -> Vec<(Voter, Duration)> {
-        // A simple process that follows what changes is asked if it listens.
+        // A simple process that follows what changes, or ends with the node, is asked if it listens.
+        let may_vote =
+            |because: &Because| because.is_followed() || matches!(because, Because::NodeRestart(_));
         let is_asked = |process: &&ProcessChange| {
-            process.action == ProcessAction::Ask || process.because.iter().any(Because::is_followed)
+            process.action == ProcessAction::Ask || process.because.iter().any(may_vote)
         };
         let asked = change_set.processes.iter().filter(is_asked);
         let running: Vec<Running> = self.machine.running().collect();
@@ -140,7 +142,7 @@ impl Core {
         let place = launch::Place::new(&self.store, committed, &self.settings.run);
         let start = launch::command(name, committed, &place, &vote.command);
         let command = start.map(|start| Spoken {
-            start,
+            call: start.into(),
             about: vec![
                 ("PLACET_PROCESS", name.to_string()),
                 ("PLACET_REVISION", proposal.revision.clone()),

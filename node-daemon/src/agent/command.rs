@@ -1,12 +1,14 @@
-//! Programs that a package names to speak for one of its processes: vote commands (V3) and health
-//! commands.
+//! Programs that are run to hear what they say: vote commands (V3) and health commands of processes,
+//! and the commands of boot images (D9).
 //!
-//! A command is one of the generation that its process belongs to. It runs as the process's own
-//! user, with its environment, in a process group of its own. Whatever is left of that group when
+//! Those of a process are of the generation that it belongs to, and run as its own user, with its
+//! environment. Each command is in a process group of its own. Whatever is left of that group when
 //! the command has ended, or when its time is up, is killed.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -27,10 +29,31 @@ const CHARACTERS_MAX: usize = 1_000;
 /// A command that is ready to run.
 #[derive(Debug, Clone)]
 pub(super) struct Spoken {
-    pub(super) start: Start,
-    /// Variables beside those of the process itself.
+    pub(super) call: Call,
+    /// Variables beside those of the call.
     pub(super) about: Vec<(&'static str, String)>,
     pub(super) within: Duration,
+}
+
+/// A program and what it is run with.
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    pub(super) program: PathBuf,
+    pub(super) arguments: Vec<String>,
+    pub(super) environment: BTreeMap<String, String>,
+    /// Whom it runs as; the daemon's own user where left out.
+    pub(super) account: Option<Account>,
+}
+
+impl From<Start> for Call {
+    fn from(start: Start) -> Self {
+        Self {
+            program: start.program,
+            arguments: start.arguments,
+            environment: start.environment,
+            account: start.account,
+        }
+    }
 }
 
 /// How a command ended, with what it wrote to standard error as people are shown it.
@@ -67,20 +90,20 @@ impl Spoken {
     }
 
     fn spawn(&self) -> io::Result<Child> {
-        let start = &self.start;
+        let call = &self.call;
         let about = self.about.iter().map(|(name, value)| (*name, value));
-        let mut command = std::process::Command::new(&start.program);
+        let mut command = std::process::Command::new(&call.program);
         command
-            .args(&start.arguments)
+            .args(&call.arguments)
             .env_clear()
-            .envs(&start.environment)
+            .envs(&call.environment)
             .envs(about)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .process_group(0);
-        if let Some(account) = &start.account {
+        if let Some(account) = &call.account {
             become_user(&mut command, account);
         }
         Command::from(command).kill_on_drop(true).spawn()

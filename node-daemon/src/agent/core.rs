@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use placet_model::{Digest, ProcessName, Verdict};
+use placet_model::{Digest, ModulePath, ProcessName, Verdict};
 use placet_protocol::wire::{FromNode, ToNode};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
@@ -17,7 +17,7 @@ use super::groups::Groups;
 use super::keeper::KeeperLink;
 use super::machine::{Effect, Event, Known, Machine, Moment, Resume, Test};
 use super::stale::Stale;
-use super::{AgentError, boot_id, launch, test_mode};
+use super::{AgentError, boot, boot_id, launch, test_mode};
 use crate::Fatal;
 use crate::arguments::{Settings, StartAlone};
 use crate::link::{self, Command, Entry};
@@ -54,6 +54,8 @@ pub(super) enum Input {
     Look(Depth),
     /// What was found there.
     Looked(Arc<Generation>, Looked),
+    /// The boot loader was asked whether the node runs the image of this generation.
+    Confirmed(Arc<Generation>, Result<(), String>),
     /// What processes run was looked at while this generation was the running one.
     LookedAtRunning(Arc<Generation>, Vec<Stale>),
     /// Staging ended: modules and bytes that travelled.
@@ -95,6 +97,8 @@ pub(super) struct Core {
     pub(super) drift: Looked,
     /// What processes run in place of what they should.
     pub(super) stale: Vec<Stale>,
+    /// The boot image that the node should run, and why it is known not to.
+    pub(super) other_image: Option<(ModulePath, String)>,
     /// Open questions, by node change digest.
     pub(super) asking: BTreeMap<Digest, AbortHandle>,
     /// Dry runs that are not answered yet, by name.
@@ -143,16 +147,21 @@ impl Core {
         let mut resume = resume(&store, &processes)?;
         let known = known(&store, &committed, processes, &groups);
         let served: Vec<_> = known.iter().map(|known| known.process.clone()).collect();
-        let (machine, effects) = begin(settings.start_alone, (committed, test), known, &mut resume);
+        let boot_id = boot_id(&life)?;
+        let is_alone = is_boot && resume.is_none();
+        let (mut machine, effects) =
+            begin(settings.start_alone, (committed, test), known, &mut resume);
+        machine.was_restarted_for(boot::restarted_for(&store, &boot_id));
         let mut core = Self {
             voters: Voters::new(&settings.run, groups.who()),
-            boot_id: boot_id(&life)?,
+            boot_id,
             epoch: store.epoch()?,
             trace: Span::none(),
             failed: store.failed()?,
             line: Arc::new(Line::new(settings.fetches)),
             drift,
             stale: Vec::new(),
+            other_image: None,
             settings,
             store,
             resume,
@@ -171,13 +180,21 @@ impl Core {
             inputs,
             started: Instant::now(),
         };
-        for process in &served {
-            core.serve(process);
+        core.go(&served, effects);
+        if is_alone {
+            core.ask_after_boot();
         }
-        core.perform(effects);
-        core.tell_users();
-        drift::schedule(core.settings.looks, &handle);
         Ok((core, handle))
+    }
+
+    /// Begins with what the machine has decided; `served` processes run already.
+    fn go(&mut self, served: &[ProcessName], effects: Vec<Effect>) {
+        for process in served {
+            self.serve(process);
+        }
+        self.perform(effects);
+        self.tell_users();
+        drift::schedule(self.settings.looks, &self.handle);
     }
 
     /// Takes one input after another until the keeper is gone.
@@ -227,6 +244,7 @@ impl Core {
                 self.look(depth);
                 self.look_at_running();
             }
+            Input::Confirmed(generation, confirmed) => self.confirmed(&generation, confirmed),
             Input::LookedAtRunning(generation, found) => self.looked_at_running(&generation, found),
             Input::Looked(generation, looked) => self.looked(&generation, looked),
             Input::MakeRoom { wanted, done } => {

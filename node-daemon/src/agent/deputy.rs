@@ -78,7 +78,7 @@ impl Deputy {
                 self.silent(format!("its vote command said nothing within {seconds} s"))
             }
             Err(error) => {
-                let program = command.start.program.display();
+                let program = command.call.program.display();
                 let why = format!("its vote command `{program}` cannot be run: {error}");
                 (Answer::Error, why)
             }

@@ -61,15 +61,18 @@ impl Core {
                 pid,
                 generation,
             } => self.look_at(process, pid, &generation),
+            Effect::Boot {
+                work,
+                step,
+                generation,
+            } => self.boot(work, step, &generation),
+            Effect::NoteBoot(manifest) => self.note_boot(manifest),
             Effect::Retire(process) => {
                 self.voters.withdraw(&process);
                 self.order_keeper(Command::Forget { process });
             }
             Effect::Note(note) => log(self.note(note)),
-            Effect::Fail { manifest, reason } => {
-                self.failed.insert(manifest, reason);
-                log(self.store.note_failed(&self.failed));
-            }
+            Effect::Fail { manifest, reason } => self.has_failed(manifest, reason),
             Effect::Commit { stored, test } => self.commit(stored, test),
             Effect::Answer {
                 rollout,
@@ -81,6 +84,11 @@ impl Core {
             Effect::Report => self.tell(&report::report(self.report())),
             Effect::Say(text) => tracing::info!("{text}"),
         }
+    }
+
+    fn has_failed(&mut self, manifest: Digest, reason: String) {
+        self.failed.insert(manifest, reason);
+        log(self.store.note_failed(&self.failed));
     }
 
     fn signal(&self, process: ProcessName, pid: u32, signal: Signal) {

@@ -43,7 +43,7 @@ impl Core {
         let start = launch::command(process, generation, &place, &health.command)
             .map_err(|error| crate::Chain(&error).to_string())?;
         Ok(Spoken {
-            start,
+            call: start.into(),
             about: vec![
                 ("PLACET_PROCESS", process.to_string()),
                 ("MAINPID", pid.to_string()),
@@ -66,7 +66,7 @@ async fn examine(command: &Spoken) -> Result<(), String> {
             Err(format!("its health command took longer than {seconds} s"))
         }
         Err(error) => {
-            let program = command.start.program.display();
+            let program = command.call.program.display();
             Err(format!(
                 "its health command `{program}` cannot be run: {error}"
             ))

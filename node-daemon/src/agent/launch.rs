@@ -16,7 +16,7 @@ use crate::link::{Account, Entry, Start};
 use crate::store::{Generation, Store};
 
 /// Where programs are looked up, after the generation's own.
-const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Folders of a generation that hold programs.
 const PROGRAM_FOLDERS: [&str; 6] = [

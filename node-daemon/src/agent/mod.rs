@@ -6,6 +6,7 @@
 //! with an input to the core.
 
 mod asking;
+mod boot;
 mod command;
 mod core;
 mod deputy;

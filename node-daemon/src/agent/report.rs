@@ -67,7 +67,19 @@ impl Core {
             running: false,
         };
         let running = self.stale.iter().map(super::stale::Stale::reported);
-        drifts.map(drift).chain(running).take(DRIFTS_MAX).collect()
+        let image = self.other_image.as_ref().map(|(path, why)| Drift {
+            path: path.to_string(),
+            what: format!("the node does not run this boot image: {why}"),
+            repaired: false,
+            running: true,
+        });
+        let files = drifts.map(drift);
+        image
+            .into_iter()
+            .chain(files)
+            .chain(running)
+            .take(DRIFTS_MAX)
+            .collect()
     }
 
     fn staged_manifests(&self) -> Vec<String> {

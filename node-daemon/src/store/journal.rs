@@ -42,6 +42,16 @@ pub(crate) struct Activating {
     pub(crate) from_test: Option<Test>,
 }
 
+/// The node is about to be restarted for its boot image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Booting {
+    /// The manifest whose image was installed.
+    pub(crate) manifest: Digest,
+    /// The boot in which it was.
+    pub(crate) boot_id: String,
+}
+
 /// What was going on when the daemon ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Journal {
@@ -68,6 +78,15 @@ impl Store {
         activating: Option<&Activating>,
     ) -> Result<(), StoreError> {
         self.put("journal/activating.json", activating)
+    }
+
+    pub(crate) fn booting(&self) -> Result<Option<Booting>, StoreError> {
+        self.get("journal/booting.json")
+    }
+
+    /// Notes that the node is about to be restarted for its boot image, or runs it.
+    pub(crate) fn note_booting(&self, booting: Option<&Booting>) -> Result<(), StoreError> {
+        self.put("journal/booting.json", booting)
     }
 
     /// The manifests that failed on this node, and why.

@@ -39,7 +39,7 @@ use placet_model::{Digest, ModulePath, PathError, ProcessName};
 pub(crate) use blob::{Incoming, Missing};
 pub(crate) use disk::Disk;
 pub(crate) use generation::Generation;
-pub(crate) use journal::{Activating, Staging};
+pub(crate) use journal::{Activating, Booting, Staging};
 pub(crate) use memory::{Test, since_boot};
 pub(crate) use space::Allowance;
 pub(crate) use verify::{Depth, Difference, Drift};

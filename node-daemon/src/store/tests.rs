@@ -11,7 +11,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use placet_model::{ManifestEntry, Module, NodeManifest, Signature, SignatureKind};
+use placet_model::{
+    InactivePackage, ManifestEntry, Module, NodeManifest, Signature, SignatureKind,
+};
 use tempfile::TempDir;
 
 use super::journal::Journal;
@@ -39,12 +41,9 @@ fn fetch(
             .iter()
             .find(|content| Digest::of(content) == missing.digest)
             .unwrap();
-        let module = manifest
-            .modules
-            .iter()
-            .map(|entry| &entry.module)
-            .find(|module| module.digest == missing.digest)
-            .unwrap();
+        let mut modules = manifest.stored_modules();
+        let module = modules.find(|module| module.digest == missing.digest);
+        let module = module.unwrap();
         let mut incoming = store.incoming(*missing)?;
         let offset = usize::try_from(incoming.offset()).unwrap();
         incoming.add(&content[offset..])?;
@@ -124,6 +123,45 @@ fn one_module_with_two_modes_is_fetched_once() {
             & 0o777
     };
     assert_eq!((mode("a"), mode("b")), (0o555, 0o444));
+}
+
+#[test]
+fn what_is_stored_without_being_active_is_at_hand_and_in_no_tree() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    let active = manifest([entry(file("tool", "0755", b"1"))]);
+    let mut both = active.clone();
+    both.inactive = vec![InactivePackage {
+        name: "next".parse().unwrap(),
+        version: "2.0.0".parse().unwrap(),
+        digest: Digest::of(b"next"),
+        modules: vec![
+            file("tool", "0755", b"2"),
+            link("alias", "tool"),
+            file("more", "0644", b"more"),
+        ],
+    }];
+    let pristine = Generation::pristine();
+    assert_eq!(
+        fetch(&store, &both, &pristine, &[b"1", b"2", b"more"]).unwrap(),
+        3
+    );
+    let stored = store.lay_out(&both, &pristine).unwrap();
+    let names: Vec<_> = files::names(&store.tree(1)).unwrap().into_iter().collect();
+    assert_eq!(names, ["tool"]);
+    assert_eq!(fs::read(store.tree(1).join("tool")).unwrap(), b"1");
+    // As long as the generation is there, so is what it stores.
+    store.collect(&[1].into(), &BTreeSet::new()).unwrap();
+    let turned = manifest([
+        entry(file("tool", "0755", b"2")),
+        entry(link("alias", "tool")),
+        entry(file("more", "0644", b"more")),
+    ]);
+    assert_eq!(store.missing(&turned, &stored), []);
+    store.lay_out(&turned, &stored).unwrap();
+    assert_eq!(fs::read(store.tree(2).join("alias")).unwrap(), b"2");
+    store.collect(&BTreeSet::new(), &BTreeSet::new()).unwrap();
+    assert_eq!(store.missing(&both, &pristine).len(), 3);
 }
 
 #[test]

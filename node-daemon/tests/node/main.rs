@@ -12,6 +12,7 @@ mod fetching;
 mod software;
 
 mod activation;
+mod boot;
 mod clock;
 mod deputies;
 mod figures;

@@ -6,8 +6,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use placet_model::{
-    ChosenPackage, Digest, ManifestEntry, Module, ModuleType, NodeManifest, ProcessKind,
-    ProcessSpec, Supplemental,
+    Boot, BootCommands, ChosenPackage, Digest, ManifestEntry, Module, ModuleType, NodeManifest,
+    ProcessKind, ProcessSpec, Supplemental,
 };
 use placet_package::{read_elf, signature};
 
@@ -39,6 +39,28 @@ impl Software {
 
     pub(crate) fn file(mut self, path: &str, content: &[u8]) -> Self {
         self.add(module(path, "0644", content), content);
+        self
+    }
+
+    /// A boot image, and the commands of a boot loader that keeps itself in this folder.
+    pub(crate) fn boots(mut self, content: &[u8], loader: &Path) -> Self {
+        let mut image = module("boot/node.img", "0644", content);
+        image.kind = ModuleType::BootImage;
+        self.add(image, content);
+        let command = |verb: &str| {
+            let folder = loader.display().to_string();
+            vec![format!("{folder}/loader"), folder, verb.to_owned()]
+        };
+        self.manifest.boot = Some(Boot {
+            package: "test".parse().unwrap(),
+            commands: BootCommands {
+                install: command("install"),
+                confirm: command("confirm"),
+                restart: command("restart"),
+                command_seconds: 10,
+                restart_seconds: 60,
+            },
+        });
         self
     }
 

@@ -24,6 +24,11 @@ pub(super) fn restart(from: &NodeManifest, to: &NodeManifest) -> Option<NodeRest
     })
 }
 
+/// True if a node that goes from one manifest to the other starts from another image then.
+pub fn restarts(from: &NodeManifest, to: &NodeManifest) -> bool {
+    restart(from, to).is_some()
+}
+
 /// What a node starts from, by content.
 fn image(manifest: &NodeManifest) -> BTreeMap<&ModulePath, Signature> {
     let modules = manifest.boot_image();

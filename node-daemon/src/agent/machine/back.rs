@@ -179,10 +179,13 @@ impl Machine {
             failure: gives_back,
             ..Activation::new(order, &from, from_test)
         };
+        let changes_image = activation.changes_image();
         if committed != note.to && !back {
             self.say(format!("{text} is committed; nothing was changed"));
             self.effects.push(Effect::Note(None));
-            return self.recover();
+            self.begin(Phase::Committing, None);
+            // The boot loader may have been told of the other image.
+            return self.bring_all(changes_image);
         }
         self.say(format!(
             "{text} is committed; it is {}",
@@ -195,6 +198,15 @@ impl Machine {
         self.begin(Phase::Committing, Some(activation));
         if back && committed == note.to {
             self.give_back();
+        } else {
+            self.bring_all(changes_image);
+        }
+    }
+
+    /// Brings the processes in line, and the node before them if it may run another image.
+    fn bring_all(&mut self, changes_image: bool) {
+        if changes_image {
+            self.bring_node();
         } else {
             self.bring();
         }

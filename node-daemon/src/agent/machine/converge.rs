@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use placet_model::{Digest, ProcessAction, ProcessName};
-use placet_planner::change_with;
+use placet_planner::change_in_place;
 
 use super::process::Process;
 use super::{Announcements, find};
@@ -141,8 +141,9 @@ impl Changes<'_> {
     fn action(&mut self, handled: &Generation, name: &ProcessName) -> Option<ProcessAction> {
         let (current, announced) = (self.current, self.announced);
         let actions = self.known.entry(handled.digest).or_insert_with(|| {
-            let change = change_with(&handled.manifest, &current.manifest, announced);
-            let processes = change.change_set.processes.into_iter();
+            // Whatever runs, runs on the image that it should by now.
+            let change = change_in_place(&handled.manifest, &current.manifest, announced);
+            let processes = change.processes.into_iter();
             processes
                 .map(|process| (process.name, process.action))
                 .collect()

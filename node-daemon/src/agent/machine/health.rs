@@ -89,7 +89,10 @@ impl Machine {
     fn health(&mut self) -> Option<&mut Health> {
         match &mut self.work.as_mut()?.phase {
             Phase::Soaking(soak) => Some(&mut soak.health),
-            Phase::Preparing(_) | Phase::Committing | Phase::Bringing { .. } => None,
+            Phase::Booting(_)
+            | Phase::Preparing(_)
+            | Phase::Committing
+            | Phase::Bringing { .. } => None,
         }
     }
 

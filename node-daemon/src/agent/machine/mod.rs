@@ -10,6 +10,7 @@
 //! **Invariant:** nothing is stopped before the swap of the `committed` link is known to be done.
 
 mod back;
+mod boot;
 mod converge;
 mod health;
 mod process;
@@ -27,6 +28,7 @@ use placet_planner::Announcements;
 use crate::link::Signal;
 use crate::store::{self, Activating, Generation};
 use crate::vote::Outcome;
+pub(super) use boot::BootStep;
 use process::Process;
 pub(super) use test::Test;
 use work::Work;
@@ -91,6 +93,12 @@ pub(super) enum Event {
         pid: u32,
         answer: Result<(), String>,
     },
+    /// The boot loader has done what it was asked, or why not.
+    Booted {
+        work: u64,
+        step: BootStep,
+        result: Result<(), String>,
+    },
     /// A person wants what ran before.
     Regress {
         to: Arc<Generation>,
@@ -135,6 +143,14 @@ pub(super) enum Effect {
         pid: u32,
         generation: Arc<Generation>,
     },
+    /// Run a command for the boot image of this generation; answered by [`Event::Booted`].
+    Boot {
+        work: u64,
+        step: BootStep,
+        generation: Arc<Generation>,
+    },
+    /// Remember for the boot image of which manifest the node is about to be restarted.
+    NoteBoot(Option<Digest>),
     /// A process of this name is not wanted any more.
     Retire(ProcessName),
     /// Write down what is going on, before anything that follows.
@@ -226,6 +242,8 @@ pub(super) struct Machine {
     /// An order that came while other work was going on.
     next: Option<Order>,
     works: u64,
+    /// The manifest for whose boot image the node was restarted, until it is clear what came of it.
+    restarted_for: Option<Digest>,
     now: Moment,
     /// True before [`Event::Begin`].
     waits: bool,
@@ -277,6 +295,7 @@ impl Machine {
             work: None,
             next: None,
             works: 0,
+            restarted_for: None,
             now: Moment::ZERO,
             waits: true,
             effects: Vec::new(),
@@ -319,6 +338,7 @@ impl Machine {
                 pid,
                 answer,
             } => self.looked(&process, pid, &answer),
+            Event::Booted { work, step, result } => self.booted(work, step, result),
             Event::Regress { to, why } => self.regress(&to, &why),
             Event::Tick => self.tick(),
         }
@@ -329,7 +349,9 @@ impl Machine {
     pub(super) fn deadline(&self) -> Option<Moment> {
         let processes = self.processes.values().filter_map(Process::deadline);
         let looks = self.work.as_ref().and_then(|work| work.looks_at(self.now));
-        processes.chain(looks).chain(self.test_ends()).min()
+        let down = self.work.as_ref().and_then(Work::is_down_by);
+        let others = looks.into_iter().chain(down).chain(self.test_ends());
+        processes.chain(others).min()
     }
 
     pub(super) fn current(&self) -> &Arc<Generation> {

@@ -365,14 +365,18 @@ impl Machine {
         }
         self.look();
         self.end_soak();
+        self.end_boot();
         self.end_test();
     }
 
     fn time_is_up(&mut self, name: &ProcessName) {
+        let is_booting = self.is_booting();
         let Some(process) = self.processes.get_mut(name) else {
             return;
         };
         match &mut process.state {
+            // What it would be started from may not fit the image that runs.
+            State::Waiting { until } if is_booting => *until = self.now + PAUSE_MAX,
             State::Waiting { .. } => self.launch(name),
             State::Stopping { kill_at, .. } => {
                 *kill_at = self.now + KILL_AGAIN;

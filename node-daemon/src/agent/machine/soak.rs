@@ -57,7 +57,10 @@ impl Work {
     pub(super) fn looks_at(&self, now: Moment) -> Option<Moment> {
         match &self.phase {
             Phase::Soaking(soak) => soak.next(now),
-            Phase::Preparing(_) | Phase::Committing | Phase::Bringing { .. } => None,
+            Phase::Booting(_)
+            | Phase::Preparing(_)
+            | Phase::Committing
+            | Phase::Bringing { .. } => None,
         }
     }
 
@@ -77,9 +80,10 @@ impl Work {
                     })
                 }
             }
-            Phase::Preparing(_) | Phase::Committing | Phase::Bringing { .. } => {
-                touched.then(|| why.to_owned())
-            }
+            Phase::Booting(_)
+            | Phase::Preparing(_)
+            | Phase::Committing
+            | Phase::Bringing { .. } => touched.then(|| why.to_owned()),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::*;
 use crate::link::Signal;
 use crate::testing::{entry, file, manifest, needs, process, self_managing, with};
 
+mod boot;
 mod health;
 mod soak;
 mod test;
@@ -32,6 +33,10 @@ struct Habits {
     soak: Duration,
     /// They end with an error when they have run so long from this generation.
     die_after: BTreeMap<&'static str, (u64, Duration)>,
+    /// The generations with whose boot image the node does not come up.
+    bad_images: BTreeSet<u64>,
+    /// What goes wrong with the boot loader.
+    loader_refuses: Option<BootStep>,
     /// What their health commands say, one answer after the other; then only that all is well.
     health: BTreeMap<&'static str, VecDeque<Result<(), String>>>,
 }
@@ -54,6 +59,11 @@ struct World {
     /// The generation in which each process thinks it lives.
     believes: BTreeMap<ProcessName, u64>,
     next_pid: u32,
+    /// The generation whose boot image the node runs, and the one that is tried next.
+    image: u64,
+    armed: Option<u64>,
+    /// The note about a restart for a boot image, and whether that is over.
+    booting: Option<(Digest, bool)>,
     now: Moment,
     inbox: VecDeque<Event>,
     /// Processes that are about to die.
@@ -83,6 +93,9 @@ impl World {
             running: BTreeMap::new(),
             believes: BTreeMap::new(),
             next_pid: 101,
+            image: 1,
+            armed: None,
+            booting: None,
             now: Moment::ZERO,
             inbox: VecDeque::new(),
             doomed: Vec::new(),
@@ -183,6 +196,9 @@ impl World {
         let (machine, effects) =
             Machine::start(self.generation(runs), test, known, resume, self.now);
         self.machine = machine;
+        let restarted = self.booting.filter(|(_, is_over)| *is_over);
+        self.machine
+            .was_restarted_for(restarted.map(|(manifest, _)| manifest));
         self.perform(effects);
     }
 
@@ -230,6 +246,12 @@ impl World {
                 self.inbox.push_back(Event::Prepared { work, process });
             }
             Effect::Tell(notice, outcome) => self.told(notice.work, notice.process, outcome),
+            Effect::Boot {
+                work,
+                step,
+                generation,
+            } => self.boot(work, step, generation.number),
+            Effect::NoteBoot(manifest) => self.booting = manifest.map(|it| (it, false)),
             Effect::Retire(process) => self.line(&format!("retire {process}")),
             Effect::Note(note) => self.note = note,
             Effect::Fail { reason, .. } => self.line(&format!("record failure: {reason}")),
@@ -746,6 +768,8 @@ fn habits() -> impl Strategy<Value = Habits> {
             .into_iter()
             .map(|name| (name, (2, Duration::from_secs(4))))
             .collect(),
+        bad_images: BTreeSet::new(),
+        loader_refuses: None,
         health: BTreeMap::from([("a", health::answers(looks))]),
     })
 }

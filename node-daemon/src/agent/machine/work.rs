@@ -1,13 +1,14 @@
 //! An activation on its way: prepare, swap, bring every process in line. The way back is in
 //! [`super::back`].
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use placet_model::{ProcessAction, ProcessName};
-use placet_planner::change_with;
+use placet_planner::{change_in_place, change_with};
 
+use super::boot::Booting;
 use super::converge::{Overridden, Step, Way, steps};
 use super::process::Then;
 use super::soak::Soak;
@@ -42,12 +43,16 @@ pub(super) struct Activation {
     pub(super) told: BTreeSet<ProcessName>,
     /// Why it is given back, if it is.
     pub(super) failure: Option<String>,
+    /// True if the node is restarted once it is committed.
+    pub(super) restarts: bool,
     /// True if the controller has heard already how it ended.
     pub(super) is_answered: bool,
 }
 
 #[derive(Debug)]
 pub(super) enum Phase {
+    /// The boot loader is asked, or the node is about to go down.
+    Booting(Booting),
     /// Waiting for these to be prepared.
     Preparing(BTreeSet<ProcessName>),
     /// Waiting for the swap.
@@ -78,7 +83,7 @@ impl Work {
 
     fn waiting(&mut self) -> Option<&mut BTreeSet<ProcessName>> {
         match &mut self.phase {
-            Phase::Preparing(_) | Phase::Committing | Phase::Soaking(_) => None,
+            Phase::Booting(_) | Phase::Preparing(_) | Phase::Committing | Phase::Soaking(_) => None,
             Phase::Bringing { waiting, .. } => Some(waiting),
         }
     }
@@ -93,6 +98,7 @@ impl Activation {
             prepared: BTreeSet::new(),
             told: BTreeSet::new(),
             failure: None,
+            restarts: false,
             is_answered: false,
         }
     }
@@ -161,46 +167,57 @@ impl Machine {
     }
 
     fn prepare(&mut self, order: Order) {
-        let change = change_with(&self.current.manifest, &order.to.manifest, &order.announced);
-        let asked = change
-            .change_set
-            .processes
-            .into_iter()
-            .filter(|process| process.action == ProcessAction::Ask);
-        let alive = |name: &ProcessName| {
-            self.processes
-                .get(name)
-                .is_some_and(|process| process.pid.is_some())
-        };
-        let prepared: BTreeSet<_> = asked.map(|process| process.name).filter(alive).collect();
         self.say(format!(
             "activates generation {} in place of {} for {}",
             order.to.number, self.current.number, order.rollout
         ));
-        let activation = Activation {
-            prepared,
-            ..Activation::new(order, &self.current, self.test.clone())
-        };
+        let activation = Activation::new(order, &self.current, self.test.clone());
         self.effects.push(Effect::Note(Some(activation.note())));
+        let changes_image = activation.changes_image();
+        self.begin(Phase::Committing, Some(activation));
+        if changes_image {
+            self.bring_node();
+        } else {
+            self.prepare_processes();
+        }
+    }
+
+    /// Tells the processes that are asked that the change comes now.
+    pub(super) fn prepare_processes(&mut self) {
+        let Some(work) = &mut self.work else { return };
+        let (id, Some(activation)) = (work.id, &mut work.activation) else {
+            return;
+        };
+        let order = &activation.order;
+        let (from, to) = (&self.current.manifest, &order.to.manifest);
+        let change = if activation.restarts {
+            change_with(from, to, &order.announced).change_set
+        } else {
+            change_in_place(from, to, &order.announced)
+        };
+        let asked = (change.processes.into_iter())
+            .filter(|process| process.action == ProcessAction::Ask)
+            .filter_map(|process| {
+                let known = self.processes.get(&process.name)?;
+                known.pid.map(|_| (process.name, known.change_patience()))
+            });
+        let asked: BTreeMap<_, _> = asked.collect();
+        let names: BTreeSet<_> = asked.keys().cloned().collect();
+        activation.prepared.clone_from(&names);
+        work.phase = Phase::Preparing(names);
+        let change_digest = order.change_digest;
         self.effects.push(Effect::GiveNotice {
-            rollout: activation.order.rollout.clone(),
-            change_digest: activation.order.change_digest,
+            rollout: order.rollout.clone(),
+            change_digest,
             outcome: None,
         });
-        let id = self.begin(Phase::Preparing(activation.prepared.clone()), None);
-        for name in &activation.prepared {
-            let within = self.processes[name].change_patience();
-            let change_digest = activation.order.change_digest;
-            let process = name.clone();
+        for (process, within) in asked {
             self.effects.push(Effect::Prepare(Notice {
                 work: id,
                 process,
                 change_digest,
                 within,
             }));
-        }
-        if let Some(work) = &mut self.work {
-            work.activation = Some(activation);
         }
         self.commit_if_prepared();
     }
@@ -248,8 +265,14 @@ impl Machine {
         };
         match result {
             Ok(()) => {
+                let is_forward = activation.failure.is_none();
+                let (restarts, checks) = (activation.restarts, activation.changes_image());
                 (self.current, self.test) = activation.reached(self.now);
-                self.bring();
+                match is_forward {
+                    true if restarts => self.restart_node(),
+                    false if checks => self.bring_node(),
+                    _ => self.bring(),
+                }
             }
             Err(why) => {
                 self.say(format!("failed to switch generations: {why}"));

@@ -1,0 +1,225 @@
+//! Boot images by the commands of a class (D9), with a boot loader of three files.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use placet_model::{NodeManifest, VerdictKind};
+use tempfile::TempDir;
+
+use crate::controller::{Controller, Session};
+use crate::daemon::{Daemon, is_alive};
+use crate::software::Software;
+
+/// What the boot loader has.
+struct Loader(TempDir);
+
+impl Loader {
+    /// The node was delivered with this image.
+    fn new(image: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("loader");
+        fs::write(&program, include_str!("loader.sh")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        for file in ["running", "good"] {
+            fs::write(folder.path().join(file), image).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn read(&self, file: &str) -> Option<String> {
+        fs::read_to_string(self.path().join(file)).ok()
+    }
+
+    /// The machine starts: an image that does not come up is tried once.
+    fn start(&self) {
+        let next = self.read("next").filter(|image| !image.contains("broken"));
+        let image = next.or_else(|| self.read("good")).unwrap();
+        let _ = fs::remove_file(self.path().join("next"));
+        fs::write(self.path().join("running"), image).unwrap();
+    }
+}
+
+struct Node {
+    daemon: Daemon,
+    loader: Loader,
+    mind: TempDir,
+}
+
+impl Node {
+    /// A node with the image `old`, and processes that no image is among.
+    async fn settled(controller: &Controller) -> (Self, Session, Software) {
+        let node = Self {
+            daemon: Daemon::join(controller, "core-1"),
+            loader: Loader::new("old"),
+            mind: tempfile::tempdir().unwrap(),
+        };
+        let old = node.software("old", "1");
+        controller.serve(&old);
+        let mut session = controller.session().await;
+        let done = session
+            .change(&NodeManifest::default(), &old.manifest)
+            .await;
+        assert_eq!((done.error.as_str(), done.generation), ("", 1));
+        session.running(&["voter", "server"]).await;
+        (node, session, old)
+    }
+
+    fn software(&self, image: &str, version: &str) -> Software {
+        let script = format!("echo version {version}; exec sleep 1000");
+        Software::new()
+            .script("bin/server", &script)
+            .voter("bin/voter", &[], self.mind.path())
+            .boots(image.as_bytes(), self.loader.path())
+    }
+
+    /// Stages and activates, until the node has told its machine to restart; then it does.
+    async fn change_and_restart(
+        &mut self,
+        controller: &Controller,
+        session: &mut Session,
+        (old, new): (&Software, &Software),
+    ) -> Session {
+        controller.serve(new);
+        session.stage(&old.manifest, &new.manifest);
+        assert_eq!(session.staged().await.error, "");
+        session.activate(&old.manifest, &new.manifest);
+        self.daemon.logged("the node restarts").await;
+        self.restart(controller).await
+    }
+
+    async fn restart(&mut self, controller: &Controller) -> Session {
+        self.daemon.stop();
+        self.loader.start();
+        self.daemon.start("core-1");
+        controller.session().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_is_asked_then_the_node_restarts_into_the_new_image() {
+    let controller = Controller::start().await;
+    let (mut node, mut session, old) = Node::settled(&controller).await;
+    assert_eq!(
+        node.loader.read("restarted"),
+        None,
+        "it ran that image already"
+    );
+    // Nothing but the image differs, and the voter objects to the restart.
+    let new = node.software("new", "1");
+    fs::write(node.mind.path().join("veto"), "").unwrap();
+    session.propose(&session.proposal(&old.manifest, &new.manifest));
+    let verdict = session.verdict().await;
+    assert_eq!(verdict.verdict, VerdictKind::Veto);
+    assert_eq!(verdict.records[0].process.as_str(), "voter");
+    fs::remove_file(node.mind.path().join("veto")).unwrap();
+
+    let mut session = node
+        .change_and_restart(&controller, &mut session, (&old, &new))
+        .await;
+    let done = session.activated().await;
+    assert_eq!((done.error.as_str(), done.generation), ("", 2));
+    assert_eq!(node.loader.read("good").as_deref(), Some("new"));
+    assert_eq!(
+        node.loader.read("restarted").as_deref(),
+        Some("test 1.0.0\n")
+    );
+    session.running(&["voter", "server"]).await;
+    // It is where it should be: the next start is one like any other.
+    let mut session = node.restart(&controller).await;
+    let report = session.report(|report| !report.changing).await;
+    assert_eq!((report.generation, report.drifts.len()), (2, 0));
+    assert_eq!(node.loader.read("good").as_deref(), Some("new"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_does_not_come_up_is_given_back_with_its_packages() {
+    let controller = Controller::start().await;
+    let (mut node, mut session, old) = Node::settled(&controller).await;
+    let new = node.software("broken", "2");
+    let mut session = node
+        .change_and_restart(&controller, &mut session, (&old, &new))
+        .await;
+    let done = session.activated().await;
+    let why = "the node was restarted for its boot image, and does not run it: its confirm command";
+    assert!(done.error.starts_with(why), "{}", done.error);
+    assert!(
+        done.error.ends_with("exit status: 1: the node runs old"),
+        "{}",
+        done.error
+    );
+    assert_eq!(done.generation, 1);
+    session.running(&["voter", "server"]).await;
+    node.daemon.wrote("server", "version 1").await;
+    let log = fs::read_to_string(node.daemon.path("s/log/server.log")).unwrap();
+    assert!(!log.contains("version 2"), "nothing of it was ever started");
+    // What failed is known to have, over any restart.
+    let session = node.restart(&controller).await;
+    assert_eq!(session.hello.failed.len(), 1);
+    assert_eq!(node.loader.read("running").as_deref(), Some("old"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packages_that_fail_on_the_new_image_bring_the_old_one_back() {
+    let controller = Controller::start().await;
+    let (mut node, mut session, old) = Node::settled(&controller).await;
+    let new = node
+        .software("new", "2")
+        .script("bin/faulty", "echo no such device; exit 3");
+    let mut session = node
+        .change_and_restart(&controller, &mut session, (&old, &new))
+        .await;
+    node.daemon.logged_times("the node restarts", 2).await;
+    drop(session);
+    session = node.restart(&controller).await;
+    let done = session.activated().await;
+    assert!(
+        done.error.contains("faulty exited with code 3"),
+        "{}",
+        done.error
+    );
+    assert_eq!(node.loader.read("good").as_deref(), Some("old"));
+    session.running(&["voter", "server"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_boot_loader_that_refuses_costs_nobody_anything() {
+    let controller = Controller::start().await;
+    let (node, mut session, old) = Node::settled(&controller).await;
+    let pids = session.running(&["voter", "server"]).await;
+    fs::write(node.loader.path().join("worn"), "").unwrap();
+    let new = node.software("new", "2");
+    controller.serve(&new);
+    let done = session.change(&old.manifest, &new.manifest).await;
+    assert!(
+        done.error.ends_with("the flash is worn out"),
+        "{}",
+        done.error
+    );
+    assert!(pids.values().all(|pid| is_alive(*pid)));
+    assert_eq!(node.loader.read("restarted"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_comes_up_with_another_image_says_so() {
+    let controller = Controller::start().await;
+    let (mut node, _session, _old) = Node::settled(&controller).await;
+    // Somebody works at the machine.
+    fs::write(node.loader.path().join("next"), "somebody's own").unwrap();
+    let mut session = node.restart(&controller).await;
+    let drifts = session.drifts().await;
+    let [drift] = &drifts[..] else {
+        panic!("{drifts:?}");
+    };
+    assert_eq!(drift.path, "boot/node.img");
+    assert!(
+        drift.what.ends_with("the node runs somebody's own"),
+        "{}",
+        drift.what
+    );
+    session.running(&["voter", "server"]).await;
+}

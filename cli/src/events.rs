@@ -84,6 +84,7 @@ impl Event {
         let (rollout, node) = (text("rollout"), text("node"));
         match self.name.as_str() {
             "nodesJoined" => format!("nodes joined: {}", text("nodes")),
+            "nodeRefused" => format!("{node} was refused: {}", text("reason")),
             "nodeLost" => format!("{node} has no connection"),
             "booted" => self.booted_line(),
             "renewed" => format!("{node} renewed its certificate"),

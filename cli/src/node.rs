@@ -117,6 +117,7 @@ fn holds(node: &Value) -> Vec<String> {
         ),
         (failed > 0, format!("{failed} failed")),
         (reason == "FactsMismatch", "facts mismatch".to_owned()),
+        (reason == "ProtocolMismatch", "protocol mismatch".to_owned()),
     ];
     let holds = candidates.into_iter().filter(|(holds, _)| *holds);
     holds.map(|(_, text)| text).collect()
@@ -277,6 +278,11 @@ mod tests {
         assert_eq!(row(&node), expected);
         let silent = json!({"metadata": {"name": "new"}, "spec": {"facts": {"type": "router"}}});
         assert_eq!(row(&silent), ["new", "", "router", "", "", "", "", ""]);
+        let apart = json!({
+            "metadata": {"name": "core-3"},
+            "status": {"conditions": [{"type": "Ready", "reason": "ProtocolMismatch"}]},
+        });
+        assert_eq!(row(&apart)[7], "protocol mismatch");
         let same = json!({
             "metadata": {"name": "core-2"}, "spec": {"suspended": true},
             "status": {"manifestDigest": digest("a"), "preferredDigest": digest("a")},

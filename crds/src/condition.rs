@@ -102,6 +102,8 @@ pub enum Reason {
     NeverSeen,
     /// The node has no connection.
     Away,
+    /// The node and the controller speak no protocol number that both know: one has to be updated.
+    ProtocolMismatch,
     /// The node belongs to no class, or to several.
     ClassUnclear,
     /// What the node announces contradicts what is declared.

@@ -26,6 +26,7 @@ mod identity;
 mod pemfile;
 mod refusal;
 mod server;
+mod spoken;
 mod tls;
 mod token;
 
@@ -43,6 +44,7 @@ pub use grpc::{
 pub use identity::{Identity, IdentityError};
 pub use refusal::TokenRefusal;
 pub use server::{Incoming, Limits, Peer, TlsConnection, incoming, incoming_with};
+pub use spoken::{Apart, SPOKEN, Side, Spoken};
 pub use token::{Pin, PinError, Secret, Token, TokenError, same_digest, secret_hash};
 
 /// The messages and services of `proto/placet.proto`.

@@ -54,6 +54,8 @@ impl World {
     fn welcome(&self, name: &NodeName) -> Welcome {
         let unknown = Welcome {
             node: name.to_string(),
+            protocol: Some(placet_protocol::SPOKEN.into()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Welcome::default()
         };
         let wanted = self.target.as_ref().and_then(|it| it.nodes.get(name));

@@ -17,6 +17,10 @@ pub(super) fn node(node: &NodeName) -> Value {
     json!({ "node": node })
 }
 
+pub(super) fn refused_node(node: &NodeName, reason: &str) -> Value {
+    json!({ "node": node, "reason": reason })
+}
+
 pub(super) fn booted(node: &NodeName, boot: &NodeBoot) -> Value {
     json!({ "node": node, "answer": boot.answer, "modules": boot.modules, "bytes": boot.bytes })
 }

@@ -42,6 +42,7 @@ impl World {
         let facts_changed =
             node.seen.announced != announcement.facts || node.seen.boot_id.is_empty();
         node.session = Some(session);
+        node.apart = None;
         if node.boot.is_none() || node.seen.boot_id != announcement.boot_id {
             node.boot = Some(NodeBoot::at(turn.now));
         }
@@ -64,6 +65,21 @@ impl World {
             turn.tell("nodesJoined", feed::nodes_joined(&self.joined()));
         }
         true
+    }
+
+    /// A node wanted a session and does not speak what this controller does.
+    pub(super) fn apart(&mut self, name: &NodeName, why: String, turn: &mut Turn) {
+        if self.objects.node(name).is_none() && !self.nodes.contains_key(name) {
+            return;
+        }
+        self.join(name, turn);
+        let Some(node) = self.nodes.get_mut(name) else {
+            return;
+        };
+        if node.apart.as_ref() != Some(&why) {
+            turn.tell("nodeRefused", feed::refused_node(name, &why));
+            node.apart = Some(why);
+        }
     }
 
     /// The outcome of a change may be lost with a session: the next Hello tells why it failed.

@@ -214,6 +214,7 @@ impl Fleet {
                     self.sessions.insert(node, session);
                 }
             }
+            News::Apart { node, why } => world.apart(&node, why, turn),
             News::Said {
                 node,
                 session,

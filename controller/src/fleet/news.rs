@@ -31,6 +31,8 @@ pub(crate) enum News {
         session: Session,
         announcement: Box<Announcement>,
     },
+    /// A node was refused, since it and this controller do not speak the same.
+    Apart { node: NodeName, why: String },
     /// A node said something in its session.
     Said {
         node: NodeName,

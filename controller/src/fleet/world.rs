@@ -91,6 +91,8 @@ pub(crate) struct Node {
     pub(crate) before: Option<Running>,
     /// What its latest boot came to.
     pub(crate) boot: Option<NodeBoot>,
+    /// Why it was refused a session the last time that it wanted one.
+    pub(crate) apart: Option<String>,
     /// The session that it speaks in.
     pub(crate) session: Option<u64>,
     pub(crate) generation: Option<u64>,

@@ -7,6 +7,7 @@ use futures_util::Stream;
 use placet_model::{NodeName, visible};
 use placet_protocol::wire::from_node::Message;
 use placet_protocol::wire::{FromNode, ToNode};
+use placet_protocol::{Apart, Side};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -89,6 +90,13 @@ impl Speaker {
             return Err(Status::failed_precondition("a session begins with Hello"));
         };
         self.compare_versions(&hello.version);
+        let node = Side::said(&hello.version, hello.protocol.as_ref());
+        // Before anything else is read: it may mean something else there.
+        if let Some(apart) = Apart::find(&self.node, node, Side::own()) {
+            let (node, why) = (self.node.clone(), apart.to_string());
+            self.tell(News::Apart { node, why }).await?;
+            return Err(Status::failed_precondition(apart.to_string()));
+        }
         let announcement = Box::new(announcement(hello)?);
         let session = Session {
             id: self.id,

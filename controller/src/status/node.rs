@@ -123,6 +123,9 @@ impl View<'_> {
         if seen.presence == planner::Presence::NeverSeen {
             return State::Reconciling(Reason::NeverSeen, "the node has never joined".to_owned());
         }
+        if let Some(why) = &self.node.apart {
+            return State::Stalled(Reason::ProtocolMismatch, why.clone());
+        }
         if let Some((reason, text)) = self.problem() {
             return State::Stalled(reason, text);
         }

@@ -102,6 +102,7 @@ impl State {
             staged: self.staged.keys().map(ToString::to_string).collect(),
             failed: self.failed.iter().map(failed).collect(),
             memory: true,
+            protocol: None,
         })
     }
 

@@ -3,7 +3,7 @@
 use placet_model::{DecisionKind, Digest, canonical_json};
 use placet_protocol::wire::from_node::Message;
 use placet_protocol::wire::to_node::Order;
-use placet_protocol::wire::{DeleteRequest, Hello, ToNode};
+use placet_protocol::wire::{DeleteRequest, Hello, Protocol, ToNode};
 use placet_protocol::{Error, TokenRefusal, connect, join, renew};
 use serde_json::Value;
 use tonic::Code;
@@ -141,6 +141,89 @@ async fn a_node_of_another_version_is_welcome_and_what_only_it_knows_is_left_out
             "{ended}"
         );
     }
+}
+
+fn ready(node: &Value) -> &Value {
+    let conditions = node["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    conditions
+        .find(|it| it["type"] == "Ready")
+        .unwrap_or(&Value::Null)
+}
+
+/// The Hello of a node that speaks these protocol numbers, with nothing else that can be read.
+fn hello_of(version: &str, least: u32, most: u32) -> Message {
+    Message::Hello(Hello {
+        version: version.to_owned(),
+        facts_json: b"what only it can read".to_vec(),
+        protocol: Some(Protocol { least, most }),
+        ..Hello::default()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_speaks_other_protocols_is_refused_and_named_until_it_fits() {
+    let bench = Bench::start().await;
+    let (first, _second, mut feed) = settled(&bench).await;
+    let identity = first.identity.clone();
+    let state = first.state.lock().unwrap().clone();
+    drop(first);
+    feed.named("nodeLost").await;
+    let digest = state.manifest.digest().to_string();
+
+    for (hello, expected) in [
+        (
+            hello_of("9.9.0", 7, 9),
+            "(9.9.0) speaks protocol 7 to 9, the controller (0.1.0) speaks protocol 1: update the controller, or go back to an earlier placetd on core-1; until then",
+        ),
+        (
+            hello_of("0.0.1", 0, 0),
+            "(0.0.1) speaks protocol 0, the controller",
+        ),
+        (hello_of("sly", 3, 1), "(sly) speaks protocol 3 to 1"),
+        (
+            hello_of("0.0.1", 0, 0),
+            "update placetd on core-1; until then the node goes on",
+        ),
+    ] {
+        let mut line = Line::open(&bench, &identity).await.unwrap();
+        line.say(hello);
+        let refused = line.order().await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        assert!(refused.message().contains(expected), "{refused}");
+        let told = feed.named("nodeRefused").await;
+        assert_eq!(told.text("node"), "core-1");
+        assert_eq!(told.text("reason"), refused.message());
+        let is_told = |node: &Value| {
+            let status = &node["status"];
+            ready(node)["reason"] == "ProtocolMismatch"
+                && status["presence"] == "Away"
+                && status["manifestDigest"] == digest.as_str()
+        };
+        bench.until("FleetNode", "core-1", is_told).await;
+    }
+    let node = bench.get("FleetNode", "core-1").await;
+    let told = ready(&node)["message"].as_str().unwrap();
+    assert!(
+        told.ends_with("until then the node goes on with what it runs"),
+        "{told}"
+    );
+
+    // One that speaks later numbers too.
+    let Message::Hello(hello) = state.hello() else {
+        panic!("a Hello");
+    };
+    let protocol = Some(Protocol { least: 1, most: 9 });
+    let mut line = Line::open(&bench, &identity).await.unwrap();
+    line.say(Message::Hello(Hello { protocol, ..hello }));
+    let order = line.order().await.unwrap().unwrap();
+    let Some(Order::Welcome(welcome)) = order.order else {
+        panic!("a welcome");
+    };
+    assert_eq!(welcome.protocol, Some(placet_protocol::SPOKEN.into()));
+    assert_eq!(welcome.version, env!("CARGO_PKG_VERSION"));
+    let fits = |node: &Value| ready(node)["reason"] != "ProtocolMismatch";
+    bench.until("FleetNode", "core-1", fits).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

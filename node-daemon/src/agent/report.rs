@@ -32,6 +32,7 @@ impl Core {
             staged: self.staged_manifests(),
             failed: self.failed.iter().map(failed).collect(),
             memory: self.store.memory().is_ok(),
+            protocol: Some(placet_protocol::SPOKEN.into()),
         }))
     }
 

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use placet_protocol::wire::ToNode;
 use placet_protocol::wire::to_node::Order;
+use placet_protocol::wire::{ToNode, Welcome};
 use placet_protocol::{
-    Error, Identity, Pin, Token, connect, is_not_leader, join, join_as_pod, nodes_client, renew,
+    Apart, Error, Identity, Pin, Side, Token, connect, is_not_leader, join, join_as_pod,
+    nodes_client, renew,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -68,6 +69,8 @@ enum SessionError {
     NoWelcome,
     #[error("the controller ended the session")]
     Ended,
+    #[error("{0}")]
+    Apart(Box<Apart>),
 }
 
 impl SessionError {
@@ -294,8 +297,11 @@ async fn open(
     let (orders, first) = tokio::time::timeout(WELCOME_WITHIN, welcomed)
         .await
         .map_err(|_| SessionError::NoWelcome)??;
-    if !matches!(first.order, Some(Order::Welcome(_))) {
+    let Some(Order::Welcome(welcome)) = &first.order else {
         return Err(SessionError::NoWelcome);
+    };
+    if let Some(apart) = apart(identity, welcome) {
+        return Err(SessionError::Apart(Box::new(apart)));
     }
     core.send(Input::Order(first));
     detach.keep();
@@ -305,6 +311,12 @@ async fn open(
         channel,
         orders,
     })
+}
+
+/// How this node is apart from a controller that does not look at it itself.
+fn apart(identity: &Identity, welcome: &Welcome) -> Option<Apart> {
+    let controller = Side::said(&welcome.version, welcome.protocol.as_ref());
+    Apart::find(identity.node(), Side::own(), controller)
 }
 
 /// Takes an attached session back unless it was welcomed.

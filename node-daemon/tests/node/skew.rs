@@ -2,12 +2,13 @@
 
 use placet_model::{Digest, NodeManifest, Proposal, VerdictKind, canonical_json};
 use placet_planner::change;
-use placet_protocol::wire::Stage;
+use placet_protocol::wire::from_node::Message;
 use placet_protocol::wire::to_node::Order;
+use placet_protocol::wire::{Protocol, Stage, Welcome};
 use serde_json::{Value, json};
 
 use crate::controller::{Controller, Session};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, is_alive};
 use crate::software::Software;
 
 /// A field that a later version may give to every process.
@@ -112,4 +113,64 @@ async fn a_change_that_a_later_controller_computes_otherwise_is_told_as_such() {
     ] {
         assert!(verdict.message.contains(part), "{}", verdict.message);
     }
+}
+
+/// What a controller says of itself that speaks these numbers.
+fn speaks(version: &str, least: u32, most: u32) -> Welcome {
+    Welcome {
+        version: version.to_owned(),
+        protocol: Some(Protocol { least, most }),
+        ..Welcome::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_goes_on_alone_while_its_controller_speaks_nothing_that_it_knows() {
+    let controller = Controller::start().await;
+    let software = Software::new().notifier("bin/one", &[]);
+    controller.serve(&software);
+    let daemon = Daemon::join(&controller, "core-1");
+    // This controller is of a version that says nothing of protocols: it speaks number 1.
+    let mut session = controller.session().await;
+    let spoken = session.hello.protocol.unwrap();
+    assert_eq!(
+        (spoken.least, spoken.most),
+        (placet_protocol::SPOKEN.least, placet_protocol::SPOKEN.most)
+    );
+    session
+        .change(&NodeManifest::default(), &software.manifest)
+        .await;
+    let before = session.running(&["one"]).await;
+
+    for (welcome, expected) in [
+        (
+            speaks("9.9.0", 7, 9),
+            "the controller (9.9.0) speaks protocol 7 to 9: update placetd on core-1; until then the node goes on with what it runs",
+        ),
+        (
+            speaks("0.0.1", 0, 0),
+            "the controller (0.0.1) speaks protocol 0: update the controller, or go back to an earlier placetd on core-1",
+        ),
+        (speaks("sly", 9, 1), "(sly) speaks protocol 9 to 1"),
+    ] {
+        controller.welcome_with(welcome);
+        drop(session);
+        session = controller.session().await;
+        // The node ends it.
+        while session.next().await.is_some() {}
+        daemon.logged(expected).await;
+        assert!(is_alive(before["one"]));
+    }
+
+    // One that speaks later numbers too is obeyed.
+    controller.welcome_with(speaks("1.0.0", 1, 9));
+    let mut session = loop {
+        let mut session = controller.session().await;
+        session.stage(&software.manifest, &software.manifest);
+        if let Some(Message::Staged(staged)) = session.next().await {
+            assert_eq!(staged.error, "");
+            break session;
+        }
+    };
+    assert_eq!(session.running(&["one"]).await, before);
 }

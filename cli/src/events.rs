@@ -178,6 +178,9 @@ impl Event {
         for node in self.members("nodes") {
             let modules = count(node["modules"].as_array().map_or(0, Vec::len), "module");
             lines.push(format!("  {}: {modules}", plain(&node["node"])));
+            if let Some(restart) = node.get("restart") {
+                lines.extend(wrapped(&format!("    {}", plain(restart)), 6));
+            }
             for process in node["processes"].as_array().into_iter().flatten() {
                 let text = format!(
                     "    {} {}: {}",

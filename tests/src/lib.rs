@@ -8,6 +8,7 @@
     reason = "tests fail by panicking, and say what they tried"
 )]
 
+mod boot_loader;
 mod cluster;
 mod feed;
 mod fleet;
@@ -22,6 +23,7 @@ mod registry;
 mod sample;
 mod servers;
 
+pub use boot_loader::BootLoader;
 pub use cluster::Cluster;
 pub use feed::{Event, Feed};
 pub use fleet::{Away, Fleet, FleetOptions, Node, poll};

@@ -77,12 +77,19 @@ fn node_plan(name: &NodeName, plan: &NodePlan) -> Value {
         }
         told
     });
-    json!({
+    let mut told = json!({
         "node": name,
         "changeDigest": plan.change_digest,
         "modules": modules.collect::<Vec<_>>(),
         "processes": processes.collect::<Vec<_>>(),
-    })
+    });
+    if let Some(restart) = &changes.restart {
+        told["restart"] = format!("the node restarts for {restart}").into();
+    }
+    if !changes.inactive.is_empty() {
+        told["inactive"] = json!(changes.inactive);
+    }
+    told
 }
 
 pub(super) fn verdict(verdict: &Verdict) -> Value {

@@ -460,6 +460,14 @@ fn resume(store: &Store, entries: &[Entry]) -> Result<Option<Resume>, Fatal> {
                 note,
             }))
         }
+        (Err(_), _) | (_, Err(_)) if store.booting()?.is_some() => {
+            tracing::info!(
+                "the node restarted for the change of {}, and what was in memory is gone: the change goes on when the controller orders it again",
+                note.rollout
+            );
+            store.note_activating(None)?;
+            Ok(None)
+        }
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(
                 "the change of {} was cut off and cannot be gone on with, what is committed stays: {}",

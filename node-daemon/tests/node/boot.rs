@@ -1,52 +1,19 @@
 //! Boot images by the commands of a class (D9), with a boot loader of three files.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 
 use placet_model::{NodeManifest, VerdictKind};
+use placet_protocol::wire::Memory;
+use placet_tests::BootLoader;
 use tempfile::TempDir;
 
 use crate::controller::{Controller, Session};
 use crate::daemon::{Daemon, is_alive};
 use crate::software::Software;
 
-/// What the boot loader has.
-struct Loader(TempDir);
-
-impl Loader {
-    /// The node was delivered with this image.
-    fn new(image: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("loader");
-        fs::write(&program, include_str!("loader.sh")).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        for file in ["running", "good"] {
-            fs::write(folder.path().join(file), image).unwrap();
-        }
-        Self(folder)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn read(&self, file: &str) -> Option<String> {
-        fs::read_to_string(self.path().join(file)).ok()
-    }
-
-    /// The machine starts: an image that does not come up is tried once.
-    fn start(&self) {
-        let next = self.read("next").filter(|image| !image.contains("broken"));
-        let image = next.or_else(|| self.read("good")).unwrap();
-        let _ = fs::remove_file(self.path().join("next"));
-        fs::write(self.path().join("running"), image).unwrap();
-    }
-}
-
 struct Node {
     daemon: Daemon,
-    loader: Loader,
+    loader: BootLoader,
     mind: TempDir,
 }
 
@@ -55,7 +22,7 @@ impl Node {
     async fn settled(controller: &Controller) -> (Self, Session, Software) {
         let node = Self {
             daemon: Daemon::join(controller, "core-1"),
-            loader: Loader::new("old"),
+            loader: BootLoader::new(b"old"),
             mind: tempfile::tempdir().unwrap(),
         };
         let old = node.software("old", "1");
@@ -94,7 +61,7 @@ impl Node {
 
     async fn restart(&mut self, controller: &Controller) -> Session {
         self.daemon.stop();
-        self.loader.start();
+        self.loader.start_machine();
         self.daemon.start("core-1");
         controller.session().await
     }
@@ -191,7 +158,7 @@ async fn a_boot_loader_that_refuses_costs_nobody_anything() {
     let controller = Controller::start().await;
     let (node, mut session, old) = Node::settled(&controller).await;
     let pids = session.running(&["voter", "server"]).await;
-    fs::write(node.loader.path().join("worn"), "").unwrap();
+    node.loader.write("worn", "");
     let new = node.software("new", "2");
     controller.serve(&new);
     let done = session.change(&old.manifest, &new.manifest).await;
@@ -209,7 +176,7 @@ async fn a_node_that_comes_up_with_another_image_says_so() {
     let controller = Controller::start().await;
     let (mut node, _session, _old) = Node::settled(&controller).await;
     // Somebody works at the machine.
-    fs::write(node.loader.path().join("next"), "somebody's own").unwrap();
+    node.loader.write("next", "somebody's own");
     let mut session = node.restart(&controller).await;
     let drifts = session.drifts().await;
     let [drift] = &drifts[..] else {
@@ -222,4 +189,39 @@ async fn a_node_that_comes_up_with_another_image_says_so() {
         drift.what
     );
     session.running(&["voter", "server"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stores_nothing_comes_back_empty_and_is_not_restarted_again() {
+    let controller = Controller::start().await;
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let folder = memory.path().to_str().unwrap();
+    for (image, outcome) in [("new", ""), ("broken", "the node runs old")] {
+        let mut node = Node {
+            daemon: Daemon::join_saying(&controller, "core-1", &["--memory", folder]),
+            loader: BootLoader::new(b"old"),
+            mind: tempfile::tempdir().unwrap(),
+        };
+        let nothing = Software::new();
+        let nothing = Software {
+            manifest: NodeManifest::default(),
+            ..nothing
+        };
+        let new = node.software(image, "1");
+        let mut session = controller.session().await;
+        session.memory = Some(Memory { seconds: 0 });
+        let mut session = node
+            .change_and_restart(&controller, &mut session, (&nothing, &new))
+            .await;
+        let report = session.hello.report.clone().unwrap();
+        assert_eq!((report.generation, report.processes.len()), (0, 0));
+        session.memory = Some(Memory { seconds: 0 });
+        let done = session.change(&nothing.manifest, &new.manifest).await;
+        assert!(done.error.ends_with(outcome), "{}", done.error);
+        if outcome.is_empty() {
+            assert_eq!(done.error, "");
+            session.running(&["voter", "server"]).await;
+        }
+        assert_eq!(node.daemon.log().matches("the node restarts").count(), 1);
+    }
 }

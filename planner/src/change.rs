@@ -1,6 +1,7 @@
 //! What a change would do to a node (V1, V2): the same function for controller, node and simulator.
 
 mod boot;
+mod graph;
 mod handover;
 mod uses;
 
@@ -86,8 +87,8 @@ fn change_between(
         .map(|module| (&module.path, module.change))
         .collect();
     let sides = Sides {
-        old: Users::new(from, announced),
-        new: Users::new(to, announced),
+        old: Users::new(from, &changed, announced),
+        new: Users::new(to, &changed, announced),
         changed,
         announced,
         restart: restart.as_ref(),
@@ -247,6 +248,9 @@ impl Sides<'_> {
     fn followed(&self, spec: &ProcessSpec) -> (Vec<Because>, Option<FollowAction>) {
         let announced = self.announced.get(&spec.name);
         let announced = announced.map_or(&[][..], |announced| &announced.follows);
+        if spec.follows.is_empty() && announced.is_empty() {
+            return (Vec::new(), None);
+        }
         let (mut reasons, mut action) = (Vec::new(), None);
         for (path, change) in &self.changed {
             let sides = [&self.old, &self.new];
@@ -281,8 +285,14 @@ impl Sides<'_> {
         if (old.mode, &old.owner) != (new.mode, &new.owner) || !runs_same(old_spec, new_spec) {
             reasons.insert(Because::Definition);
         }
-        for (path, change) in &self.changed {
-            reasons.extend(because_of(path, *change, &before, &after));
+        let used = before.paths().chain(after.paths()).collect::<BTreeSet<_>>();
+        for path in used {
+            let change = self.changed.get(path).copied();
+            reasons.extend(
+                change
+                    .into_iter()
+                    .flat_map(|it| because_of(path, it, &before, &after)),
+            );
         }
         reasons.into_iter().collect()
     }

@@ -74,7 +74,10 @@ fn leads_to_elf<'m>(
     manifest: &'m NodeManifest,
     entry: &'m ManifestEntry,
 ) -> Option<&'m ManifestEntry> {
-    let end = follow(manifest, &entry.module.path).pop()?;
+    let end = match &entry.module.link {
+        Some(_) => follow(manifest, &entry.module.path).pop()?,
+        None => entry,
+    };
     end.module.elf.is_some().then_some(end)
 }
 

@@ -14,4 +14,5 @@ mod target;
 mod target_require;
 mod test_mode;
 mod together;
+mod uses;
 mod world;

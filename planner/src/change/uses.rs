@@ -2,21 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use placet_model::{Module, ModulePath, NodeManifest, ProcessName, ProcessSpec};
+use placet_model::{Change, Module, ModulePath, NodeManifest, ProcessName, ProcessSpec};
 
 use super::Announcements;
+use super::graph::{Graph, Walk, Wanted, chain_of};
 use super::handover::Side;
-use crate::libraries::{Libraries, follow, path_of};
 
 /// The processes of a manifest and what they use.
 pub(super) struct Users<'m> {
     manifest: &'m NodeManifest,
-    libraries: Libraries<'m>,
+    graph: Graph<'m>,
+    /// The modules of the change.
+    changed: Wanted,
+    /// The modules of processes.
+    process_modules: Wanted,
     pub(super) processes: BTreeMap<&'m ProcessName, &'m Module>,
     announced: &'m Announcements,
 }
 
-/// What a process uses.
+/// What a process uses of the modules of a change.
 #[derive(Default)]
 pub(super) struct Uses<'m> {
     /// Its own module and, where that is a symbolic link, the modules on the way to its end.
@@ -28,15 +32,29 @@ pub(super) struct Uses<'m> {
     pub(super) opened: BTreeSet<&'m ModulePath>,
 }
 
+impl<'m> Uses<'m> {
+    /// What it maps and opens.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &'m ModulePath> {
+        self.linked.keys().chain(&self.opened).copied()
+    }
+}
+
 impl<'m> Users<'m> {
-    pub(super) fn new(manifest: &'m NodeManifest, announced: &'m Announcements) -> Self {
+    pub(super) fn new(
+        manifest: &'m NodeManifest,
+        changed: &BTreeMap<&ModulePath, Change>,
+        announced: &'m Announcements,
+    ) -> Self {
         let modules = manifest.modules.iter().map(|entry| &entry.module);
-        let processes = modules
+        let processes: BTreeMap<_, _> = modules
             .filter_map(|module| Some((&module.process.as_ref()?.name, module)))
             .collect();
+        let graph = Graph::new(manifest);
         Self {
             manifest,
-            libraries: Libraries::new(manifest),
+            changed: graph.wanted(changed.keys().copied()),
+            process_modules: graph.wanted(processes.values().map(|module| &module.path)),
+            graph,
             processes,
             announced,
         }
@@ -64,91 +82,33 @@ impl<'m> Users<'m> {
     /// How many processes' modules a process depends on. One that depends on another has a greater
     /// number than that, so it is handled later.
     pub(super) fn processes_used_by(&self, path: &ModulePath) -> usize {
-        let uses = self.uses(path);
-        let is_used = |module: &&&Module| {
-            module.path != *path
-                && (uses.linked.contains_key(&module.path) || uses.opened.contains(&module.path))
-        };
-        self.processes.values().filter(is_used).count()
+        self.walk(&self.chain(path), &self.process_modules).found()
     }
 
-    /// Walks outwards from the process one step at a time; in each round by the order of the
-    /// chains, so that the first chain that reaches a module is the one to name.
-    pub(super) fn uses(&self, process: &ModulePath) -> Uses<'m> {
-        let own: Vec<_> = follow(self.manifest, process)
-            .into_iter()
-            .map(|e| &e.module)
-            .collect();
-        let mut uses = Uses {
-            own: own.iter().map(|module| &module.path).collect(),
-            ..Uses::default()
-        };
-        let mut round: BTreeSet<(Vec<&'m ModulePath>, &'m ModulePath)> = BTreeSet::new();
-        for module in own {
-            self.step(module, &[], &mut uses, &mut round);
-            let name = module.process.as_ref().map(|spec| &spec.name);
-            let opened = name
-                .and_then(|name| self.announced.get(name))
-                .into_iter()
-                .flat_map(|announced| &announced.opened);
-            self.open(opened, &[], &mut uses, &mut round);
+    /// What the process whose module is at `path` uses of what was looked for.
+    pub(super) fn uses(&self, path: &ModulePath) -> Uses<'m> {
+        let own = self.chain(path);
+        let walk = self.walk(&own, &self.changed);
+        Uses {
+            own: own.iter().map(|place| self.graph.path(*place)).collect(),
+            linked: self.graph.linked(&walk).collect(),
+            opened: walk.opened.iter().map(|it| self.graph.path(*it)).collect(),
         }
-        let mut seen = uses.own.clone();
-        while !round.is_empty() {
-            for (via, path) in std::mem::take(&mut round) {
-                let Some(entry) = self.manifest.get(path).filter(|_| seen.insert(path)) else {
-                    continue;
-                };
-                let via: Vec<_> = via.into_iter().chain([path]).collect();
-                self.step(&entry.module, &via, &mut uses, &mut round);
-            }
-        }
-        uses
     }
 
-    /// What `module`, reached through `via` (itself included), maps and opens.
-    fn step(
-        &self,
-        module: &'m Module,
-        via: &[&'m ModulePath],
-        uses: &mut Uses<'m>,
-        round: &mut BTreeSet<(Vec<&'m ModulePath>, &'m ModulePath)>,
-    ) {
-        let elf = module.elf.iter();
-        let interpreter = elf
-            .clone()
-            .filter_map(|elf| path_of(elf.interpreter.as_ref()?));
-        let libraries = elf
-            .flat_map(|elf| &elf.needed)
-            .flat_map(|soname| self.libraries.behind(soname));
-        let interpreters = interpreter
-            .flat_map(|path| follow(self.manifest, &path))
-            .map(|entry| &entry.module.path);
-        for path in libraries.chain(interpreters) {
-            if !uses.own.contains(path) {
-                uses.linked.entry(path).or_insert_with(|| via.to_vec());
-                round.insert((via.to_vec(), path));
-            }
-        }
-        let supplemental = module.supplemental.iter().flat_map(|one| &one.one_of);
-        self.open(supplemental.chain(&module.optional), via, uses, round);
+    /// The places of a process's own module and, where that is a link, of those on the way to its
+    /// end.
+    fn chain(&self, path: &ModulePath) -> Vec<usize> {
+        chain_of(self.manifest, path)
     }
 
-    fn open<'p>(
-        &self,
-        paths: impl Iterator<Item = &'p ModulePath>,
-        via: &[&'m ModulePath],
-        uses: &mut Uses<'m>,
-        round: &mut BTreeSet<(Vec<&'m ModulePath>, &'m ModulePath)>,
-    ) {
-        for path in paths
-            .flat_map(|path| follow(self.manifest, path))
-            .map(|e| &e.module.path)
-        {
-            if !uses.own.contains(path) {
-                uses.opened.insert(path);
-                round.insert((via.to_vec(), path));
-            }
-        }
+    fn walk(&self, own: &[usize], wanted: &Wanted) -> Walk {
+        let modules = own
+            .iter()
+            .map(|place| &self.manifest.modules[*place].module);
+        let opened = modules
+            .filter_map(|module| self.announced.get(&module.process.as_ref()?.name))
+            .flat_map(|announced| &announced.opened);
+        self.graph.walk(own, opened, wanted)
     }
 }

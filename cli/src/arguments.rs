@@ -406,16 +406,28 @@ pub(crate) struct NodeOrder {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  placet node token core-1 --valid 600")]
+#[command(
+    after_help = "Example:\n  placet node token core-1 --valid 600\n  placet node token edge-7 --every-boot"
+)]
 pub(crate) struct Token {
     /// The node that may join with it.
     pub(crate) node: String,
-    /// Seconds for which it can be used; it works once.
-    #[arg(long, default_value_t = 3_600, value_name = "SECONDS")]
+    /// Seconds for which it can be used; it works once [default: 3600, and a year with
+    /// --every-boot].
+    #[arg(
+        long,
+        default_value_t = 0,
+        hide_default_value = true,
+        value_name = "SECONDS"
+    )]
     pub(crate) valid: u32,
     /// A node of this name exists and is replaced.
     #[arg(long)]
     pub(crate) replace: bool,
+    /// It works whenever the node starts: for a node that stores nothing. Whoever has it can be that
+    /// node, until another one is made for it.
+    #[arg(long, conflicts_with = "replace")]
+    pub(crate) every_boot: bool,
 }
 
 #[derive(Debug, Args)]

@@ -21,8 +21,13 @@ pub(crate) async fn token(arguments: &Token, common: &Common) -> anyhow::Result<
         return Ok(Answer::Done);
     }
     anstream::eprintln!(
-        "This line joins node {}; it works once, until {}:\n",
+        "This line joins node {}; it works {}, until {}:\n",
         arguments.node,
+        if arguments.every_boot {
+            "whenever the node starts"
+        } else {
+            "once"
+        },
         response.expires
     );
     anstream::println!(

@@ -120,6 +120,7 @@ async fn greet(common: &Common) -> anyhow::Result<()> {
         node: name.clone(),
         valid_seconds: VALID_SECONDS,
         replace: false,
+        every_boot: false,
     };
     let token = client.create_token(request).await?.into_inner();
     anstream::println!(

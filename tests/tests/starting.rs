@@ -1,6 +1,6 @@
 //! Nodes that start: with the controller away, and how they are answered when it is back.
 
-use placet_tests::{Fleet, FleetOptions, pids, poll};
+use placet_tests::{Fleet, FleetOptions, edit, pids, poll};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_starts_without_its_controller_and_is_told_to_continue_when_that_is_back() {
@@ -40,4 +40,41 @@ async fn a_node_starts_without_its_controller_and_is_told_to_continue_when_that_
     let others = fleet.feed.named("booted", since);
     let others: Vec<_> = others.filter(|it| it.text("node") != "core-1").collect();
     assert!(others.is_empty(), "edge-1 was only cut off: {others:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_disk_joins_at_every_boot_and_gets_all_it_runs_again() {
+    let mut fleet = Fleet::start(FleetOptions {
+        nodes: vec!["core-1", "edge-1"],
+        ..FleetOptions::default()
+    })
+    .await;
+    edit(
+        &fleet.path("fleet/classes.yaml"),
+        "  packageSets: [tools, base]\n",
+        "  packageSets: [tools, base]\n  persistence: {packages: false, bootImage: false}\n",
+    );
+    let commit = fleet.commit("edge nodes store nothing");
+    fleet.follow_repository();
+    fleet.verified(&commit).await;
+    let before = pids(&fleet, "edge-1");
+    let made = fleet.placet(&["node", "token", "edge-1", "--every-boot", "-o", "json"]);
+    let made: serde_json::Value = serde_json::from_str(&made).expect("JSON");
+    let token = made["token"].as_str().expect("a token");
+    std::fs::write(fleet.path("edge-1.token"), token).expect("a file");
+
+    for _ in 0..2 {
+        fleet.kill_node("edge-1");
+        // What a machine forgets that runs from an initramfs.
+        std::fs::remove_dir_all(fleet.path("edge-1")).expect("the state is there");
+        fleet.start_node("edge-1");
+        let now = poll("all processes to run again", || {
+            let now = pids(&fleet, "edge-1");
+            let are_others = now.values().all(|pid| !before.values().any(|it| it == pid));
+            (now.keys().eq(before.keys()) && are_others).then_some(now)
+        });
+        assert!(!now.is_empty());
+    }
+    let stored = fleet.path("edge-1/committed");
+    assert!(!stored.exists(), "nothing is stored");
 }

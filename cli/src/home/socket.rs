@@ -136,6 +136,7 @@ impl Socket {
             node: token.node.clone(),
             valid_seconds: token.valid,
             replace: token.replace,
+            every_boot: token.every_boot,
         };
         let answer = self.client().create_token(request).await;
         let answer = answer.map_err(|status| client::refusal(&status))?;

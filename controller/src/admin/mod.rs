@@ -24,7 +24,7 @@ use tonic::{Request, Response, Status};
 pub(crate) use self::backup::Backups;
 use crate::dry_run::DryRuns;
 use crate::fleet::news::{Instruction, News, Reply, Ruling};
-use crate::home::{Home, HomeError, NewToken};
+use crate::home::{Home, HomeError, NewToken, TokenUsage};
 
 /// The service behind the admin socket.
 #[derive(Debug, Clone)]
@@ -162,12 +162,9 @@ impl Admin for AdminService {
             .map_err(|error: placet_model::NameError| {
                 Status::invalid_argument(error.to_string())
             })?;
-        let (token, kept) = NewToken::make(
-            self.authority.pin(),
-            node,
-            request.valid_seconds,
-            request.replace,
-        );
+        let usage = TokenUsage::of(request.replace, request.every_boot);
+        let (token, kept) =
+            NewToken::make(self.authority.pin(), node, request.valid_seconds, usage);
         let expires = kept.expires;
         self.with_home(move |home| home.create_token(&kept)).await?;
         Ok(Response::new(TokenResponse {

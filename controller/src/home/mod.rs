@@ -29,7 +29,7 @@ pub use embedded::Embedded;
 pub use error::HomeError;
 pub use kubernetes::Kubernetes;
 pub use stored::{Applied, Changed, Owner, Stored, StoredEvent};
-pub use token::{NewToken, TakeTokenError};
+pub use token::{NewToken, TakeTokenError, TokenUsage};
 pub use write::{Committed, Refused, Write};
 
 /// How many announcements a watcher may be behind before it is told that it lagged.

@@ -17,18 +17,57 @@ pub struct NewToken {
     pub node: NodeName,
     /// When it ceases to work.
     pub expires: Timestamp,
-    /// Whether the node may take the place of one that has joined under that name.
-    pub replace: bool,
+    /// What it is good for.
+    pub usage: TokenUsage,
 }
 
-/// A token that nobody asked a time for is good for an hour.
-const TOKEN_SECONDS: u32 = 3_600;
+/// What a join token is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenUsage {
+    /// It works once.
+    Once {
+        /// Whether the node may take the place of one that has joined under that name.
+        replace: bool,
+    },
+    /// It works whenever the node starts, for nodes that store nothing and so come without a
+    /// certificate (S1).
+    EveryBoot,
+}
+
+impl TokenUsage {
+    /// What people ask for; a token for every boot replaces the node anyway.
+    pub fn of(replace: bool, every_boot: bool) -> Self {
+        if every_boot {
+            Self::EveryBoot
+        } else {
+            Self::Once { replace }
+        }
+    }
+
+    /// True if a node of that name may have joined before.
+    pub(super) fn may_replace(self) -> bool {
+        matches!(self, Self::Once { replace: true } | Self::EveryBoot)
+    }
+
+    /// For how long a token is good that nobody asked a time for.
+    fn seconds(self) -> u32 {
+        const HOUR: u32 = 3_600;
+        match self {
+            Self::Once { .. } => HOUR,
+            Self::EveryBoot => 365 * 24 * HOUR,
+        }
+    }
+}
 
 impl NewToken {
     /// A token for the controller with this pin, and what a home keeps of it. It can be used for
-    /// `seconds`, an hour if 0.
-    pub fn make(pin: Pin, node: NodeName, seconds: u32, replace: bool) -> (Token, Self) {
-        let seconds = if seconds == 0 { TOKEN_SECONDS } else { seconds };
+    /// `seconds`; if 0, for an hour, and for a year if it works more than once.
+    pub fn make(pin: Pin, node: NodeName, seconds: u32, usage: TokenUsage) -> (Token, Self) {
+        let seconds = if seconds == 0 {
+            usage.seconds()
+        } else {
+            seconds
+        };
         let valid = SignedDuration::from_secs(seconds.into());
         let token = Token::generate(pin);
         let kept = Self {
@@ -39,7 +78,7 @@ impl NewToken {
             expires: Timestamp::now()
                 .saturating_add(valid)
                 .unwrap_or(Timestamp::MAX),
-            replace,
+            usage,
         };
         (token, kept)
     }

@@ -1,7 +1,7 @@
 //! Join tokens.
 
 use jiff::{SignedDuration, Timestamp};
-use placet_controller::home::{Embedded as Home, HomeError, NewToken, TakeTokenError};
+use placet_controller::home::{Embedded as Home, HomeError, NewToken, TakeTokenError, TokenUsage};
 use placet_model::NodeName;
 use placet_protocol::{TokenRefusal, secret_hash};
 
@@ -11,7 +11,7 @@ fn token(id: &str, node: &str, replace: bool) -> NewToken {
         secret_hash: secret_hash("sesame"),
         node: node.parse().unwrap(),
         expires: Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1),
-        replace,
+        usage: TokenUsage::Once { replace },
     }
 }
 
@@ -71,4 +71,28 @@ fn a_name_that_is_taken_needs_a_token_that_says_so() {
         matches!(error, HomeError::Database { .. }),
         "an id is given once"
     );
+}
+
+#[test]
+fn another_token_for_every_boot_ends_the_former_one() {
+    let state = tempfile::tempdir().unwrap();
+    let home = Home::open(state.path()).unwrap();
+    let every_boot = |id: &str, node: &str| NewToken {
+        usage: TokenUsage::EveryBoot,
+        expires: Timestamp::MAX,
+        ..token(id, node, false)
+    };
+    home.create_token(&every_boot("t1", "card-1")).unwrap();
+    home.create_token(&every_boot("t2", "card-2")).unwrap();
+    take(&home, "t1", "card-1").unwrap();
+    home.create_token(&every_boot("t3", "card-1")).unwrap();
+    let node: NodeName = "card-1".parse().unwrap();
+    let now = Timestamp::now();
+    let former = home.take_token("t1", "sesame", &node, now);
+    assert!(matches!(
+        former,
+        Err(TakeTokenError::Refused(TokenRefusal::Expired))
+    ));
+    home.take_token("t3", "sesame", &node, now).unwrap();
+    take(&home, "t2", "card-2").unwrap();
 }

@@ -182,6 +182,7 @@ impl Bench {
             node: node.to_owned(),
             valid_seconds: 600,
             replace,
+            every_boot: false,
         };
         let answer = self.admin().await.create_token(request).await?;
         Ok(answer.into_inner().token)

@@ -1,7 +1,7 @@
 //! Join tokens.
 
 use jiff::{SignedDuration, Timestamp};
-use placet_controller::home::{Home, HomeError, NewToken, TakeTokenError};
+use placet_controller::home::{Home, HomeError, NewToken, TakeTokenError, TokenUsage};
 use placet_model::NodeName;
 use placet_protocol::{TokenRefusal, secret_hash};
 
@@ -13,7 +13,7 @@ fn token(id: &str, node: &str, replace: bool) -> NewToken {
         secret_hash: secret_hash("sesame"),
         node: node.parse().unwrap(),
         expires: Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1),
-        replace,
+        usage: TokenUsage::Once { replace },
     }
 }
 
@@ -88,5 +88,25 @@ fn no_secret_is_kept() {
         let bytes = place.bytes();
         assert!(!bytes.is_empty());
         assert!(!bytes.windows(6).any(|window| window == b"sesame"));
+    });
+}
+
+#[test]
+fn a_token_for_every_boot_works_again_until_its_time_is_over() {
+    on_both(|place| {
+        let home = place.open();
+        let every_boot = NewToken {
+            usage: TokenUsage::EveryBoot,
+            ..token("t1", "card-1", false)
+        };
+        home.create_token(&every_boot).unwrap();
+        take(&home, "t1", "card-1").unwrap();
+        take(&home, "t1", "card-1").unwrap();
+        refused(&home, "t1", "other", "card-1", &[TokenRefusal::Wrong]);
+        refused(&home, "t1", "sesame", "card-2", &[TokenRefusal::OtherNode]);
+        let late = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1);
+        let error = home.take_token("t1", "sesame", &"card-1".parse().unwrap(), late);
+        let is_late = matches!(error, Err(TakeTokenError::Refused(TokenRefusal::Expired)));
+        assert!(is_late, "{error:?}");
     });
 }

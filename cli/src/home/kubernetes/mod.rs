@@ -11,6 +11,7 @@ use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use placet_controller::home::HomeError;
+use placet_controller::home::TokenUsage;
 use placet_controller::home::kubernetes::{api, make_token};
 use placet_crds::{KindInfo, find_kind, full_name, kinds};
 use placet_model::NodeName;
@@ -103,7 +104,8 @@ impl Kubernetes {
     pub(super) async fn token(&self, token: &Token) -> anyhow::Result<JoinToken> {
         let node: NodeName = token.node.parse()?;
         let (client, namespace) = (&self.client, &self.namespace);
-        let made = make_token(client, namespace, &node, token.valid, token.replace).await;
+        let usage = TokenUsage::of(token.replace, token.every_boot);
+        let made = make_token(client, namespace, &node, token.valid, usage).await;
         let (made, kept, addresses) = made.map_err(|error| match error {
             HomeError::Api { what, source } => {
                 self.failed(*source).context(format!("failed to {what}"))

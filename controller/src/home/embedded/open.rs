@@ -14,7 +14,7 @@ use super::HomeError;
 const APPLICATION_ID: i64 = 0x504c_4354;
 
 /// One script for each layout; the number of scripts run is kept in `user_version`.
-static LAYOUTS: [&str; 1] = [include_str!("schema.sql")];
+static LAYOUTS: [&str; 2] = [include_str!("schema.sql"), include_str!("every_boot.sql")];
 
 /// Only people who look with `sqlite3` ever hold the database; they are done sooner than this.
 const BUSY: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! Join tokens: one-time, expiring, bound to one node name.
+//! Join tokens: expiring, bound to one node name, and one-time unless the node stores nothing.
 
 use std::collections::BTreeSet;
 
@@ -9,18 +9,20 @@ use rusqlite::{OptionalExtension, params};
 
 use super::objects::time;
 use super::{Batch, Embedded, HomeError};
-use crate::home::{NewToken, TakeTokenError};
+use crate::home::{NewToken, TakeTokenError, TokenUsage};
 
 struct Row {
     secret_hash: String,
     node: String,
     may_replace: bool,
+    every_boot: bool,
     expires: Timestamp,
     used: bool,
 }
 
 impl Embedded {
-    /// Keeps a token that was just made.
+    /// Keeps a token that was just made. One that works more than once ends the former such one of
+    /// its node.
     ///
     /// # Errors
     ///
@@ -28,15 +30,19 @@ impl Embedded {
     /// replace it.
     pub fn create_token(&self, token: &NewToken) -> Result<(), HomeError> {
         self.transaction(|batch| {
-            if !token.replace && batch.has_joined(&token.node)? {
+            if !token.usage.may_replace() && batch.has_joined(&token.node)? {
                 let node = token.node.clone();
                 return Err(HomeError::NameTaken { node });
+            }
+            if token.usage == TokenUsage::EveryBoot {
+                batch.void_tokens(&token.node)?;
             }
             batch.insert_token(token)
         })
     }
 
-    /// Takes a token in exchange for a certificate: of all who show it, one gets an `Ok`, ever.
+    /// Takes a token in exchange for a certificate: of all who show it, one gets an `Ok`, ever,
+    /// unless it was made to work more than once.
     /// What is refused is not used up.
     pub fn take_token(
         &self,
@@ -77,14 +83,15 @@ impl Batch<'_> {
     }
 
     fn insert_token(&self, token: &NewToken) -> Result<(), HomeError> {
-        let sql = "INSERT INTO tokens (id, secret_hash, node, may_replace, created, expires) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let sql = "INSERT INTO tokens \
+                   (id, secret_hash, node, may_replace, every_boot, created, expires) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let NewToken {
             id,
             secret_hash,
             node,
             expires,
-            replace,
+            usage,
         } = token;
         self.transaction
             .execute(
@@ -93,12 +100,22 @@ impl Batch<'_> {
                     id,
                     secret_hash.to_string(),
                     node.as_str(),
-                    replace,
+                    usage.may_replace(),
+                    *usage == TokenUsage::EveryBoot,
                     self.now.to_string(),
                     expires.to_string()
                 ],
             )
             .map_err(HomeError::database("keep a token"))?;
+        Ok(())
+    }
+
+    /// Ends the tokens of a node that work more than once.
+    fn void_tokens(&self, node: &NodeName) -> Result<(), HomeError> {
+        let sql = "UPDATE tokens SET expires = ?2 WHERE node = ?1 AND every_boot";
+        self.transaction
+            .execute(sql, [node.as_str(), &self.now.to_string()])
+            .map_err(HomeError::database("end a token"))?;
         Ok(())
     }
 
@@ -119,7 +136,7 @@ impl Batch<'_> {
             .is_ok_and(|kept| same_digest(&kept, &secret_hash(secret)));
         Ok(if !right {
             Some(TokenRefusal::Wrong)
-        } else if row.used {
+        } else if row.used && !row.every_boot {
             Some(TokenRefusal::Used)
         } else if row.expires <= now {
             Some(TokenRefusal::Expired)
@@ -139,6 +156,7 @@ impl Batch<'_> {
                     secret_hash: row.get("secret_hash")?,
                     node: row.get("node")?,
                     may_replace: row.get("may_replace")?,
+                    every_boot: row.get("every_boot")?,
                     expires: time(row, "expires")?,
                     used: row.get::<_, Option<String>>("used")?.is_some(),
                 })

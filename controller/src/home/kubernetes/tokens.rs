@@ -1,4 +1,5 @@
-//! Join tokens: Secrets in the controller's namespace, deleted by whoever takes them first.
+//! Join tokens: Secrets in the controller's namespace, deleted by whoever takes them first, unless
+//! they work whenever their node starts.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use super::client::{Answer, classify};
 use super::{Kubernetes, api, published};
-use crate::home::{HomeError, NewToken, TakeTokenError};
+use crate::home::{HomeError, NewToken, TakeTokenError, TokenUsage};
 
 /// What the names of the Secrets begin with that are join tokens.
 pub(crate) const TOKEN_PREFIX: &str = "placet-join-";
@@ -27,13 +28,13 @@ struct Kept {
     secret_hash: Digest,
     node: String,
     expires: Timestamp,
-    replace: bool,
+    usage: TokenUsage,
 }
 
 impl Kubernetes {
     pub(in crate::home) fn create_token(&self, token: &NewToken) -> Result<(), HomeError> {
         self.wait(async {
-            if !token.replace && self.has_joined(&token.node).await? {
+            if !token.usage.may_replace() && self.has_joined(&token.node).await? {
                 return Err(taken(&token.node));
             }
             let secret = secret_of(token);
@@ -79,8 +80,11 @@ impl Kubernetes {
         if kept.node != node.as_str() {
             return Err(TokenRefusal::OtherNode.into());
         }
-        if !kept.replace && self.has_joined(node).await? {
+        if !kept.usage.may_replace() && self.has_joined(node).await? {
             return Err(TokenRefusal::NameTaken.into());
+        }
+        if kept.usage == TokenUsage::EveryBoot {
+            return Ok(());
         }
         let exactly = DeleteParams {
             preconditions: Some(Preconditions {
@@ -110,7 +114,7 @@ impl Kubernetes {
 }
 
 /// Makes a token by which `node` joins the controllers of `namespace`, and keeps it where they look
-/// for it. `seconds` and `replace` are as in [`NewToken::make`].
+/// for it. `seconds` and `usage` are as in [`NewToken::make`].
 ///
 /// # Errors
 ///
@@ -121,7 +125,7 @@ pub async fn make_token(
     namespace: &str,
     node: &NodeName,
     seconds: u32,
-    replace: bool,
+    usage: TokenUsage,
 ) -> Result<(Token, NewToken, Vec<String>), HomeError> {
     let failed = |what| {
         move |source| HomeError::Api {
@@ -130,14 +134,16 @@ pub async fn make_token(
         }
     };
     let (pin, addresses) = published(client, namespace).await?;
-    if !replace && let Some(kind) = find_kind("FleetNode") {
+    if !usage.may_replace()
+        && let Some(kind) = find_kind("FleetNode")
+    {
         let found = api(client, kind).get_opt(node.as_str()).await;
         let found = found.map_err(failed("look up the node"))?;
         if found.is_some_and(|found| is_member(&found.data["status"])) {
             return Err(taken(node));
         }
     }
-    let (token, kept) = NewToken::make(pin, node.clone(), seconds, replace);
+    let (token, kept) = NewToken::make(pin, node.clone(), seconds, usage);
     Api::<Secret>::namespaced(client.clone(), namespace)
         .create(&PostParams::default(), &secret_of(&kept))
         .await
@@ -171,9 +177,12 @@ fn secret_of(token: &NewToken) -> Secret {
         ("secret".to_owned(), token.secret_hash.hex()),
         ("expires".to_owned(), token.expires.to_string()),
     ]);
-    if token.replace {
-        data.insert("replace".to_owned(), "true".to_owned());
-    }
+    let usage = match token.usage {
+        TokenUsage::Once { replace: false } => None,
+        TokenUsage::Once { replace: true } => Some("replace"),
+        TokenUsage::EveryBoot => Some("everyBoot"),
+    };
+    data.extend(usage.map(|usage| (usage.to_owned(), "true".to_owned())));
     Secret {
         metadata: ObjectMeta {
             name: Some(name_of(&token.id)),
@@ -198,10 +207,16 @@ fn kept(secret: &Secret) -> Option<Kept> {
         let ByteString(bytes) = data.get(key)?;
         std::str::from_utf8(bytes).ok().map(str::trim)
     };
+    let says = |key: &str| text(key) == Some("true");
     Some(Kept {
         secret_hash: format!("sha256:{}", text("secret")?).parse().ok()?,
         node: text("node")?.to_owned(),
         expires: text("expires")?.parse().ok()?,
-        replace: text("replace") == Some("true"),
+        usage: if says("everyBoot") {
+            TokenUsage::EveryBoot
+        } else {
+            let replace = says("replace");
+            TokenUsage::Once { replace }
+        },
     })
 }

@@ -315,6 +315,27 @@ pub(crate) enum RolloutCommand {
     Pause(Pause),
     /// Let nodes change again after a pause.
     Resume(Pause),
+    /// Have every node fetch and store what it is to run, then all start together.
+    Prepare(Prepare),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  placet rollout prepare ro-2                 Pause it, and wait until every node has everything
+  placet rollout prepare ro-2 --start         The same, then let all nodes change
+  placet rollout prepare ro-2 --within 600    Say who is not ready after ten minutes
+
+Exit code 1: not every node is ready, or somebody objects; the roll-out stays paused.")]
+pub(crate) struct Prepare {
+    /// The roll-out.
+    pub(crate) name: String,
+    /// Let the nodes change once all are ready.
+    #[arg(long)]
+    pub(crate) start: bool,
+    /// Seconds to wait for the nodes [default: as long as it takes].
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) within: Option<u32>,
 }
 
 #[derive(Debug, Args)]

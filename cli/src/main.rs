@@ -16,6 +16,7 @@ mod home;
 mod node;
 mod output;
 mod package;
+mod prepare;
 mod resources;
 mod rollout;
 mod up;

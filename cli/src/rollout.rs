@@ -8,7 +8,7 @@ use crate::arguments::{Common, Decide, Get, RolloutCommand};
 use crate::events::Event;
 use crate::home::{Decided, Home};
 use crate::output::{self, Answer, Format};
-use crate::{dry_run, resources};
+use crate::{dry_run, prepare, resources};
 
 const KIND: &str = "Rollout";
 
@@ -24,6 +24,7 @@ pub(crate) async fn run(command: RolloutCommand, common: &Common) -> anyhow::Res
         RolloutCommand::Decide(arguments) => decide(&arguments, common).await,
         RolloutCommand::Pause(arguments) => pause(&arguments.name, true, common).await,
         RolloutCommand::Resume(arguments) => pause(&arguments.name, false, common).await,
+        RolloutCommand::Prepare(arguments) => prepare::run(&arguments, common).await,
     }
 }
 
@@ -225,29 +226,46 @@ async fn decide(arguments: &Decide, common: &Common) -> anyhow::Result<Answer> {
     Ok(Answer::Done)
 }
 
-/// `placet rollout pause` and `placet rollout resume`.
-async fn pause(name: &str, paused: bool, common: &Common) -> anyhow::Result<Answer> {
-    let home = Home::open(common).await?;
+/// Pauses or resumes a roll-out; says whether it was so already.
+///
+/// # Errors
+///
+/// The inner error is the answer to whoever asked: it is refused.
+pub(crate) async fn set_paused(
+    home: &Home,
+    name: &str,
+    paused: bool,
+) -> anyhow::Result<Result<bool, Answer>> {
     let rollout = home.get_one(KIND, name).await?;
     let phase = serde_json::from_value::<RolloutPhase>(rollout["status"]["phase"].clone());
     if phase.is_ok_and(RolloutPhase::is_over) {
         let phase = output::plain(&rollout["status"]["phase"]);
         let text = format!("{name} is over (its phase is {phase})");
-        return Ok(resources::refused(&[text]));
+        return Ok(Err(resources::refused(&[text])));
     }
     let is_paused = rollout["spec"]["paused"].as_bool().unwrap_or_default();
     if is_paused != paused {
         let applied = home.pause(&rollout, paused).await?;
         if !applied.problems.is_empty() {
-            return Ok(resources::refused(&applied.problems));
+            return Ok(Err(resources::refused(&applied.problems)));
         }
     }
+    Ok(Ok(is_paused == paused))
+}
+
+/// `placet rollout pause` and `placet rollout resume`.
+async fn pause(name: &str, paused: bool, common: &Common) -> anyhow::Result<Answer> {
+    let home = Home::open(common).await?;
+    let is_already = match set_paused(&home, name, paused).await? {
+        Ok(is_already) => is_already,
+        Err(refused) => return Ok(refused),
+    };
     if common.output != Format::Table {
         output::print(&home.get_one(KIND, name).await?, common.output)?;
         return Ok(Answer::Done);
     }
     let word = if paused { "paused" } else { "resumed" };
-    let already = if is_paused == paused { " already" } else { "" };
+    let already = if is_already { " already" } else { "" };
     anstream::println!("{} {word}{already}", full_name(KIND, name));
     Ok(Answer::Done)
 }

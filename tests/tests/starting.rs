@@ -78,3 +78,40 @@ async fn a_node_without_a_disk_joins_at_every_boot_and_gets_all_it_runs_again() 
     let stored = fleet.path("edge-1/committed");
     assert!(!stored.exists(), "nothing is stored");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_are_prepared_then_start_together() {
+    let mut fleet = Fleet::settled(FleetOptions {
+        nodes: vec!["core-1", "edge-1"],
+        ..FleetOptions::default()
+    })
+    .await;
+    let before = [pids(&fleet, "core-1"), pids(&fleet, "edge-1")];
+    fleet.kill_node("edge-1");
+    let since = fleet.feed.latest();
+    let commit = fleet.commit_greet("1.1.0");
+    let planned = |event: &placet_tests::Event| event.name == "plan";
+    let plan = fleet.feed.wait(since, "a plan", planned).await;
+    let rollout = plan.text("rollout");
+    let early = fleet.placet_output(&["rollout", "prepare", rollout, "--within", "1"]);
+    assert_eq!(early.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&early.stdout).into_owned();
+    assert!(
+        said.contains("edge-1") && said.contains("connection"),
+        "{said}"
+    );
+    assert!(said.contains("stays paused"), "{said}");
+
+    fleet.start_node("edge-1");
+    let said = fleet.placet(&["rollout", "prepare", rollout]);
+    assert!(said.contains("2 of 2 nodes"), "{said}");
+    assert_eq!(pids(&fleet, "core-1"), before[0]);
+    let said = fleet.placet(&["rollout", "prepare", rollout, "--start", "-o", "json"]);
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(
+        (&said["ready"], &said["notReady"]),
+        (&2.into(), &serde_json::json!([]))
+    );
+    fleet.verified(&commit).await;
+    assert_ne!(pids(&fleet, "core-1"), before[0]);
+}

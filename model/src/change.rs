@@ -262,7 +262,8 @@ impl fmt::Display for ChangeSet {
             return writeln!(f, "  nothing that a process could notice");
         }
         if let Some(restart) = restart {
-            writeln!(f, "  {:8} the node, for {restart}", "restart")?;
+            let text = format!("the node, for {restart}");
+            writeln!(f, "  {:8} {}", "restart", wrapped(&text, 11))?;
         }
         modules.iter().try_for_each(|module| module.fmt(f))?;
         inactive.iter().try_for_each(|package| package.fmt(f))?;

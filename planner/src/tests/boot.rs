@@ -92,7 +92,7 @@ fn d9_what_cannot_be_a_boot_image_is_a_problem() {
 fn shown(from: &F, to: &F) -> String {
     let manifest = |fleet: &F| fleet.target().nodes.into_values().next().unwrap().manifest;
     let change = crate::change(&manifest(from), &manifest(to));
-    change.change_set.to_string()
+    format!("change\n{}", change.change_set)
 }
 
 #[test]
@@ -100,6 +100,7 @@ fn v2_another_boot_image_restarts_the_node_and_asks_everybody() {
     let old = software().boots("core", "", "image 1.0.0");
     let new = software().boots("core", "", "image 1.1.0");
     expect![[r#"
+        change
           restart  the node, for its boot image: image 1.0.0 -> image 1.1.0
           changed  boot/core.img                        boot-image  image 1.0.0 -> 1.1.0
           ask      chatd
@@ -109,6 +110,7 @@ fn v2_another_boot_image_restarts_the_node_and_asks_everybody() {
     "#]]
     .assert_eq(&shown(&old, &new));
     expect![[r#"
+        change
           restart  the node, for its boot image: image 1.1.0
           added    boot/core.img                        boot-image  image 1.1.0
           ask      chatd
@@ -120,10 +122,12 @@ fn v2_another_boot_image_restarts_the_node_and_asks_everybody() {
     // The same image again, and none at all, restart nothing.
     let same = software().boots("core", "", "image 1.0.1");
     expect![[r#"
+        change
           nothing that a process could notice
     "#]]
     .assert_eq(&shown(&old, &same));
     expect![[r#"
+        change
           removed  boot/core.img                        boot-image  image 1.0.0
     "#]]
     .assert_eq(&shown(&old, &software()));
@@ -203,6 +207,7 @@ fn ca7_a_package_is_stored_without_being_active_and_activated_without_being_fetc
     "#]],
     );
     expect![[r#"
+        change
           store    app 2.0.0, which stays inactive
     "#]]
     .assert_eq(&shown(&before, &stored));
@@ -212,6 +217,7 @@ fn ca7_a_package_is_stored_without_being_active_and_activated_without_being_fetc
         .set("next", &["app 2.0.0"])
         .with_class("core", |class| class.package_sets.push("next".to_owned()));
     expect![[r#"
+        change
           changed  usr/bin/chatd                        process     app 1.0.0 -> 2.0.0
           store    app 1.0.0, which stays inactive
           ask      chatd

@@ -70,7 +70,7 @@ impl Core {
 
 /// The manifest that the node was restarted for, in an earlier boot than this one.
 pub(super) fn restarted_for(store: &Store, boot_id: &str) -> Option<Digest> {
-    let booting = store.booting().ok().flatten();
+    let booting = store.journal().ok()?.booting;
     let earlier = booting.filter(|booting| booting.boot_id != boot_id);
     earlier.map(|booting| booting.manifest)
 }

@@ -460,7 +460,7 @@ fn resume(store: &Store, entries: &[Entry]) -> Result<Option<Resume>, Fatal> {
                 note,
             }))
         }
-        (Err(_), _) | (_, Err(_)) if store.booting()?.is_some() => {
+        (Err(_), _) | (_, Err(_)) if journal.booting.is_some() => {
             tracing::info!(
                 "the node restarted for the change of {}, and what was in memory is gone: the change goes on when the controller orders it again",
                 note.rollout

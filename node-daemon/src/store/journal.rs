@@ -57,6 +57,7 @@ pub(crate) struct Booting {
 pub(crate) struct Journal {
     pub(crate) staging: Option<Staging>,
     pub(crate) activating: Option<Activating>,
+    pub(crate) booting: Option<Booting>,
 }
 
 impl Store {
@@ -64,6 +65,7 @@ impl Store {
         Ok(Journal {
             staging: self.get("journal/staging.json")?,
             activating: self.get("journal/activating.json")?,
+            booting: self.get("journal/booting.json")?,
         })
     }
 
@@ -78,10 +80,6 @@ impl Store {
         activating: Option<&Activating>,
     ) -> Result<(), StoreError> {
         self.put("journal/activating.json", activating)
-    }
-
-    pub(crate) fn booting(&self) -> Result<Option<Booting>, StoreError> {
-        self.get("journal/booting.json")
     }
 
     /// Notes that the node is about to be restarted for its boot image, or runs it.

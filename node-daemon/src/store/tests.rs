@@ -486,7 +486,8 @@ fn the_journal_remembers() {
         again.journal().unwrap(),
         Journal {
             staging: None,
-            activating: Some(note)
+            activating: Some(note),
+            booting: None,
         }
     );
     assert_eq!(again.epoch().unwrap(), 7);

@@ -66,7 +66,7 @@ impl Life {
 }
 
 /// The manifests that follow each other: shared, changed and added modules, two modes of one, deep
-/// folders, a link, and one that is empty.
+/// folders, a link, one that is empty, and some that are stored before they are active.
 fn manifests() -> Vec<NodeManifest> {
     (0..5u8)
         .map(|round| {
@@ -82,10 +82,21 @@ fn manifests() -> Vec<NodeManifest> {
                 entry(file("usr/share/empty", "0644", b"")),
                 entry(link("usr/bin/alias", "../share/copy")),
             ];
+            let extra = |of| file("opt/extra", "0500", &content("extra", of));
             if round % 2 == 1 {
-                entries.push(entry(file("opt/extra", "0500", &content("extra", round))));
+                entries.push(entry(extra(round)));
             }
-            manifest(entries)
+            let mut manifest = manifest(entries);
+            if round % 2 == 0 && round < 4 {
+                // What becomes active in the next round.
+                manifest.inactive.push(InactivePackage {
+                    name: "extra".parse().unwrap(),
+                    version: "1.0.0".parse().unwrap(),
+                    digest: Digest::of(b"extra"),
+                    modules: vec![extra(round + 1)],
+                });
+            }
+            manifest
         })
         .collect()
 }
@@ -110,11 +121,9 @@ fn contents() -> BTreeMap<Digest, Vec<u8>> {
 fn fetch_all(store: &Store, manifest: &NodeManifest, base: &Generation) -> Result<(), StoreError> {
     let contents = contents();
     for missing in store.missing(manifest, base) {
-        let found = manifest
-            .modules
-            .iter()
-            .find(|entry| entry.module.digest == missing.digest);
-        let module = &found.unwrap().module;
+        let mut modules = manifest.stored_modules();
+        let module = modules.find(|module| module.digest == missing.digest);
+        let module = module.unwrap();
         loop {
             let mut incoming = store.incoming(missing)?;
             let offset = usize::try_from(incoming.offset()).unwrap();
@@ -187,6 +196,14 @@ fn activate(store: &Store, diary: &mut Diary<'_>, gives_back: bool) -> Result<()
     diary.sure(|known| known.journal.activating = Some(note.clone()));
     store.commit(generation.number)?;
     diary.sure(|known| known.committed = wanted);
+    let booting = Booting {
+        manifest: generation.digest,
+        boot_id: "this one".to_owned(),
+    };
+    store.note_booting(Some(&booting))?;
+    diary.sure(|known| known.journal.booting = Some(booting));
+    store.note_booting(None)?;
+    diary.sure(|known| known.journal.booting = None);
     if gives_back {
         note.gives_back = Some("it was asked to".to_owned());
         store.note_activating(Some(&note))?;
@@ -227,6 +244,10 @@ fn check_left(folder: &Path, may_be: &[&Known], cut: &str) {
     assert!(
         is(&|known| known.journal.activating == journal.activating),
         "{cut}: {journal:?} is none of {may_be:#?}"
+    );
+    assert!(
+        is(&|known| known.journal.booting == journal.booting),
+        "{cut}: {journal:?}"
     );
     assert!(is(&|known| known.epoch == epoch), "{cut}: epoch {epoch}");
     if let Some(note) = &journal.activating {

@@ -124,6 +124,9 @@ fn class(object: &Object, class: &NodeClass, faults: &mut Vec<Fault>) -> ClassDe
         strategy: (&spec.strategy).into(),
         veto_rules,
         memory_only: !spec.persistence.packages,
+        drift: placet_model::DriftPolicy {
+            running: spec.drift.running,
+        },
         boot_images: spec.boot_images.iter().map(boot_image).collect(),
     }
 }

@@ -226,7 +226,7 @@ spec:
             f.yaml:4:3: metadata.name: `Core` is not what is expected here (The name of the resource: lower-case letters, digits, `-` and `.`, starting and ending with a letter or digit)
             f.yaml:5:3: metadata.namespace: unknown field `namespace`; remove it. Known here: `annotations`, `creationTimestamp`, `deletionGracePeriodSeconds`, `deletionTimestamp`, `finalizers`, `generation`, `labels`, `managedFields`, `name`, `ownerReferences`, `resourceVersion`, `selfLink` and 1 more
             f.yaml:7:3: spec.pakageSets: unknown field `pakageSets`; did you mean `packageSets`?
-            f.yaml:8:3: spec.colour: unknown field `colour`; remove it. Known here: `bootImages`, `packageSets`, `persistence`, `selector`, `strategy`, `vetoRules`, `wants`
+            f.yaml:8:3: spec.colour: unknown field `colour`; remove it. Known here: `bootImages`, `drift`, `packageSets`, `persistence`, `selector`, `strategy`, `vetoRules`, `wants`
             f.yaml:10:5: spec.strategy.voteSeconds: expected a whole number, found the text `30`; write it without quotes (How long a node may take to answer a proposal, in seconds; 30 by default)
             f.yaml:11:5: spec.strategy.promiseSeconds: 0 is out of bounds; expected at least 1 and at most 604800 (How long the accept of a node holds, in seconds; 3600 by default)
             f.yaml:12:5: spec.strategy.onUnreachable: `skipp` is not one of `wait`, `skip`, `fail`; did you mean `skip`?

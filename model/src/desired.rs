@@ -42,6 +42,29 @@ pub struct ClassDeclaration {
     /// What its nodes start from; the first that fits a node counts (D9).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub boot_images: Vec<BootDeclaration>,
+    /// What its nodes do where something is not what it should be.
+    #[serde(default)]
+    pub drift: DriftPolicy,
+}
+
+/// What nodes do where something is not what it should be (C-R2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DriftPolicy {
+    /// About processes that execute something else than what runs should hold.
+    pub running: OnStale,
+}
+
+/// What to do about a process that executes something else than the running generation has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum OnStale {
+    /// It is reported, and goes on.
+    #[default]
+    Report,
+    /// It is reported, and restarted where that puts it right.
+    Restart,
 }
 
 /// Which nodes of a class start from which boot image.

@@ -33,8 +33,9 @@ pub use change::{
     ProcessAction, ProcessChange, Transfer,
 };
 pub use desired::{
-    BootDeclaration, ClassDeclaration, Desired, NodeDeclaration, NodeFacts, OnUnreachable,
-    PackageReference, PackageSetDeclaration, Selector, Strategy, VetoRule, Wants, Wave,
+    BootDeclaration, ClassDeclaration, Desired, DriftPolicy, NodeDeclaration, NodeFacts, OnStale,
+    OnUnreachable, PackageReference, PackageSetDeclaration, Selector, Strategy, VetoRule, Wants,
+    Wave,
 };
 pub use digest::{Digest, DigestError, Hasher, Signature, SignatureError, SignatureKind};
 pub use dry_run::{DryRunAnswer, DryRunNode, DryRunReport};

@@ -33,6 +33,8 @@ pub struct Target {
 /// What one node should run, and the part of its class's strategy that planning needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetNode {
+    /// What it does where something is not what it should be.
+    pub drift: placet_model::DriftPolicy,
     /// Its class.
     pub class: String,
     /// Its manifest; shared by all nodes of the same configuration.

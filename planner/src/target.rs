@@ -214,6 +214,7 @@ fn target_nodes(
             suspended: desired.nodes.get(name).is_some_and(|node| node.suspended),
             maintenance: desired.nodes.get(name).is_some_and(|node| node.maintenance),
             memory: memory(desired, name, class),
+            drift: (desired.classes.get(class)).map_or_else(Default::default, |class| class.drift),
         };
         (name.clone(), node)
     });

@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 
 use placet_crds::BootAnswer;
-use placet_model::{NodeManifest, NodeName};
-use placet_protocol::wire::{Boot, Welcome};
+use placet_model::{DriftPolicy, NodeManifest, NodeName, OnStale};
+use placet_protocol::wire::to_node::Order;
+use placet_protocol::wire::{Boot, Policy, Welcome};
 
 use super::feed;
 use super::turn::Turn;
@@ -34,7 +35,8 @@ impl Hails {
 }
 
 impl World {
-    /// Answers every Hello of this turn, and those before of which nothing could be said.
+    /// Answers every Hello of this turn, and those before of which nothing could be said. Nodes that
+    /// were answered before are told what is no longer so.
     pub(super) fn answer_hails(&mut self, turn: &mut Turn) {
         let new = std::mem::take(&mut self.hails.new);
         let open = std::mem::take(&mut self.hails.open);
@@ -47,7 +49,11 @@ impl World {
                 }
             }
             self.note_boot(name, &welcome, turn);
+            self.note_policy(name);
             turn.welcomes.push((name.clone(), welcome));
+        }
+        if self.all_touched {
+            self.tell_policies(turn);
         }
     }
 
@@ -62,6 +68,10 @@ impl World {
         let running = self.nodes.get(name).and_then(|it| it.seen.running.as_ref());
         let (Some(wanted), Some(running)) = (wanted, running) else {
             return unknown;
+        };
+        let unknown = Welcome {
+            policy: Some(policy(wanted.drift)),
+            ..unknown
         };
         let manifest_digest = wanted.manifest_digest.to_string();
         if running.digest() == wanted.manifest_digest {
@@ -78,6 +88,30 @@ impl World {
             modules,
             bytes,
             ..unknown
+        }
+    }
+
+    /// What a node was told of its class's policy, with its welcome.
+    fn note_policy(&mut self, name: &NodeName) {
+        let wanted = self.target.as_ref().and_then(|it| it.nodes.get(name));
+        let wanted = wanted.map(|wanted| wanted.drift);
+        if let Some(node) = self.nodes.get_mut(name) {
+            node.policy = wanted;
+        }
+    }
+
+    /// Tells nodes what their classes have them do by themselves, where that has changed.
+    fn tell_policies(&mut self, turn: &mut Turn) {
+        let Some(target) = &self.target else { return };
+        for (name, node) in &mut self.nodes {
+            let wanted = target.nodes.get(name).map(|wanted| wanted.drift);
+            if let (Some(told), Some(wanted), Some(_)) = (node.policy, wanted, node.session)
+                && told != wanted
+            {
+                node.policy = Some(wanted);
+                let order = Order::Policy(policy(wanted));
+                turn.node_orders.push((name.clone(), order));
+            }
         }
     }
 
@@ -100,6 +134,12 @@ impl World {
         boot.bytes = welcome.bytes;
         turn.tell("booted", feed::booted(name, boot));
         self.touched.insert(name.clone());
+    }
+}
+
+fn policy(policy: DriftPolicy) -> Policy {
+    Policy {
+        restart_stale: policy.running == OnStale::Restart,
     }
 }
 

@@ -43,6 +43,7 @@ impl World {
             node.seen.announced != announcement.facts || node.seen.boot_id.is_empty();
         node.session = Some(session);
         node.apart = None;
+        node.policy = None;
         if node.boot.is_none() || node.seen.boot_id != announcement.boot_id {
             node.boot = Some(NodeBoot::at(turn.now));
         }

@@ -857,6 +857,48 @@ fn answers(turn: &Turn) -> Vec<String> {
     given.chain(told).collect()
 }
 
+/// What nodes were told in a turn of what they are to do by themselves.
+fn policies(turn: &Turn) -> Vec<String> {
+    let with_welcome = turn.welcomes.iter().filter_map(|(node, welcome)| {
+        let policy = welcome.policy?;
+        Some(format!("{node} is welcomed: {}", policy.restart_stale))
+    });
+    let ordered = turn.node_orders.iter().filter_map(|(node, order)| {
+        let placet_protocol::wire::to_node::Order::Policy(policy) = order else {
+            return None;
+        };
+        Some(format!("{node} is told: {}", policy.restart_stale))
+    });
+    with_welcome.chain(ordered).collect()
+}
+
+#[test]
+fn nodes_are_told_what_their_class_has_them_do_and_again_when_that_changes() {
+    let none = Vec::<&str>::new();
+    let declared = |number, drift: &str| {
+        let fleet = FLEET.replace("VERSION", "1.0.0");
+        let with = format!("packageSets: [base], drift: {{running: {drift}}}");
+        commit(number, &fleet.replace("packageSets: [base]", &with))
+    };
+    let mut stage = Stage::new();
+    assert_eq!(policies(&stage.hello("core-1", "boot", None)), none);
+    assert_eq!(
+        policies(&stage.looked(Ok(declared(1, "restart")))),
+        ["core-1 is welcomed: true"]
+    );
+    assert_eq!(policies(&stage.looked(Ok(declared(2, "restart")))), none);
+    assert_eq!(
+        policies(&stage.looked(Ok(declared(3, "report")))),
+        ["core-1 is told: false"]
+    );
+    assert_eq!(
+        policies(&stage.hello("core-1", "boot", None)),
+        ["core-1 is welcomed: false"]
+    );
+    let unknown = stage.looked(Ok(declared(4, "kill")));
+    assert_eq!(events(&unknown), ["refused"]);
+}
+
 #[test]
 fn every_hello_is_answered_by_a_comparison_of_digests() {
     let mut stage = Stage::new();

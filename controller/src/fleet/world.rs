@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use placet_crds::{Fault, NodeBoot, NodeOrder, NodeProcess, NodeRollout};
-use placet_model::{Activation, Digest, NodeFacts, NodeManifest, NodeName, TraceParent, Verdict};
+use placet_model::{
+    Activation, Digest, DriftPolicy, NodeFacts, NodeManifest, NodeName, TraceParent, Verdict,
+};
 use placet_planner::{
     Action, Catalog, Observed, ObservedNode, Plan, Presence, Problem, RolloutState, Running, Target,
 };
@@ -91,6 +93,8 @@ pub(crate) struct Node {
     pub(crate) before: Option<Running>,
     /// What its latest boot came to.
     pub(crate) boot: Option<NodeBoot>,
+    /// What it was told in its session of what its class has it do by itself.
+    pub(crate) policy: Option<DriftPolicy>,
     /// Why it was refused a session the last time that it wanted one.
     pub(crate) apart: Option<String>,
     /// The session that it speaks in.

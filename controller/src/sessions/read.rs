@@ -170,6 +170,7 @@ fn in_memory(stored: &wire::InMemory) -> Result<InMemory, Status> {
 
 fn drift(drift: &Drift) -> String {
     let cut = |text: &str| shown(&text.chars().take(DRIFT_TEXT_MOST).collect::<String>());
+    // What a node does about a process stands in its own words.
     if drift.running {
         return format!("`{}`: {}", cut(&drift.path), cut(&drift.what));
     }

@@ -376,7 +376,7 @@ async fn behave(
             state.traces.push(trace);
         }
         match order.order.expect("an order") {
-            Order::Welcome(_) => {}
+            Order::Welcome(_) | Order::Policy(_) => {}
             Order::Forget(_) => state.lock().unwrap().orders.push("forget".to_owned()),
             Order::Regress(_) => state.lock().unwrap().orders.push("regress".to_owned()),
             Order::ProposalJson(bytes) => {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use placet_model::{
-    Architecture, Digest, ModuleType, OnUnreachable, PackageName, PackageReference,
+    Architecture, Digest, ModuleType, OnStale, OnUnreachable, PackageName, PackageReference,
 };
 
 pub use placet_model::Weekday;
@@ -89,6 +89,20 @@ pub struct NodeClassSpec {
     /// What its nodes store.
     #[serde(default)]
     pub persistence: Persistence,
+    /// What its nodes do where something is not what it should be.
+    #[serde(default)]
+    pub drift: ClassDrift,
+}
+
+/// What nodes do where something is not what it should be. Files are put right in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClassDrift {
+    /// What to do about a process that executes something else than the generation that runs has,
+    /// as one does that says that it has handled a change and goes on with the library from before:
+    /// `report` it, or report and `restart` it, at most once in 10 minutes and only where that puts
+    /// it right. A restart asks nobody and waits for no other node. `report` by default.
+    pub running: OnStale,
 }
 
 /// Which nodes are meant. Parts that are left out do not restrict; a wholly empty selector matches

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 use tonic::transport::Channel;
 use tracing::Span;
 
+use super::cure::Cures;
 use super::drift::{self, Looked};
 use super::fetching::Line;
 use super::groups::Groups;
@@ -97,6 +98,8 @@ pub(super) struct Core {
     pub(super) drift: Looked,
     /// What processes run in place of what they should.
     pub(super) stale: Vec<Stale>,
+    /// What is done about them.
+    pub(super) cures: Cures,
     /// The boot image that the node should run, and why it is known not to.
     pub(super) other_image: Option<(ModulePath, String)>,
     /// Open questions, by node change digest.
@@ -161,6 +164,7 @@ impl Core {
             line: Arc::new(Line::new(settings.fetches)),
             drift,
             stale: Vec::new(),
+            cures: Cures::default(),
             other_image: None,
             settings,
             store,

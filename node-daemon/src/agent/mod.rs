@@ -9,6 +9,7 @@ mod asking;
 mod boot;
 mod command;
 mod core;
+mod cure;
 mod deputy;
 mod drift;
 mod dry_run;

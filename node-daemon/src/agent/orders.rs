@@ -74,6 +74,7 @@ impl Core {
     fn obey_one(&mut self, order: Ordered) -> Result<(), BadOrder> {
         match order {
             Ordered::Welcome(welcome) => self.welcomed(&welcome),
+            Ordered::Policy(policy) => self.follow(policy),
             Ordered::ProposalJson(bytes) => {
                 let proposal = match skew::proposal(&bytes) {
                     Err(why) if self.answer_unreadable(&bytes, &why) => return Ok(()),
@@ -107,6 +108,9 @@ impl Core {
 
     /// What the controller makes of what this node has (S2).
     fn welcomed(&mut self, welcome: &Welcome) {
+        if let Some(policy) = welcome.policy {
+            self.follow(policy);
+        }
         let (node, committed) = (visible(&welcome.node), self.machine.current().number);
         match welcome.boot() {
             Boot::Unknown => {

@@ -1,8 +1,8 @@
 //! What runs against what should run: processes that execute something else than the running
 //! generation has, by the build ids of what they have mapped (C-R2).
 //!
-//! Nobody is restarted for it: what a process keeps is its own business until somebody decides. It
-//! is looked at after each change and with every quick look; nothing is done in between.
+//! It is looked at after each change and with every quick look. What is done about it is in
+//! [`super::cure`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,6 +14,7 @@ use placet_model::{Module, ProcessName, visible};
 use placet_protocol::wire::Drift;
 
 use super::core::{Core, Input};
+use super::machine::Event;
 use super::mapped::{self, Mapped};
 use crate::store::Generation;
 
@@ -25,10 +26,27 @@ const FOUND_MAX: usize = 100;
 pub(super) struct Stale {
     /// The module in whose place it is, or the path of the program.
     path: String,
-    process: ProcessName,
+    pub(super) process: ProcessName,
     pid: u32,
     what: String,
+    pub(super) origin: Origin,
+    /// True if the process is being restarted for it.
+    pub(super) is_cured: bool,
 }
+
+/// Where what is executed comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Origin {
+    /// Another generation.
+    Generation,
+    /// A file of another place that has the name of one of the generation's.
+    Elsewhere,
+    /// A program that is in no generation, and not on the disk any more.
+    Lost,
+}
+
+/// What is found of one file: in place of what, and how it differs.
+type Finding = (String, String, Origin);
 
 /// What should run.
 struct Wanted<'a> {
@@ -69,7 +87,7 @@ impl<'a> Wanted<'a> {
     }
 
     /// What is wrong with a file that process `pid` executes: in place of what, and the words.
-    fn judge(&self, pid: u32, mapped: &Mapped) -> Option<(String, String)> {
+    fn judge(&self, pid: u32, mapped: &Mapped) -> Option<Finding> {
         if self.files.contains(&mapped.file) {
             return None;
         }
@@ -88,36 +106,35 @@ impl<'a> Wanted<'a> {
             .find(|module| module.path.as_str() == inside);
         let Some(module) = module else {
             let what = format!(
-                "still executes it from generation {number}; generation {} does not have it; a restart puts it right",
+                "still executes it from generation {number}; generation {} does not have it",
                 self.generation.number
             );
-            return Some((inside.to_owned(), what));
+            return Some((inside.to_owned(), what, Origin::Generation));
         };
         let (held, found) = self.build_ids(pid, mapped, module)?;
         let what = format!(
-            "still executes it from generation {number} ({found}); generation {} has {held}; a restart puts it right",
+            "still executes it from generation {number} ({found}); generation {} has {held}",
             self.generation.number
         );
-        Some((inside.to_owned(), what))
+        Some((inside.to_owned(), what, Origin::Generation))
     }
 
     /// The same, of a file that is in no generation. Most of these are the system's, and as they
     /// should be.
-    fn judge_foreign(&self, pid: u32, mapped: &Mapped) -> Option<(String, String)> {
+    fn judge_foreign(&self, pid: u32, mapped: &Mapped) -> Option<Finding> {
         let name = mapped.path.rsplit('/').next()?;
         let Some(module) = self.names.get(name) else {
-            let what =
-                "executes this program, which was removed or replaced; a restart puts it right";
+            let what = "executes this program, which was removed or replaced";
             let is_lost = mapped.is_deleted && mapped::is_program(pid, mapped);
-            return is_lost.then(|| (mapped.path.clone(), what.to_owned()));
+            return is_lost.then(|| (mapped.path.clone(), what.to_owned(), Origin::Lost));
         };
         let (held, found) = self.build_ids(pid, mapped, module)?;
         let shown = visible(&mapped.path);
         let what = format!(
-            "executes `{shown}` in its place ({found}); generation {} has {held}; a restart puts it right unless it is told to look there",
+            "executes `{shown}` in its place ({found}); generation {} has {held}",
             self.generation.number
         );
-        Some((module.path.as_str().to_owned(), what))
+        Some((module.path.as_str().to_owned(), what, Origin::Elsewhere))
     }
 
     /// The build ids of what is held and of what is executed, in words, unless they are the same.
@@ -177,11 +194,13 @@ fn find(generation: &Generation, tree: PathBuf, names: &BTreeMap<u32, ProcessNam
                 return found.into_iter().collect();
             }
             let judged = wanted.judge(pid, &mapped);
-            found.extend(judged.map(|(path, what)| Stale {
+            found.extend(judged.map(|(path, what, origin)| Stale {
                 path,
                 process: process.clone(),
                 pid,
                 what,
+                origin,
+                is_cured: false,
             }));
         }
     }
@@ -191,16 +210,26 @@ fn find(generation: &Generation, tree: PathBuf, names: &BTreeMap<u32, ProcessNam
 impl Stale {
     fn sentence(&self) -> String {
         let Self {
-            process, pid, what, ..
+            process,
+            pid,
+            what,
+            origin,
+            is_cured,
+            ..
         } = self;
-        format!("process {process} (pid {pid}) {what}")
+        let ending = match origin {
+            _ if *is_cured => "it is restarted, as its class says",
+            Origin::Generation | Origin::Lost => "a restart puts it right",
+            Origin::Elsewhere => "a restart puts it right unless it is told to look there",
+        };
+        format!("process {process} (pid {pid}) {what}; {ending}")
     }
 
     pub(super) fn reported(&self) -> Drift {
         Drift {
             path: self.path.clone(),
             what: self.sentence(),
-            repaired: false,
+            repaired: self.is_cured,
             running: true,
         }
     }
@@ -223,10 +252,20 @@ impl Core {
         });
     }
 
-    /// Reports what was found, if it is news.
-    pub(super) fn looked_at_running(&mut self, generation: &Generation, found: Vec<Stale>) {
-        let is_over = self.machine.is_busy() || self.machine.current().number != generation.number;
-        if is_over || found == self.stale {
+    /// Reports what was found, if it is news, and restarts whom the policy wants restarted.
+    pub(super) fn looked_at_running(&mut self, generation: &Generation, mut found: Vec<Stale>) {
+        if self.machine.is_busy() || self.machine.current().number != generation.number {
+            return;
+        }
+        let restarted = self.cure(&mut found);
+        self.report_stale(found);
+        if !restarted.is_empty() {
+            self.decide(Event::Renew(restarted));
+        }
+    }
+
+    fn report_stale(&mut self, found: Vec<Stale>) {
+        if found == self.stale {
             return;
         }
         for stale in found.iter().filter(|stale| !self.stale.contains(stale)) {
@@ -236,6 +275,20 @@ impl Core {
         self.stale = found;
         let report = super::report::report(self.report());
         self.tell(&report);
+    }
+}
+
+#[cfg(test)]
+impl Stale {
+    pub(super) fn of(process: &str, origin: Origin) -> Self {
+        Self {
+            path: "lib/libone.so".to_owned(),
+            process: process.parse().unwrap(),
+            pid: 7,
+            what: String::new(),
+            origin,
+            is_cured: false,
+        }
     }
 }
 

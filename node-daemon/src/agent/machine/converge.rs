@@ -92,6 +92,28 @@ pub(super) fn steps(
     stop.chain(bring.into_values().map(Step::Bring)).collect()
 }
 
+/// The steps by which these processes are restarted, though nothing has changed.
+pub(super) fn restarts(
+    current: &Generation,
+    processes: &BTreeMap<ProcessName, Process>,
+    names: &BTreeSet<ProcessName>,
+) -> Vec<Step> {
+    let mut stop: BTreeMap<Reverse<i32>, BTreeSet<ProcessName>> = BTreeMap::new();
+    let mut bring: BTreeMap<i32, BTreeMap<ProcessName, Way>> = BTreeMap::new();
+    for name in names {
+        if let (Some(process), Some((_, spec))) =
+            (processes.get(name), find(&current.manifest, name))
+        {
+            let together = stop.entry(Reverse(process.spec.start_order)).or_default();
+            together.insert(name.clone());
+            let together = bring.entry(spec.start_order).or_default();
+            together.insert(name.clone(), Way::Start);
+        }
+    }
+    let stop = stop.into_values().map(Step::Stop);
+    stop.chain(bring.into_values().map(Step::Bring)).collect()
+}
+
 /// Which self-managing processes are restarted instead of told.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Overridden<'a> {

@@ -14,6 +14,7 @@ mod boot;
 mod converge;
 mod health;
 mod process;
+mod renew;
 mod soak;
 mod test;
 mod work;
@@ -99,6 +100,9 @@ pub(super) enum Event {
         step: BootStep,
         result: Result<(), String>,
     },
+    /// These processes are to be started anew, if they still have these process ids: what they
+    /// execute is not what it should be.
+    Renew(BTreeMap<ProcessName, u32>),
     /// A person wants what ran before.
     Regress {
         to: Arc<Generation>,
@@ -339,6 +343,7 @@ impl Machine {
                 answer,
             } => self.looked(&process, pid, &answer),
             Event::Booted { work, step, result } => self.booted(work, step, result),
+            Event::Renew(processes) => self.renew(&processes),
             Event::Regress { to, why } => self.regress(&to, &why),
             Event::Tick => self.tick(),
         }

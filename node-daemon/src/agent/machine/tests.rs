@@ -13,6 +13,7 @@ use crate::testing::{entry, file, manifest, needs, process, self_managing, with}
 
 mod boot;
 mod health;
+mod renew;
 mod soak;
 mod test;
 

@@ -317,7 +317,7 @@ impl Machine {
 
 /// Step by step.
 impl Machine {
-    fn go_on(&mut self) {
+    pub(super) fn go_on(&mut self) {
         while let Some(work) = &mut self.work
             && let Phase::Bringing { steps, waiting } = &mut work.phase
             && waiting.is_empty()

@@ -74,6 +74,10 @@ impl Event {
             }
             "refused" => self.headed(format!("{} was refused:", self.text("source")), "reasons"),
             "nodeDrift" => self.headed(format!("{} has drifted:", self.text("node")), "drifts"),
+            "testsFailed" => {
+                let (suite, node) = (self.text("suite"), self.text("node"));
+                self.headed(format!("tests of {suite} failed on {node}:"), "failures")
+            }
             "processes" => self.processes_line().into_iter().collect(),
             _ => wrapped(&self.line(), 2),
         }
@@ -115,6 +119,7 @@ impl Event {
                 format!("{rollout}: {}{reason}", text("phase"))
             }
             "failed" => format!("{node} failed: {}", text("reason")),
+            "testsPassed" => format!("the tests of {} passed on {node}", text("suite")),
             "verified" => {
                 format!(
                     "{rollout}: {} runs everywhere it should",

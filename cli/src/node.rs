@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::arguments::{Common, Get, NodeOrder, Token};
+use crate::events::wrapped;
 use crate::home::{Home, Ordered};
 use crate::output::{self, Answer, Format};
 use crate::resources;
@@ -112,6 +113,7 @@ fn holds(node: &Value) -> Vec<String> {
     let (spec, status) = (&node["spec"], &node["status"]);
     let is_set = |value: &Value| value.as_bool().unwrap_or_default();
     let failed = status["failed"].as_array().map_or(0, Vec::len);
+    let tests = tests(status);
     let reason = output::at(node, ".status.conditions[?(@.type==\"Ready\")].reason");
     let candidates = [
         (is_set(&spec["maintenance"]), "maintenance".to_owned()),
@@ -120,12 +122,25 @@ fn holds(node: &Value) -> Vec<String> {
             !spec["testMode"].is_null() || !status["committedGeneration"].is_null(),
             "test mode".to_owned(),
         ),
+        (!tests.is_empty(), format!("tests {tests}")),
         (failed > 0, format!("{failed} failed")),
         (reason == "FactsMismatch", "facts mismatch".to_owned()),
         (reason == "ProtocolMismatch", "protocol mismatch".to_owned()),
     ];
     let holds = candidates.into_iter().filter(|(holds, _)| *holds);
     holds.map(|(_, text)| text).collect()
+}
+
+/// What the tests of a node in test mode have come to, in a word; empty if there are none.
+fn tests(status: &Value) -> &'static str {
+    let suites = status["suites"].as_array().map_or(&[][..], Vec::as_slice);
+    let any = |state: &str| suites.iter().any(|suite| suite["state"] == state);
+    match suites {
+        [] => "",
+        _ if any("Failed") => "failed",
+        _ if any("Running") => "run",
+        _ => "passed",
+    }
 }
 
 /// `placet node commit`, `regress` and `retry`.
@@ -201,6 +216,7 @@ pub(crate) async fn show(name: &str, common: &Common) -> anyhow::Result<Answer> 
     line("Roll-out:", &status["rollout"]["name"]);
     line("Ordered:", &json!(ordered(&status["lastOrder"])));
     print_processes(&status["processes"]);
+    print_suites(&status["suites"]);
     print_verdict(&status["lastVerdict"]);
     Ok(Answer::Done)
 }
@@ -236,6 +252,39 @@ fn print_processes(processes: &Value) {
     }
 }
 
+fn print_suites(suites: &Value) {
+    let suites = suites.as_array().map_or(&[][..], Vec::as_slice);
+    if suites.is_empty() {
+        return;
+    }
+    anstream::println!();
+    let headings = ["suite", "state", "tests", "passed", "skipped", "failed"];
+    output::table(&headings, suites.iter().map(suite_row).collect());
+    for line in suites.iter().flat_map(failures) {
+        anstream::println!("{line}");
+    }
+}
+
+/// A test suite in the table of all.
+fn suite_row(suite: &Value) -> Vec<String> {
+    let [package, version] = ["package", "version"].map(|key| output::plain(&suite[key]));
+    let numbers = ["state", "tests", "passed", "skipped", "failed"];
+    let numbers = numbers.map(|key| output::plain(&suite[key]));
+    let name = format!("{package} {version}");
+    std::iter::once(name).chain(numbers).collect()
+}
+
+/// The tests of a suite that failed, wrapped for a terminal.
+fn failures(suite: &Value) -> Vec<String> {
+    let failures = suite["failures"].as_array().into_iter().flatten();
+    let text = |failure: &Value| {
+        let [test, why] = ["test", "why"].map(|key| output::plain(&failure[key]));
+        format!("{test} failed: it {why}")
+    };
+    let lines = failures.flat_map(|failure| wrapped(&text(failure), 2));
+    lines.collect()
+}
+
 fn print_verdict(verdict: &Value) {
     let Ok(verdict) = serde_json::from_value::<placet_model::Verdict>(verdict.clone()) else {
         return;
@@ -255,7 +304,7 @@ fn print_verdict(verdict: &Value) {
 mod tests {
     use serde_json::json;
 
-    use super::row;
+    use super::{failures, holds, row, suite_row};
 
     #[test]
     fn a_node_is_one_line_with_everything_that_holds_it() {
@@ -293,5 +342,36 @@ mod tests {
             "status": {"manifestDigest": digest("a"), "preferredDigest": digest("a")},
         });
         assert_eq!(row(&same)[4..], ["aaaaaaaa", "the same", "", "suspended"]);
+    }
+
+    #[test]
+    fn test_suites_are_a_word_in_the_list_and_a_table_of_one_node() {
+        let suite = |state: &str| {
+            json!({
+                "package": "edge-checks", "version": "1.2.0", "state": state,
+                "tests": 12, "passed": 9, "skipped": 1, "failed": 2,
+                "failures": [{"test": "routes-converge", "why":
+                    "exited with code 1; it wrote: no route to 10.0.0.0/8 within 30 s / 3 of 4 peers are up"}],
+            })
+        };
+        let node = |suites: &[&str]| {
+            let suites: Vec<_> = suites.iter().map(|state| suite(state)).collect();
+            json!({"spec": {"testMode": {}}, "status": {"suites": suites}})
+        };
+        assert_eq!(holds(&node(&[])), ["test mode"]);
+        assert_eq!(holds(&node(&["Passed"])), ["test mode", "tests passed"]);
+        assert_eq!(
+            holds(&node(&["Passed", "Running"])),
+            ["test mode", "tests run"]
+        );
+        let failed = node(&["Passed", "Failed", "Running"]);
+        assert_eq!(holds(&failed), ["test mode", "tests failed"]);
+        let row = suite_row(&suite("Failed"));
+        assert_eq!(row, ["edge-checks 1.2.0", "Failed", "12", "9", "1", "2"]);
+        let expected = [
+            "routes-converge failed: it exited with code 1; it wrote: no route to",
+            "  10.0.0.0/8 within 30 s / 3 of 4 peers are up",
+        ];
+        assert_eq!(failures(&suite("Failed")), expected);
     }
 }

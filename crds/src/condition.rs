@@ -112,6 +112,8 @@ pub enum Reason {
     ChangeFailed,
     /// Processes that should run are not ready.
     ProcessesNotReady,
+    /// A test failed of what the node runs in test mode.
+    TestsFailed,
     /// What runs differs from what is declared.
     OutOfDate,
 }

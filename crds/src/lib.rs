@@ -31,7 +31,7 @@ pub use fault::{Fault, locate};
 pub use kind::{Column, KindInfo, find_kind, full_name, generated, kinds};
 pub use kinds::fleet_node::{
     BootAnswer, DeclaredFacts, FleetNode, FleetNodeSpec, FleetNodeStatus, NodeAction, NodeBoot,
-    NodeOrder, NodeProcess, NodeRollout, Presence, TestMode,
+    NodeOrder, NodeProcess, NodeRollout, NodeSuite, Presence, SuiteState, TestFailure, TestMode,
 };
 pub use kinds::git_source::{
     CommitStatus, CommitVerification, DriftPolicy, GitReference, GitSource, GitSourceSpec,

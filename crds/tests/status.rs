@@ -4,8 +4,9 @@
 
 use jiff::Timestamp;
 use placet_crds::{
-    FleetNode, FleetNodeSpec, FleetNodeStatus, NodeProcess, NodeRollout, Object, Presence, Reason,
-    Rollout, RolloutSpec, RolloutStatus, State, conditions, validate,
+    FleetNode, FleetNodeSpec, FleetNodeStatus, NodeProcess, NodeRollout, NodeSuite, Object,
+    Presence, Reason, Rollout, RolloutSpec, RolloutStatus, State, SuiteState, TestFailure,
+    conditions, validate,
 };
 use placet_model::{
     Activation, Answer, Decision, DecisionKind, Digest, Hold, NodeFacts, NodeState, RolloutPhase,
@@ -44,6 +45,22 @@ fn verdict() -> Verdict {
     }
 }
 
+fn suite() -> NodeSuite {
+    NodeSuite {
+        package: "checks".parse().unwrap(),
+        version: "1.0.0".to_owned(),
+        state: SuiteState::Failed,
+        tests: 2,
+        passed: 1,
+        skipped: 0,
+        failed: 1,
+        failures: vec![TestFailure {
+            test: "routes".parse().unwrap(),
+            why: "exited with code 1".to_owned(),
+        }],
+    }
+}
+
 fn node() -> FleetNode {
     let mut node = FleetNode::new("core-1", FleetNodeSpec::default());
     let mut state = NodeState::asked(Digest::of(b"change"), now());
@@ -73,6 +90,7 @@ fn node() -> FleetNode {
         kept: None,
         test_ends: None,
         committed_generation: Some(3),
+        suites: vec![suite()],
         manifest_digest: Some(Digest::of(b"")),
         preferred_digest: Some(Digest::of(b"y")),
         failed: [Digest::of(b"x")].into(),

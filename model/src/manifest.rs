@@ -1,11 +1,13 @@
 //! The manifest of a node: the total list of modules that it is to run.
 
+use std::collections::BTreeSet;
+
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, LocalRequirement, Module, ModulePath, ModuleType, PackageName, RemoteRequirement,
-    digest_of,
+    Digest, LocalRequirement, Module, ModulePath, ModuleType, PackageName, ProcessSpec,
+    RemoteRequirement, digest_of,
 };
 
 /// Every module that a node is to run, in order, with path, digest and signature.
@@ -79,6 +81,10 @@ pub struct ChosenPackage {
     pub version: Version,
     /// Digest of the package's OCI manifest.
     pub digest: Digest,
+    /// True for a test suite: its processes run once each, one after another, on a node in test
+    /// mode, and are no services.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub test: bool,
     /// What it needs on the same node, for the check after the change (C-A8).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<LocalRequirement>,
@@ -127,5 +133,30 @@ impl NodeManifest {
             .binary_search_by(|entry| entry.module.path.cmp(path))
             .ok()
             .map(|index| &self.modules[index])
+    }
+
+    /// The modules that the node keeps running as processes.
+    pub fn services(&self) -> impl Iterator<Item = (&Module, &ProcessSpec)> {
+        let suites: BTreeSet<_> = self.suites().map(|suite| &suite.name).collect();
+        let services = self.modules.iter();
+        services
+            .filter(move |entry| !suites.contains(&entry.package))
+            .filter_map(|entry| Some((&entry.module, entry.module.process.as_ref()?)))
+    }
+
+    /// The packages that are test suites.
+    pub fn suites(&self) -> impl Iterator<Item = &ChosenPackage> {
+        self.packages.iter().filter(|package| package.test)
+    }
+
+    /// How the tests of a suite are run, in the order in which they are.
+    pub fn tests(&self, suite: &ChosenPackage) -> Vec<&ProcessSpec> {
+        let own = self.modules.iter();
+        let own = own.filter(|entry| entry.package == suite.name);
+        let mut tests: Vec<_> = own
+            .filter_map(|entry| entry.module.process.as_ref())
+            .collect();
+        tests.sort_by_key(|test| (test.start_order, &test.name));
+        tests
     }
 }

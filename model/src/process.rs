@@ -67,7 +67,7 @@ pub struct ProcessSpec {
     pub start_order: i32,
     /// True if it says `READY=1` on `NOTIFY_SOCKET`; otherwise it is ready when it was executed.
     pub notify: bool,
-    /// Seconds it may take to become ready.
+    /// Seconds it may take to become ready; for a test, to end.
     pub ready_seconds: u32,
     /// Seconds between the stop signal and SIGKILL.
     pub stop_seconds: u32,

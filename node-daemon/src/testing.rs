@@ -95,6 +95,7 @@ pub(crate) fn manifest(entries: impl IntoIterator<Item = ManifestEntry>) -> Node
         name: "test".parse().unwrap(),
         version: "1.0.0".parse().unwrap(),
         digest: Digest::of(b"test"),
+        test: false,
         requires: Vec::new(),
         requires_remote: Vec::new(),
     };

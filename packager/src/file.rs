@@ -35,7 +35,8 @@ pub struct PackageFile {
     pub name: PackageName,
     /// Semantic version (`1.2.3`, `1.2.3-rc.1+build.5`). It becomes the tag; `+` is written `_`.
     pub version: Version,
-    /// Why the package exists: `feature` (the default), `update`, `boot` or `test`.
+    /// Why the package exists: `feature` (the default), `update`, `boot`, or `test`: its processes
+    /// are tests that run on nodes in test mode, and are no services.
     #[serde(default)]
     pub purpose: Purpose,
     /// Free characteristics by which nodes choose (`tier: core`).
@@ -210,7 +211,7 @@ pub struct ProcessEntry {
     /// True if it says `READY=1` on `NOTIFY_SOCKET`; otherwise it is ready once executed.
     #[serde(default)]
     pub notify: bool,
-    /// Seconds that it may take to become ready; 30 where left out.
+    /// Seconds that it may take to become ready, or as a test to end; 30 where left out.
     #[serde(default)]
     pub ready_seconds: Option<u32>,
     /// Seconds between the stop signal and SIGKILL; 10 where left out.

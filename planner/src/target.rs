@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use placet_model::{
     Architecture, ChosenPackage, Desired, Digest, ModuleType, NodeFacts, NodeManifest, NodeName,
-    digest_of,
+    Purpose, digest_of,
 };
 use serde::Serialize;
 
@@ -133,7 +133,7 @@ impl<'c> Scope<'_, 'c> {
             packages: list
                 .packages
                 .iter()
-                .map(|entry| self.chosen(entry))
+                .map(|entry| self.chosen(entry, &list.packages))
                 .collect(),
             modules,
             boot,
@@ -151,12 +151,13 @@ impl<'c> Scope<'_, 'c> {
         }
     }
 
-    fn chosen(&self, entry: &CatalogEntry) -> ChosenPackage {
+    fn chosen(&self, entry: &CatalogEntry, all: &[&CatalogEntry]) -> ChosenPackage {
         let requires = entry.config.requires.iter();
         ChosenPackage {
             name: entry.config.name.clone(),
             version: entry.config.version.clone(),
             digest: entry.digest,
+            test: is_suite(entry, all),
             requires: requires
                 .filter(|requirement| self.configuration.is_of(&requirement.node_types))
                 .cloned()
@@ -172,6 +173,15 @@ impl<'c> Scope<'_, 'c> {
             _ => format!("NodeClass {}", self.configuration.class),
         }
     }
+}
+
+/// True for a test suite, and for what replaces part of one.
+fn is_suite(entry: &CatalogEntry, all: &[&CatalogEntry]) -> bool {
+    let is_test = |entry: &CatalogEntry| entry.config.purpose == Purpose::Test;
+    let replaced = entry.config.upgrades.iter().map(|it| &it.package);
+    let suites = || all.iter().filter(|it| is_test(it));
+    let mut replaced = replaced.filter(|name| suites().any(|suite| suite.config.name == **name));
+    is_test(entry) || replaced.next().is_some()
 }
 
 impl Configuration {

@@ -122,6 +122,7 @@ fn of_node(event: &StoredEvent, samples: &mut Samples) -> Option<Note> {
     let (reason, said) = match event.event.as_str() {
         "verdict" => (Reason::Held, objections(data)?),
         "failed" => (Reason::ChangeFailed, text(&data["reason"])),
+        "testsFailed" => (Reason::TestsFailed, lines(&data["failures"])),
         _ => return None,
     };
     let node = ("FleetNode", &data["node"]);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use placet_crds::{NodeBoot, NodeProcess};
+use placet_crds::{NodeBoot, NodeProcess, NodeSuite};
 use placet_model::{Decision, Hold, NodeName, Verdict};
 use placet_planner::{NodePlan, Plan, RolloutState};
 use serde_json::{Value, json};
@@ -166,6 +166,18 @@ pub(super) fn processes(node: &NodeName, generation: u64, processes: &[NodeProce
 
 pub(super) fn node_drift(node: &NodeName, generation: u64, drifts: &[String]) -> Value {
     json!({ "node": node, "generation": generation, "drifts": drifts })
+}
+
+/// For `testsPassed` and `testsFailed`.
+pub(super) fn tested(node: &NodeName, suite: &NodeSuite) -> Value {
+    let failures = suite.failures.iter();
+    let failures: Vec<_> = failures
+        .map(|it| format!("{}: it {}", it.test, it.why))
+        .collect();
+    json!({
+        "node": node, "suite": suite.package, "version": suite.version,
+        "tests": suite.tests, "failed": suite.failed, "failures": failures,
+    })
 }
 
 pub(super) fn failed(rollout: &str, node: &NodeName, reason: &str) -> Value {

@@ -359,6 +359,7 @@ impl Node {
         }
         self.seen.changing = report.changing;
         self.processes = report.processes;
+        self.take_suites(name, report.suites, turn);
         let drifts = std::mem::replace(&mut self.drifts, report.drifts);
         if drifts != self.drifts && !self.drifts.is_empty() {
             turn.tell(

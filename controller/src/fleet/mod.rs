@@ -25,6 +25,7 @@ mod refusal;
 mod report;
 mod seen;
 mod sources;
+pub(crate) mod suites;
 #[cfg(test)]
 mod tests;
 pub(crate) mod trials;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use placet_crds::{Fault, Loaded, NodeAction, NodeProcess, Reason, SourceFile};
+use placet_crds::{Fault, Loaded, NodeAction, NodeProcess, NodeSuite, Reason, SourceFile};
 use placet_model::{Decision, DecisionKind, Digest, NodeFacts, NodeManifest, NodeName, Verdict};
 use placet_planner::Catalog;
 use placet_protocol::wire::ToNode;
@@ -136,6 +136,8 @@ pub(crate) struct Reported {
     pub(crate) in_memory: Option<InMemory>,
     /// Manifests that failed on it, and why; none where it does not say.
     pub(crate) failed: Option<BTreeMap<Digest, String>>,
+    /// The test suites of what it runs in test mode.
+    pub(crate) suites: Vec<NodeSuite>,
 }
 
 /// What is stored on a node that runs something else.
@@ -157,6 +159,7 @@ impl Default for Reported {
             changing: false,
             in_memory: None,
             failed: None,
+            suites: Vec::new(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use placet_crds::{NodeAction, NodeOrder};
 use placet_model::{NodeName, visible};
-use placet_planner::Presence;
+use placet_planner::{Presence, Running};
 use placet_protocol::wire::to_node::Order as Wire;
 use placet_protocol::wire::{Forget, Regress};
 use serde::Deserialize;
@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::news::Instruction;
 use super::refusal::Refusal;
+use super::suites;
 use super::turn::Turn;
 use super::world::World;
 
@@ -85,11 +86,7 @@ impl World {
         let wanted = self.target.as_ref().and_then(|it| it.nodes.get(name));
         let wanted = wanted.map(|wanted| wanted.manifest_digest);
         let node = self.connected(name)?;
-        let runs = node
-            .seen
-            .running
-            .as_ref()
-            .map(placet_planner::Running::digest);
+        let runs = node.seen.running.as_ref().map(Running::digest);
         if node.seen.stored.is_none() {
             let why = format!("node {name} runs what it has stored: there is nothing to commit");
             return Err(Refusal::untimely(why));
@@ -98,6 +95,10 @@ impl World {
             let why = format!(
                 "node {name} does not run what it is to run by what is declared: that has to come first"
             );
+            return Err(Refusal::untimely(why));
+        }
+        if let Some(why) = suites::not_passed(&node.suites) {
+            let why = format!("what node {name} runs in test mode is not stored: {why}");
             return Err(Refusal::untimely(why));
         }
         node.seen.kept = runs;
@@ -126,7 +127,10 @@ impl World {
     /// What failed may be tried again: the node forgets, and its part in the roll-out begins anew.
     fn retry(&mut self, name: &NodeName, turn: &mut Turn) -> Result<String, Refusal> {
         let node = self.connected(name)?;
-        let failed = std::mem::take(&mut node.seen.failed);
+        let mut failed = std::mem::take(&mut node.seen.failed);
+        // A node that is to try again what it runs has the tests of it run anew.
+        let runs = node.seen.running.as_ref().map(Running::digest);
+        failed.extend(runs.filter(|_| suites::failure(&node.suites).is_some()));
         if failed.is_empty() {
             let why = format!("nothing has failed on node {name} that is not tried again");
             return Err(Refusal::untimely(why));

@@ -114,6 +114,7 @@ impl Node {
         let mut node = Self {
             generation: status.generation,
             processes: status.processes,
+            suites: status.suites,
             last_seen: status.last_seen,
             last_verdict: status.last_verdict,
             rollout: status.rollout,

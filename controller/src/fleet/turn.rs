@@ -130,6 +130,11 @@ fn log(name: &str, data: &Value) {
             tracing::warn!("node {} has drifted", text(data, "node"));
             lines("drifts").for_each(|line| tracing::warn!("{line}"));
         }
+        "testsFailed" => {
+            let (node, suite) = (text(data, "node"), text(data, "suite"));
+            tracing::warn!("tests of suite {suite} failed on node {node}");
+            lines("failures").for_each(|line| tracing::warn!("{line}"));
+        }
         "processes" => tracing::debug!("{name} {data}"),
         _ => tracing::info!("{name} {}", visible(&data.to_string())),
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use placet_crds::{Fault, NodeBoot, NodeOrder, NodeProcess, NodeRollout};
+use placet_crds::{Fault, NodeBoot, NodeOrder, NodeProcess, NodeRollout, NodeSuite};
 use placet_model::{
     Activation, Digest, DriftPolicy, NodeFacts, NodeManifest, NodeName, TraceParent, Verdict,
 };
@@ -105,6 +105,8 @@ pub(crate) struct Node {
     /// What a person ordered last for it.
     pub(crate) last_order: Option<NodeOrder>,
     pub(crate) processes: Vec<NodeProcess>,
+    /// The test suites of what it runs in test mode.
+    pub(crate) suites: Vec<NodeSuite>,
     /// What has drifted on it, as it said last.
     pub(crate) drifts: Vec<String>,
     pub(crate) last_seen: Option<Timestamp>,
@@ -155,9 +157,8 @@ impl Node {
         let manifest = self.seen.running.as_ref().map(Running::manifest);
         let wanted = manifest
             .into_iter()
-            .flat_map(|manifest| &manifest.modules)
-            .filter_map(|entry| entry.module.process.as_ref())
-            .map(|process| &process.name);
+            .flat_map(placet_model::NodeManifest::services)
+            .map(|(_, process)| &process.name);
         let is_ready = |name: &placet_model::ProcessName| {
             let mut processes = self.processes.iter();
             processes.any(|process| process.name == *name && process.ready)

@@ -1,13 +1,18 @@
 //! What nodes send, checked before it is believed: a node is no friend until shown.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::sync::Arc;
 
-use placet_crds::NodeProcess;
-use placet_model::{Digest, NodeFacts, NodeManifest, NodeName, Verdict, Voter, visible};
+use placet_crds::{NodeProcess, NodeSuite, SuiteState, TestFailure};
+use placet_model::{Digest, NameError, NodeFacts, NodeManifest, NodeName, Verdict, Voter, visible};
 use placet_protocol::json;
 use placet_protocol::wire::from_node::Message;
-use placet_protocol::wire::{self, Activated, Drift, Failed, Hello, Process, Report, Staged};
+use placet_protocol::wire::{
+    self, Activated, Drift, Failed, Hello, Process, Report, Staged, Suite,
+};
+use semver::Version;
 use tonic::Status;
 
 use crate::fleet::news::{Announcement, InMemory, Reported, Said};
@@ -153,6 +158,57 @@ fn reported(report: &Report) -> Result<Reported, Status> {
             Some(failed) => Some(failures(failed.manifests.clone())?),
             None => None,
         },
+        suites: suites(&report.suites)?,
+    })
+}
+
+/// More suites, and more failures of one, are not read; nor are more characters of a failure.
+const SUITES_MOST: usize = 32;
+const FAILURES_MOST: usize = 5;
+const FAILURE_TEXT_MOST: usize = 1_000;
+
+/// Each package once.
+fn suites(told: &[Suite]) -> Result<Vec<NodeSuite>, Status> {
+    let suites = told.iter().take(SUITES_MOST).map(suite);
+    let suites: BTreeMap<_, _> = suites
+        .map(|suite| suite.map(|suite| (suite.package.clone(), suite)))
+        .collect::<Result<_, _>>()?;
+    Ok(suites.into_values().collect())
+}
+
+fn suite(told: &Suite) -> Result<NodeSuite, Status> {
+    let malformed = |error: &dyn Display| {
+        Status::invalid_argument(format!("a test suite of the node cannot be read: {error}"))
+    };
+    let version: Version = told.version.parse().map_err(|error| malformed(&error))?;
+    let ended = [told.passed, told.skipped, told.failed].into_iter();
+    let ended = ended.map(u64::from).sum::<u64>();
+    let state = match ended.cmp(&told.tests.into()) {
+        Ordering::Less => SuiteState::Running,
+        Ordering::Equal if told.failed > 0 => SuiteState::Failed,
+        Ordering::Equal => SuiteState::Passed,
+        Ordering::Greater => return Err(malformed(&"more tests have ended than it has")),
+    };
+    let failure = |failure: &wire::TestFailure| {
+        let why: String = failure.why.chars().take(FAILURE_TEXT_MOST).collect();
+        let test = failure.test.parse();
+        let test = test.map_err(|error: NameError| malformed(&error))?;
+        let why = shown(&why);
+        Ok::<_, Status>(TestFailure { test, why })
+    };
+    let failures = told.failures.iter().take(FAILURES_MOST).map(failure);
+    Ok(NodeSuite {
+        package: told
+            .package
+            .parse()
+            .map_err(|error: NameError| malformed(&error))?,
+        version: version.to_string(),
+        state,
+        tests: told.tests,
+        passed: told.passed,
+        skipped: told.skipped,
+        failed: told.failed,
+        failures: failures.collect::<Result<_, _>>()?,
     })
 }
 

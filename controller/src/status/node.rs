@@ -7,6 +7,7 @@ use placet_crds::{
 use placet_model::{NodeName, NodeState};
 use placet_planner::{self as planner, Plan, Problem, Target, WaitingOn};
 
+use crate::fleet::suites;
 use crate::fleet::world::Node;
 
 /// What the status is taken from.
@@ -42,6 +43,7 @@ pub(crate) fn status(
         generation: node.generation,
         committed_generation: node.stored.map(|(generation, _)| generation),
         test_ends: node.stored.and_then(|(_, ends)| ends),
+        suites: node.suites.clone(),
         // While a node has not been heard, what it ran last is the best there is.
         manifest_digest: seen
             .running
@@ -80,6 +82,8 @@ pub(crate) fn may_wait(old: &FleetNodeStatus, new: &FleetNodeStatus) -> Option<S
             status.failed.clone(),
             (status.last_order.clone(), status.kept),
             (status.committed_generation, status.test_ends),
+            suites::failure(&status.suites),
+            status.suites.iter().map(|it| it.state).collect::<Vec<_>>(),
             status.last_verdict.clone(),
         )
     };
@@ -153,11 +157,15 @@ impl View<'_> {
             let text = "no class claims the node, and nothing is declared for it to run";
             return State::Reconciling(Reason::ClassUnclear, text.to_owned());
         }
+        if let Some(failure) = suites::failure(&self.node.suites) {
+            return State::Stalled(Reason::TestsFailed, failure);
+        }
         let generation = self.node.generation.unwrap_or(0);
-        State::Ready(
-            Reason::Succeeded,
-            format!("generation {generation} runs as declared"),
-        )
+        let mut text = format!("generation {generation} runs as declared");
+        if let Some(running) = suites::running(&self.node.suites) {
+            text = format!("{text}; {running}");
+        }
+        State::Ready(Reason::Succeeded, text)
     }
 
     /// A problem of the target that is about this node alone.

@@ -122,6 +122,7 @@ impl State {
             drifts: Vec::new(),
             in_memory: None,
             failed_here: None,
+            suites: Vec::new(),
         }
     }
 

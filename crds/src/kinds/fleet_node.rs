@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
-use placet_model::{Architecture, Digest, NodeFacts, NodeState, ProcessName, Verdict};
+use placet_model::{Architecture, Digest, NodeFacts, NodeState, PackageName, ProcessName, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -177,6 +177,10 @@ pub struct FleetNodeStatus {
     /// and has an end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_ends: Option<Timestamp>,
+    /// The test suites of what the node runs in test mode: packages of purpose `test`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["package".into()]))]
+    pub suites: Vec<NodeSuite>,
     /// The digest of the manifest that the node runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifest_digest: Option<Digest>,
@@ -336,4 +340,51 @@ pub struct NodeProcess {
     /// Whether it is ready.
     #[serde(default)]
     pub ready: bool,
+}
+
+/// A test suite on a node in test mode.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeSuite {
+    /// The package.
+    pub package: PackageName,
+    /// Its version.
+    pub version: String,
+    /// Where it stands.
+    pub state: SuiteState,
+    /// How many tests it has.
+    pub tests: u32,
+    /// How many of them passed.
+    #[serde(default)]
+    pub passed: u32,
+    /// How many of them do not apply to the node, as they said by exit code 77.
+    #[serde(default)]
+    pub skipped: u32,
+    /// How many of them failed. While there are any, what runs is not stored.
+    #[serde(default)]
+    pub failed: u32,
+    /// The first ones that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<TestFailure>,
+}
+
+/// Where a test suite stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SuiteState {
+    /// Not all of its tests have run.
+    Running,
+    /// All have run, and none failed.
+    Passed,
+    /// All have run, and some failed.
+    Failed,
+}
+
+/// A test that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TestFailure {
+    /// Its name as a process.
+    pub test: ProcessName,
+    /// How it ended, with the last lines that it wrote.
+    pub why: String,
 }

@@ -16,7 +16,7 @@ use super::drift::{self, Looked};
 use super::fetching::Line;
 use super::groups::Groups;
 use super::keeper::KeeperLink;
-use super::machine::{Effect, Event, Known, Machine, Moment, Resume, Test};
+use super::machine::{Effect, Event, Known, Machine, Moment, Resume, Test, find_service};
 use super::stale::Stale;
 use super::{AgentError, boot, boot_id, launch, test_mode};
 use crate::Fatal;
@@ -303,7 +303,7 @@ impl Core {
                 Event::Exited {
                     process,
                     pid,
-                    how: exit.to_string(),
+                    exit,
                     output,
                 }
             }
@@ -453,15 +453,17 @@ fn resume(store: &Store, entries: &[Entry]) -> Result<Option<Resume>, Fatal> {
             });
             let ended = entries.iter().filter_map(|entry| {
                 let exit = entry.exit.as_ref()?;
-                let is_new = [entry.generation, entry.handled_generation].contains(&note.to);
+                let is_new = [entry.generation, entry.handled_generation].contains(&note.to)
+                    && find_service(&to.manifest, &entry.process).is_some();
                 is_new.then(|| (entry.process.clone(), exit.to_string()))
             });
+            let ended = ended.collect();
             Ok(Some(Resume {
+                note,
                 from,
                 from_test,
                 to,
-                ended: ended.collect(),
-                note,
+                ended,
             }))
         }
         (Err(_), _) | (_, Err(_)) if journal.booting.is_some() => {

@@ -8,7 +8,7 @@ use placet_model::{Digest, ProcessName};
 use tracing::Instrument as _;
 
 use super::core::{Core, Input};
-use super::machine::{Effect, Event, Notice};
+use super::machine::{Effect, Event, Notice, find_service};
 use super::{launch, report};
 use crate::link::{Command, Exit, Signal};
 use crate::store::{Generation, StoreError};
@@ -105,11 +105,13 @@ impl Core {
     }
 
     fn start_process(&mut self, process: &ProcessName, generation: &Generation) {
-        // Simple processes find a socket too: they may follow modules, and hear of changes.
-        let socket = self.voters.serve(process);
+        // Simple processes find a socket too: they may follow modules, and hear of changes. A test
+        // has no say in anything.
+        let is_service = find_service(&generation.manifest, process).is_some();
+        let socket = is_service.then(|| self.voters.serve(process)).transpose();
         let place = launch::Place::new(&self.store, generation, &self.settings.run);
         let start = match socket {
-            Ok(socket) => launch::start(process, generation, &place, Some(&socket))
+            Ok(socket) => launch::start(process, generation, &place, socket.as_deref())
                 .map_err(|error| crate::Chain(&error).to_string()),
             Err(error) => Err(crate::Chain(&error).to_string()),
         };
@@ -119,7 +121,7 @@ impl Core {
             Err(why) => self.handle.send(Input::Machine(Event::Exited {
                 process: process.clone(),
                 pid: 0,
-                how: Exit::NotStarted(why).to_string(),
+                exit: Exit::NotStarted(why),
                 output: Vec::new(),
             })),
         }

@@ -199,6 +199,9 @@ impl Core {
             tracing::info!("manifest {} may be tried here again", manifest.short());
             log(self.store.note_failed(&self.failed));
         }
+        if manifest == self.machine.current().digest {
+            self.decide(Event::Retest);
+        }
         self.tell(&report::report(self.report()));
     }
 

@@ -3,14 +3,20 @@
 use placet_model::{Digest, Verdict, canonical_json};
 use placet_protocol::wire::from_node::Message;
 use placet_protocol::wire::{
-    Activated, Drift, Failed, FailedHere, FromNode, Hello, Process, Report, Staged,
+    Activated, Drift, Failed, FailedHere, FromNode, Hello, Process, Report, Staged, Suite,
+    TestFailure,
 };
 
 use super::core::Core;
+use super::machine::{self, Tested};
 use super::staging::Done;
 
 /// More files are not told of at once.
 const DRIFTS_MAX: usize = 100;
+
+/// More suites, and more failures of one, are not told of.
+const SUITES_MAX: usize = 32;
+const FAILURES_MAX: usize = 5;
 
 impl Core {
     /// What the node has, as the first message of a session (S2).
@@ -56,6 +62,13 @@ impl Core {
             failed_here: Some(FailedHere {
                 manifests: self.failed.iter().map(failed).collect(),
             }),
+            suites: self
+                .machine
+                .suites()
+                .iter()
+                .take(SUITES_MAX)
+                .map(suite)
+                .collect(),
         }
     }
 
@@ -92,6 +105,33 @@ impl Core {
             .filter_map(|number| self.store.load(number).ok())
             .map(|staged| staged.digest.to_string())
             .collect()
+    }
+}
+
+fn suite(suite: &machine::Suite) -> Suite {
+    let outcomes = || suite.tests.iter().map(|(_, outcome)| outcome);
+    let count = |is: fn(&&Tested) -> bool| {
+        let found = outcomes().filter(is).count();
+        u32::try_from(found).unwrap_or(u32::MAX)
+    };
+    let failures = suite
+        .tests
+        .iter()
+        .filter_map(|(test, outcome)| match outcome {
+            Tested::Failed(why) => Some(TestFailure {
+                test: test.to_string(),
+                why: why.clone(),
+            }),
+            Tested::Waiting | Tested::Passed | Tested::Skipped => None,
+        });
+    Suite {
+        package: suite.package.to_string(),
+        version: suite.version.clone(),
+        tests: count(|_| true),
+        passed: count(|it| **it == Tested::Passed),
+        skipped: count(|it| **it == Tested::Skipped),
+        failed: count(|it| matches!(it, Tested::Failed(_))),
+        failures: failures.take(FAILURES_MAX).collect(),
     }
 }
 

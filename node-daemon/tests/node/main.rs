@@ -32,6 +32,7 @@ mod session;
 mod skew;
 mod soak;
 mod starting;
+mod suites;
 mod supervise;
 mod test_mode;
 mod voting;

@@ -24,6 +24,7 @@ impl Software {
             name: "test".parse().unwrap(),
             version: "1.0.0".parse().unwrap(),
             digest: Digest::of(b"test"),
+            test: false,
             requires: Vec::new(),
             requires_remote: Vec::new(),
         };
@@ -186,6 +187,26 @@ impl Software {
         };
         module.process = process;
         self.add(module, content);
+        self
+    }
+
+    /// With the test suite `checks`: scripts by name, which may run for a second.
+    pub(crate) fn suite(mut self, tests: &[(&str, &str)]) -> Self {
+        let mut package = self.manifest.packages[0].clone();
+        package.name = "checks".parse().unwrap();
+        package.test = true;
+        self.manifest.packages.push(package);
+        for (name, script) in tests {
+            let path = format!("checks/{name}");
+            let program = format!("#!/bin/sh\n{script}\n");
+            self = self.process(&path, program.as_bytes(), &[], |spec| {
+                spec.ready_seconds = 1;
+            });
+            let path = path.parse().unwrap();
+            let mut modules = self.manifest.modules.iter_mut();
+            let entry = modules.find(|entry| entry.module.path == path);
+            entry.unwrap().package = "checks".parse().unwrap();
+        }
         self
     }
 

@@ -45,9 +45,10 @@ impl<'m> Users<'m> {
         changed: &BTreeMap<&ModulePath, Change>,
         announced: &'m Announcements,
     ) -> Self {
-        let modules = manifest.modules.iter().map(|entry| &entry.module);
-        let processes: BTreeMap<_, _> = modules
-            .filter_map(|module| Some((&module.process.as_ref()?.name, module)))
+        // Nobody waits for what a test suite does, and nothing is asked of it.
+        let services = manifest.services();
+        let processes: BTreeMap<_, _> = services
+            .map(|(module, spec)| (&spec.name, module))
             .collect();
         let graph = Graph::new(manifest);
         Self {

@@ -276,6 +276,12 @@ impl P {
         self
     }
 
+    /// Makes it a test suite.
+    pub(super) fn suite(mut self) -> Self {
+        self.0.purpose = Purpose::Test;
+        self
+    }
+
     pub(super) fn node_type(mut self, node_type: &str) -> Self {
         self.0.node_types.insert(node_type.to_owned());
         self

@@ -473,3 +473,27 @@ fn v3_an_interest_that_was_told_at_run_time_counts_as_one_that_was_declared() {
     "#]]
     .assert_eq(&shown(&change));
 }
+
+#[test]
+fn b8_tests_are_no_services_and_no_change_affects_them() {
+    let all = |content: &str| {
+        let fleet = fleet([
+            package("app 1.0.0", [library("libapp.so").content(content)]),
+            package("checks 1.0.0", [process("check").needs("libapp.so")]).suite(),
+            package("fix 1.0.0", [process("check").needs("libapp.so")]).upgrades("checks", "^1"),
+        ]);
+        let fleet = fleet.class("core", &["fix 1.0.0", "app 1.0.0", "checks 1.0.0"]);
+        NodeManifest::clone(&fleet.target().nodes[&text("core-1")].manifest)
+    };
+    let (old, new) = (all("old"), all("new"));
+    let suites: Vec<_> = new.suites().collect();
+    let names: Vec<_> = suites.iter().map(|suite| suite.name.as_str()).collect();
+    assert_eq!(names, ["fix", "checks"]);
+    assert_eq!(new.tests(suites[0])[0].name.as_str(), "check");
+    assert_eq!(new.services().count(), 0);
+    expect![[r#"
+        change
+          changed  usr/lib/libapp.so                    library     app 1.0.0 -> 1.0.0
+    "#]]
+    .assert_eq(&shown(&change(&old, &new)));
+}

@@ -82,6 +82,11 @@ impl Machine {
         let Some(work) = self.work.take() else {
             return;
         };
+        let is_new = work
+            .activation
+            .as_ref()
+            .is_some_and(|it| it.failure.is_none())
+            && error.is_none();
         if let Some(activation) = work.activation {
             self.effects.push(Effect::Note(None));
             let failure = match (activation.failure.clone(), error) {
@@ -106,9 +111,8 @@ impl Machine {
             }
         }
         self.effects.push(Effect::Report);
-        if let Some(order) = self.next.take() {
-            self.activate(order);
-        }
+        self.schedule_tests(is_new);
+        self.do_next();
     }
 
     /// Tells those that prepared for a change that never reached them.

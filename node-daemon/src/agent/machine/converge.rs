@@ -8,7 +8,7 @@ use placet_model::{Digest, ProcessAction, ProcessName};
 use placet_planner::change_in_place;
 
 use super::process::Process;
-use super::{Announcements, find};
+use super::{Announcements, find_service};
 use crate::store::Generation;
 
 /// What is done at once; the next step begins when this one is through.
@@ -59,14 +59,10 @@ pub(super) fn steps(
     };
     let mut stop: BTreeMap<Reverse<i32>, BTreeSet<ProcessName>> = BTreeMap::new();
     let mut bring: BTreeMap<i32, BTreeMap<ProcessName, Way>> = BTreeMap::new();
-    let wanted = current
-        .manifest
-        .modules
-        .iter()
-        .filter_map(|entry| entry.module.process.as_ref());
+    let wanted = current.manifest.services();
     let names: BTreeSet<_> = processes
         .keys()
-        .chain(wanted.map(|spec| &spec.name))
+        .chain(wanted.map(|(_, spec)| &spec.name))
         .collect();
     for name in names {
         let process = processes.get(name);
@@ -83,7 +79,7 @@ pub(super) fn steps(
             Fate::Restart => Way::Start,
             Fate::Bring(way) => way,
         };
-        if let Some((_, spec)) = find(&current.manifest, name) {
+        if let Some(spec) = find_service(&current.manifest, name) {
             let together = bring.entry(spec.start_order).or_default();
             together.insert(name.clone(), way);
         }
@@ -138,7 +134,7 @@ impl Changes<'_> {
         process: Option<&Process>,
         overridden: Overridden<'_>,
     ) -> Option<Fate> {
-        let wanted = find(&self.current.manifest, name).is_some();
+        let wanted = find_service(&self.current.manifest, name).is_some();
         let Some(process) = process.filter(|process| process.is_alive()) else {
             return wanted.then_some(Fate::Bring(Way::Start));
         };

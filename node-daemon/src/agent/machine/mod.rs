@@ -16,6 +16,7 @@ mod health;
 mod process;
 mod renew;
 mod soak;
+mod suite;
 mod test;
 mod work;
 
@@ -26,11 +27,13 @@ use std::time::Duration;
 use placet_model::{Digest, Module, NodeManifest, ProcessName, ProcessSpec};
 use placet_planner::Announcements;
 
-use crate::link::Signal;
+use crate::link::{Exit, Signal};
 use crate::store::{self, Activating, Generation};
 use crate::vote::Outcome;
 pub(super) use boot::BootStep;
 use process::Process;
+use suite::Suites;
+pub(super) use suite::{Outcome as Tested, Suite};
 pub(super) use test::Test;
 use work::Work;
 
@@ -85,7 +88,7 @@ pub(super) enum Event {
     Exited {
         process: ProcessName,
         pid: u32,
-        how: String,
+        exit: Exit,
         output: Vec<String>,
     },
     /// A health command has answered: the process is well, or why not.
@@ -103,6 +106,8 @@ pub(super) enum Event {
     /// These processes are to be started anew, if they still have these process ids: what they
     /// execute is not what it should be.
     Renew(BTreeMap<ProcessName, u32>),
+    /// A person wants the tests of what runs in test mode to run anew.
+    Retest,
     /// A person wants what ran before.
     Regress {
         to: Arc<Generation>,
@@ -241,9 +246,11 @@ pub(super) struct Machine {
     /// What runs, or is to: what is committed, or a test in its place.
     current: Arc<Generation>,
     test: Option<Test>,
+    /// The tests of what runs in test mode.
+    suites: Option<Suites>,
     processes: BTreeMap<ProcessName, Process>,
     work: Option<Work>,
-    /// An order that came while other work was going on.
+    /// An order that came while other work, or a test, was going on.
     next: Option<Order>,
     works: u64,
     /// The manifest for whose boot image the node was restarted, until it is clear what came of it.
@@ -295,6 +302,7 @@ impl Machine {
         Self {
             current,
             test: None,
+            suites: None,
             processes: BTreeMap::new(),
             work: None,
             next: None,
@@ -334,9 +342,9 @@ impl Machine {
             Event::Exited {
                 process,
                 pid,
-                how,
+                exit,
                 output,
-            } => self.exited(&process, pid, &how, &output),
+            } => self.exited(&process, pid, &exit, &output),
             Event::Looked {
                 process,
                 pid,
@@ -344,6 +352,7 @@ impl Machine {
             } => self.looked(&process, pid, &answer),
             Event::Booted { work, step, result } => self.booted(work, step, result),
             Event::Renew(processes) => self.renew(&processes),
+            Event::Retest => self.retest(),
             Event::Regress { to, why } => self.regress(&to, &why),
             Event::Tick => self.tick(),
         }
@@ -355,8 +364,9 @@ impl Machine {
         let processes = self.processes.values().filter_map(Process::deadline);
         let looks = self.work.as_ref().and_then(|work| work.looks_at(self.now));
         let down = self.work.as_ref().and_then(Work::is_down_by);
+        let tests = self.suites.as_ref().and_then(Suites::deadline);
         let others = looks.into_iter().chain(down).chain(self.test_ends());
-        processes.chain(others).min()
+        processes.chain(others).chain(tests).min()
     }
 
     pub(super) fn current(&self) -> &Arc<Generation> {
@@ -403,7 +413,7 @@ impl Machine {
     }
 }
 
-/// The module that runs as `process`, and how it is run.
+/// The module that runs as `process`, be it a service or a test, and how it is run.
 pub(super) fn find<'a>(
     manifest: &'a NodeManifest,
     process: &ProcessName,
@@ -416,6 +426,15 @@ pub(super) fn find<'a>(
             .filter(|spec| spec.name == *process)?;
         Some((module, spec))
     })
+}
+
+/// How the service `process` is run, which is to be kept running.
+pub(super) fn find_service<'a>(
+    manifest: &'a NodeManifest,
+    process: &ProcessName,
+) -> Option<&'a ProcessSpec> {
+    let mut services = manifest.services().map(|(_, spec)| spec);
+    services.find(|spec| spec.name == *process)
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use placet_model::{Digest, ProcessName, ProcessSpec, visible};
 
-use super::{Effect, Known, Machine, Moment, Running, find};
-use crate::link::Signal;
+use super::{Effect, Known, Machine, Moment, Running, find, find_service};
+use crate::link::{Exit, Signal};
 use crate::store::Generation;
 
 /// A process that does not say when it is ready has to live so long to count as ready: one that
@@ -24,7 +24,7 @@ const RECOVERED_AFTER: Duration = Duration::from_secs(30);
 const EXTENSION_MAX: Duration = Duration::from_mins(10);
 
 /// SIGKILL is repeated, in case it was lost together with an agent.
-const KILL_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const KILL_AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Process {
@@ -167,7 +167,7 @@ impl Machine {
     /// Starts a process from the current generation, if that has it.
     pub(super) fn launch(&mut self, name: &ProcessName) {
         let old = self.processes.remove(name);
-        let Some((_, spec)) = find(&self.current.manifest, name) else {
+        let Some(spec) = find_service(&self.current.manifest, name) else {
             // It died on the way to a generation that does not have it, and is not missed.
             self.effects.push(Effect::Retire(name.clone()));
             return;
@@ -226,6 +226,9 @@ impl Machine {
 
     pub(super) fn started(&mut self, name: &ProcessName, pid: u32) {
         let now = self.now;
+        if self.test_started(name, pid) {
+            return;
+        }
         let Some(process) = self.processes.get_mut(name) else {
             return;
         };
@@ -297,7 +300,10 @@ impl Machine {
         }
     }
 
-    pub(super) fn exited(&mut self, name: &ProcessName, pid: u32, how: &str, output: &[String]) {
+    pub(super) fn exited(&mut self, name: &ProcessName, pid: u32, exit: &Exit, output: &[String]) {
+        if self.is_test(name, pid) {
+            return self.test_ended(exit, output);
+        }
         let Some(process) = self.processes.get_mut(name) else {
             return;
         };
@@ -310,7 +316,9 @@ impl Machine {
         match process.state {
             State::Waiting { .. } => {}
             State::Stopping { then, .. } => self.after_stop(name, then),
-            State::Starting { .. } | State::Up { .. } => self.died(name, &death(how, output)),
+            State::Starting { .. } | State::Up { .. } => {
+                self.died(name, &death(&exit.to_string(), output));
+            }
         }
         self.effects.push(Effect::Report);
     }
@@ -366,6 +374,7 @@ impl Machine {
         self.look();
         self.end_soak();
         self.end_boot();
+        self.end_late_test();
         self.end_test();
     }
 
@@ -414,7 +423,7 @@ impl Process {
 }
 
 /// How a process ended, with the end of what it wrote.
-fn death(how: &str, output: &[String]) -> String {
+pub(super) fn death(how: &str, output: &[String]) -> String {
     /// Enough to see an error message, little enough for a status field.
     const LINES: usize = 5;
     let from = output.len().saturating_sub(LINES);

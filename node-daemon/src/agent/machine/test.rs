@@ -98,6 +98,10 @@ impl Machine {
             let current = Arc::clone(&self.current);
             return self.answer(&order, Ok(current));
         }
+        if let Some(why) = self.why_not_stored().filter(|_| order.test.is_none()) {
+            self.say(format!("what runs in test mode is not stored: {why}"));
+            return self.answer(&order, Err(why));
+        }
         let activation = Activation::new(order, &self.current, self.test.clone());
         let swap = activation.swap(self.now);
         self.say(match &activation.order.test {

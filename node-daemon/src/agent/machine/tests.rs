@@ -15,6 +15,7 @@ mod boot;
 mod health;
 mod renew;
 mod soak;
+mod suite;
 mod test;
 
 /// How the processes of a world behave; all are well-behaved by default.
@@ -40,6 +41,8 @@ struct Habits {
     loader_refuses: Option<BootStep>,
     /// What their health commands say, one answer after the other; then only that all is well.
     health: BTreeMap<&'static str, VecDeque<Result<(), String>>>,
+    /// How tests end, and after how long; the others pass after a second.
+    tests: BTreeMap<&'static str, (i32, Duration)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -172,10 +175,23 @@ impl World {
         let (at, process, pid) = self.doomed.remove(index);
         self.now = self.now.max(at);
         let runs = self.running.get(&process);
-        if runs.is_some_and(|known| known.pid == pid) {
-            self.line(&format!("{process} ({pid}) dies"));
-            self.exit(&process, pid, "exited with code 3");
+        if let Some(known) = runs.filter(|known| known.pid == pid) {
+            let is_service = find_service(&known.origin.manifest, &process).is_some();
+            let code = if is_service {
+                3
+            } else {
+                self.end_of(&process).0
+            };
+            let how = if is_service { "dies" } else { "ends" };
+            self.line(&format!("{process} ({pid}) {how}"));
+            self.exit(&process, pid, Exit::Code(code));
         }
+    }
+
+    /// How a test ends.
+    fn end_of(&self, test: &ProcessName) -> (i32, Duration) {
+        let end = self.habits.tests.get(test.as_str()).copied();
+        end.unwrap_or((0, Duration::from_secs(1)))
     }
 
     /// The agent dies and another one takes over.
@@ -280,6 +296,10 @@ impl World {
             process: process.clone(),
             pid,
         });
+        if find_service(&generation.manifest, &process).is_none() {
+            let after = self.end_of(&process).1;
+            self.doomed.push((self.now + after, process.clone(), pid));
+        }
         let name = process.as_str();
         let notifies = find(&generation.manifest, &process).unwrap().1.notify;
         let known = Known {
@@ -295,7 +315,7 @@ impl World {
             self.inbox.push_back(Event::Exited {
                 process,
                 pid,
-                how: "exited with code 127".to_owned(),
+                exit: Exit::Code(127),
                 output,
             });
             return;
@@ -326,17 +346,17 @@ impl World {
             .get(process)
             .is_some_and(|known| known.pid == pid);
         if runs && (signal == Signal::Kill || !self.habits.stubborn.contains(process.as_str())) {
-            self.exit(process, pid, "was ended by a signal");
+            self.exit(process, pid, Exit::Signal(15));
         }
     }
 
-    fn exit(&mut self, process: &ProcessName, pid: u32, how: &str) {
+    fn exit(&mut self, process: &ProcessName, pid: u32, exit: Exit) {
         self.running.remove(process);
         let process = process.clone();
         self.inbox.push_back(Event::Exited {
             process,
             pid,
-            how: how.to_owned(),
+            exit,
             output: Vec::new(),
         });
     }
@@ -381,7 +401,7 @@ impl World {
         let habit = self.habits.on_change.get(process.as_str());
         if let Some(OnChange::Exit) = habit {
             let pid = self.running[&process].pid;
-            self.exit(&process, pid, "exited with code 0");
+            self.exit(&process, pid, Exit::Code(0));
         } else {
             let handled = habit.is_none();
             self.inbox.push_back(Event::Told {
@@ -665,7 +685,7 @@ fn a_process_that_dies_by_itself_is_started_again_with_growing_pauses() {
     let mut world = World::new([fleet(b"1")], Habits::default());
     for _ in 0..4 {
         let pid = world.pids()["c"];
-        world.exit(&"c".parse().unwrap(), pid, "exited with code 1");
+        world.exit(&"c".parse().unwrap(), pid, Exit::Code(1));
         world.settle();
     }
     world.check(&expect![[r"
@@ -772,6 +792,7 @@ fn habits() -> impl Strategy<Value = Habits> {
         bad_images: BTreeSet::new(),
         loader_refuses: None,
         health: BTreeMap::from([("a", health::answers(looks))]),
+        tests: BTreeMap::new(),
     })
 }
 

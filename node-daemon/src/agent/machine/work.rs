@@ -152,6 +152,9 @@ impl Machine {
             }
             return;
         }
+        let Some(order) = self.after_tests(order) else {
+            return;
+        };
         if order.to.digest == self.current.digest {
             return self.stay(order);
         }
@@ -223,6 +226,7 @@ impl Machine {
     }
 
     pub(super) fn begin(&mut self, phase: Phase, activation: Option<Activation>) -> u64 {
+        self.stop_tests();
         self.works += 1;
         self.work = Some(Work {
             id: self.works,
@@ -305,7 +309,7 @@ impl Machine {
         let current = Arc::clone(&self.current);
         let effects = &mut self.effects;
         self.processes.retain(|name, process| {
-            let keep = process.is_alive() || super::find(&current.manifest, name).is_some();
+            let keep = process.is_alive() || super::find_service(&current.manifest, name).is_some();
             if !keep {
                 effects.push(Effect::Retire(name.clone()));
             }
@@ -481,7 +485,7 @@ impl Machine {
     }
 
     pub(super) fn ended(&mut self, name: &ProcessName) {
-        if super::find(&self.current.manifest, name).is_none() {
+        if super::find_service(&self.current.manifest, name).is_none() {
             self.effects.push(Effect::Retire(name.clone()));
         }
         self.through(name);

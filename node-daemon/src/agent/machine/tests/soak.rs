@@ -96,7 +96,7 @@ fn another_process_that_loops_while_it_soaks_gives_the_change_back() {
             assert!(world.step());
         }
         let pid = world.running[&c].pid;
-        world.exit(&c, pid, "exited with code 9");
+        world.exit(&c, pid, Exit::Code(9));
         assert!(world.step());
     }
     world.settle();

@@ -16,7 +16,7 @@ use crate::assemble::Assembly;
 use crate::error::{Error, ModuleFault};
 use crate::file::{ModuleEntry, PackageFile};
 use crate::taint::Warning;
-use crate::{commands, opens, yaml};
+use crate::{commands, opens, suite, yaml};
 
 /// How to build.
 #[derive(Debug, Clone, Default)]
@@ -62,6 +62,7 @@ pub fn build(
     options: &BuildOptions,
 ) -> Result<Built, Error> {
     let file = yaml::read(package_yaml)?;
+    suite::check(package_yaml, &file)?;
     let folder = folder(package_yaml, options)?;
     let epoch = epoch(options)?;
     commands::run(package_yaml, &file.build, &folder, epoch.as_second())?;

@@ -96,6 +96,14 @@ pub enum Error {
         /// The end of what it wrote.
         output: String,
     },
+    /// A test suite has nothing to run.
+    #[error(
+        "{place}: a package of purpose `test` needs at least one module with a `process` section: its tests"
+    )]
+    NoTests {
+        /// The package file.
+        place: Place,
+    },
     /// A module cannot be delivered.
     #[error("{place}: module `{path}` is refused")]
     Module {
@@ -115,6 +123,9 @@ pub enum Error {
 /// What is wrong with a module of a package file.
 #[derive(Debug, thiserror::Error)]
 pub enum ModuleFault {
+    /// A test is described as a service.
+    #[error("it is a test, which runs once and ends, so that `{0}` means nothing: leave that out")]
+    Test(&'static str),
     /// Neither a file nor a link, or both.
     #[error("it needs either `source` or `link`, and not both")]
     SourceOrLink,

@@ -13,6 +13,7 @@ mod commands;
 mod error;
 mod file;
 mod opens;
+mod suite;
 mod taint;
 mod yaml;
 

@@ -61,7 +61,7 @@ impl Node {
 
     /// Runs `new` in test mode.
     async fn test(&mut self, old: &Software, new: &Software) {
-        self.session.memory = Some(Memory { seconds: 0 });
+        self.session.memory = Some(Memory { seconds: 600 });
         let done = self.session.change(&old.manifest, &new.manifest).await;
         assert_eq!((done.error.as_str(), done.generation), ("", 2));
         self.session.memory = None;

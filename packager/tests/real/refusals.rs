@@ -148,6 +148,50 @@ fn modules_that_contradict_each_other_are_refused() {
     );
 }
 
+#[test]
+fn test_suites_have_tests_that_are_no_services() {
+    let with = |module: &str, expected: &str| {
+        let head =
+            "name: a\nversion: 1.0.0\npurpose: test\nmodules:\n  - path: a\n    source: file\n";
+        let workshop = Workshop::new(&format!("{head}{module}"));
+        workshop.write("file", "#!/bin/sh\n");
+        if expected.is_empty() {
+            workshop.built();
+        } else {
+            workshop.refused(expected);
+        }
+    };
+    with("", "needs at least one module with a `process` section");
+    with(
+        "    process: {kind: simple, readySeconds: 600}\n    mode: \"0755\"\n",
+        "",
+    );
+    for field in [
+        "kind: self-managing",
+        "notify: true",
+        "health: {command: [check]}",
+        "state: {saves: [a/1]}",
+        "storedDescriptors: 1",
+        "follows: [{paths: [etc/a]}]",
+        "rules: [{name: a, rule: \"true\", message: a}]",
+        "voteCommand: {command: [check]}",
+    ] {
+        let kind = if field.starts_with("kind") {
+            ""
+        } else {
+            "kind: simple, "
+        };
+        let name = field.split(": ").next().unwrap();
+        let expected = if kind.is_empty() { field } else { name };
+        with(
+            &format!("    process: {{{kind}{field}}}\n"),
+            &format!(
+                "package.yaml:5:5: module `a` is refused: it is a test, which runs once and ends, so that `{expected}` means nothing"
+            ),
+        );
+    }
+}
+
 /// Rules that every reader checks too come with the place of the layout.
 #[test]
 fn what_readers_would_refuse_is_not_stored() {

@@ -168,11 +168,17 @@ impl Machine {
         suites.unwrap_or_default()
     }
 
+    /// True where what runs in memory goes back by itself. A node that stores nothing is not in test
+    /// mode.
+    fn is_in_test_mode(&self) -> bool {
+        self.test.as_ref().is_some_and(|test| test.ends.is_some())
+    }
+
     /// All tests are to run where a change `is_new`, and those that have not run yet otherwise.
     pub(super) fn schedule_tests(&mut self, is_new: bool) {
         let of = self.current.digest;
         let all = match &self.suites {
-            _ if self.test.is_none() => Vec::new(),
+            _ if !self.is_in_test_mode() => Vec::new(),
             Some(known) if known.of == of && !is_new => known.all.clone(),
             _ => Suite::all_of(&self.current.manifest),
         };

@@ -6,6 +6,9 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+/// For how long the node is in test mode: longer than any test takes.
+const TIME: Duration = Duration::from_mins(15);
+
 /// `manifest` with the suite `checks`, whose tests run in the order of their names.
 fn tested(mut manifest: NodeManifest, tests: &[&str]) -> NodeManifest {
     let mut package = manifest.packages[0].clone();
@@ -41,7 +44,7 @@ fn world(tests: impl IntoIterator<Item = (&'static str, (i32, u64))>) -> World {
 /// Generation 2 is to run in test mode, and nothing has happened yet.
 fn order_test(world: &mut World) {
     let order = Order {
-        test: Some(None),
+        test: Some(Some(TIME)),
         ..world.order(1, 2)
     };
     world.inbox.push_back(Event::Activate(order));
@@ -58,6 +61,14 @@ fn during(world: &mut World, test: &str) {
         world.perform(effects);
     }
     world.transcript.clear();
+}
+
+/// Lets everything happen but the end of the test mode.
+fn go_on(world: &mut World) {
+    let is_over = |world: &World| world.machine.deadline().is_none_or(|at| at >= TIME);
+    while !(world.inbox.is_empty() && world.doomed.is_empty() && is_over(world)) {
+        assert!(world.step());
+    }
 }
 
 fn store(world: &mut World) {
@@ -81,10 +92,10 @@ fn check_outcomes(world: &World, expected: &Expect) {
 fn in_test_mode_tests_run_one_after_another_once_the_change_is_made() {
     let mut world = world([("t1", (0, 3)), ("t2", (77, 1))]);
     order_test(&mut world);
-    world.settle();
+    go_on(&mut world);
     world.check(&expect![[r"
         200 notice: it begins
-        200 test 2 over 1 for None
+        200 test 2 over 1 for Some(900s)
         200 terminate a (101)
         200 start a from 2 as 102
         400 notice: Activated
@@ -109,9 +120,46 @@ fn in_test_mode_tests_run_one_after_another_once_the_change_is_made() {
 
 #[test]
 fn outside_of_test_mode_no_test_runs() {
-    let mut world = world([]);
-    world.activate(1, 2);
-    assert!(!world.transcript.contains("t1"), "{}", world.transcript);
+    // It is stored, or runs in memory on a node that stores nothing.
+    for memory in [None, Some(None)] {
+        let mut world = world([]);
+        let order = Order {
+            test: memory,
+            ..world.order(1, 2)
+        };
+        world.inbox.push_back(Event::Activate(order));
+        world.settle();
+        assert_eq!(world.machine.current().number, 2);
+        assert!(!world.transcript.contains("t1"), "{}", world.transcript);
+        check_outcomes(&world, &expect![""]);
+    }
+}
+
+#[test]
+fn the_end_of_the_test_mode_ends_the_tests() {
+    let mut world = world([("t1", (0, 4))]);
+    let order = Order {
+        test: Some(Some(seconds(2))),
+        ..world.order(1, 2)
+    };
+    world.inbox.push_back(Event::Activate(order));
+    world.settle();
+    world.check(&expect![[r"
+        200 notice: it begins
+        200 test 2 over 1 for Some(2s)
+        200 terminate a (101)
+        200 start a from 2 as 102
+        400 notice: Activated
+        400 answer: generation 2
+        400 start t1 from 2 as 103
+        2200 terminate t1 (103)
+        2200 record failure: it ran in test mode, and its time is over
+        2200 commit 1
+        2200 retire t1
+        2200 terminate a (102)
+        2200 start a from 1 as 104
+        2400 notice: Regressed
+    "]]);
     check_outcomes(&world, &expect![""]);
 }
 
@@ -120,7 +168,7 @@ fn a_change_that_is_given_back_is_not_tested() {
     let mut world = world([]);
     world.habits.die_in.insert("a", 2);
     order_test(&mut world);
-    world.settle();
+    go_on(&mut world);
     assert!(world.transcript.contains("answer: a exited with code 127"));
     assert!(!world.transcript.contains("t1"), "{}", world.transcript);
 }
@@ -130,7 +178,7 @@ fn what_is_tested_is_stored_once_its_tests_have_passed() {
     let mut world = world([]);
     during(&mut world, "t1");
     store(&mut world);
-    world.settle();
+    go_on(&mut world);
     world.check(&expect![[r"
         1400 t1 (103) ends
         1400 retire t1
@@ -148,9 +196,9 @@ fn what_failed_is_not_stored_until_its_tests_pass() {
     let mut world = world([("t1", (3, 1))]);
     during(&mut world, "t1");
     store(&mut world);
-    world.settle();
+    go_on(&mut world);
     store(&mut world);
-    world.settle();
+    go_on(&mut world);
     world.check(&expect![[r"
         1400 t1 (103) ends
         1400 retire t1
@@ -163,19 +211,19 @@ fn what_failed_is_not_stored_until_its_tests_pass() {
     assert_eq!(world.committed, 1);
     world.habits.tests.clear();
     world.inbox.push_back(Event::Retest);
-    world.settle();
+    go_on(&mut world);
     store(&mut world);
-    world.settle();
+    go_on(&mut world);
     assert_eq!(world.committed, 2);
 }
 
 #[test]
 fn a_test_that_does_not_end_in_time_is_ended_and_has_failed() {
     for stubborn in [false, true] {
-        let mut world = world([("t1", (0, 1_000))]);
+        let mut world = world([("t1", (0, 100))]);
         world.habits.stubborn.extend(stubborn.then_some("t1"));
         during(&mut world, "t1");
-        world.settle();
+        go_on(&mut world);
         let killed = world.transcript.contains("10400 kill t1 (103)");
         assert!(world.transcript.contains("5400 terminate t1 (103)"));
         assert_eq!(killed, stubborn, "{}", world.transcript);
@@ -217,16 +265,16 @@ fn a_change_waits_until_the_test_has_ended_that_runs_and_is_tested_itself() {
     let mut world = world([]);
     during(&mut world, "t1");
     let order = Order {
-        test: Some(None),
+        test: Some(Some(TIME)),
         ..world.order(2, 3)
     };
     world.inbox.push_back(Event::Activate(order));
-    world.settle();
+    go_on(&mut world);
     world.check(&expect![[r"
         400 terminate t1 (103)
         400 retire t1
         400 notice: it begins
-        400 test 3 over 1 for None
+        400 test 3 over 1 for Some(900s)
         400 terminate a (102)
         400 start a from 3 as 104
         600 notice: Activated
@@ -246,7 +294,7 @@ fn a_change_that_is_refused_leaves_the_tests_to_run_anew() {
     during(&mut world, "t1");
     let order = world.order(1, 3);
     world.inbox.push_back(Event::Activate(order));
-    world.settle();
+    go_on(&mut world);
     assert!(world.transcript.contains("plan again"));
     check_outcomes(
         &world,
@@ -266,7 +314,7 @@ fn the_way_back_ends_the_tests() {
         to: world.generation(1),
         why: "a person wants it".to_owned(),
     });
-    world.settle();
+    go_on(&mut world);
     world.check(&expect![[r"
         400 terminate t1 (103)
         400 record failure: a person wants it
@@ -284,7 +332,7 @@ fn a_new_agent_ends_the_test_that_it_finds_and_begins_anew() {
     let mut world = world([("t1", (0, 2))]);
     during(&mut world, "t2");
     world.crash();
-    world.settle();
+    go_on(&mut world);
     world.check(&expect![[r"
         2400 terminate t2 (104)
         2400 retire t2

@@ -97,8 +97,8 @@ pub(super) fn restarts(
     let mut stop: BTreeMap<Reverse<i32>, BTreeSet<ProcessName>> = BTreeMap::new();
     let mut bring: BTreeMap<i32, BTreeMap<ProcessName, Way>> = BTreeMap::new();
     for name in names {
-        if let (Some(process), Some((_, spec))) =
-            (processes.get(name), find(&current.manifest, name))
+        if let (Some(process), Some(spec)) =
+            (processes.get(name), find_service(&current.manifest, name))
         {
             let together = stop.entry(Reverse(process.spec.start_order)).or_default();
             together.insert(name.clone());

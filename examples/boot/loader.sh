@@ -8,14 +8,16 @@ install)
         echo "the flash is worn out" >&2
         exit 1
     fi
-    cp "$image" "$folder/next"
+    cp "$image" "$folder/next.new"
+    mv "$folder/next.new" "$folder/next"
     ;;
 confirm)
     if ! cmp -s "$image" "$folder/running"; then
         echo "the node runs $(cat "$folder/running")" >&2
         exit 1
     fi
-    cp "$folder/running" "$folder/good"
+    cp "$folder/running" "$folder/good.new"
+    mv "$folder/good.new" "$folder/good"
     rm -f "$folder/next"
     ;;
 restart)

@@ -18,6 +18,7 @@ mod openmetrics;
 mod rules;
 mod sources;
 mod story;
+mod suites;
 mod swift;
 mod told;
 mod traces;

@@ -127,21 +127,44 @@ fn prepare_servers() -> anyhow::Result<Option<&'static str>> {
     Ok(Some(skipped))
 }
 
-/// Installs what the tests use beside Rust, git and a C compiler, where that is possible.
+/// What the tests use beside Rust, git and a C compiler: a file by which it is known to be there,
+/// Debian's package, and what it is for.
+const TOOLS: &[(&str, &str, &str)] = &[
+    ("/usr/sbin/sshd", "openssh-server", "git over ssh"),
+    ("/usr/bin/ssh", "openssh-client", "git over ssh"),
+    (
+        "/usr/bin/dpkg-shlibdeps",
+        "dpkg-dev",
+        "dependencies side by side",
+    ),
+    (
+        "/usr/lib/rpm/elfdeps",
+        "rpm",
+        "dependencies side by side, packages of the format",
+    ),
+    ("/usr/bin/rpmbuild", "rpm", "packages of the format"),
+    ("/usr/bin/skopeo", "skopeo", "copies of packages"),
+];
+
+/// Installs those tools that are missing, where that is possible.
 fn prepare() -> anyhow::Result<()> {
-    if Path::new("/usr/sbin/sshd").exists() {
+    let missing = TOOLS.iter().filter(|(path, ..)| !Path::new(path).exists());
+    let mut packages: Vec<_> = missing.map(|(_, package, _)| *package).collect();
+    packages.dedup();
+    if packages.is_empty() {
         return Ok(());
     }
-    println!("installing openssh-server: git over ssh is tested against a real server");
+    for (_, package, purpose) in TOOLS.iter().filter(|it| packages.contains(&it.1)) {
+        println!("installing {package}: {purpose}");
+    }
+    let packages = packages.join(" ");
     let as_root = if is_root() { "" } else { "sudo -n " };
     let command = format!(
-        "{as_root}apt-get update -q && {as_root}env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends openssh-server openssh-client"
+        "{as_root}apt-get update -q && {as_root}env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends {packages}"
     );
     let status = Command::new("sh").args(["-c", &command]).status()?;
     if !status.success() {
-        bail!(
-            "the tests need /usr/sbin/sshd; install the package openssh-server and run this again"
-        );
+        bail!("the tests need Debian's packages {packages}; install them and run this again");
     }
     Ok(())
 }

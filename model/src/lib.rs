@@ -48,7 +48,8 @@ pub use module::{
 };
 pub use name::{LinkTarget, ModulePath, NameError, NodeName, PackageName, PathError, ProcessName};
 pub use package::{
-    LocalRequirement, PackageConfig, Purpose, Quantifier, RemoteRequirement, Upgrade,
+    Derived, LocalRequirement, PackageConfig, Purpose, Quantifier, RemoteRequirement, UpdateTool,
+    Upgrade,
 };
 pub use process::{
     Follow, FollowAction, HealthCommand, Limits, ListenSocket, ProcessFault, ProcessKind,

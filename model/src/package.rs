@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 
-use crate::{Module, PackageName};
+use crate::{Digest, Module, ModulePath, PackageName};
 
 /// All metadata of a package: the config blob of its OCI artifact, which is authoritative.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,8 +43,65 @@ pub struct PackageConfig {
     /// The packages whose modules this one partly replaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub upgrades: Vec<Upgrade>,
+    /// How it was made from another package; none for one that was built or imported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub derived: Option<Derived>,
     /// The modules, sorted by path and then architecture; no two equal in both.
     pub modules: Vec<Module>,
+}
+
+/// How a package was made from another one (B13).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Derived {
+    /// The tool that made it.
+    pub by: UpdateTool,
+    /// The version that it was made from, of the same name.
+    pub version: Version,
+    /// Digest of that package's manifest.
+    pub digest: Digest,
+    /// The modules whose signatures are not those of their content, but random.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub shaded: BTreeSet<ModulePath>,
+    /// The modules that were replaced.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub replaced: BTreeSet<ModulePath>,
+    /// The modules that were left out.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub removed: BTreeSet<ModulePath>,
+}
+
+/// What makes one package from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpdateTool {
+    /// Keeps all signatures: nothing changes on a node.
+    White,
+    /// Gives every module a random signature: everything changes.
+    Black,
+    /// Gives chosen modules random signatures.
+    Gray,
+    /// Replaces modules, or leaves some out.
+    Repack,
+}
+
+impl fmt::Display for UpdateTool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::White => "white",
+            Self::Black => "black",
+            Self::Gray => "gray",
+            Self::Repack => "repack",
+        })
+    }
+}
+
+impl PackageConfig {
+    /// The modules whose signatures are not those of their content.
+    pub fn shaded(&self) -> Option<&BTreeSet<ModulePath>> {
+        let derived = self.derived.as_ref()?;
+        (!derived.shaded.is_empty()).then_some(&derived.shaded)
+    }
 }
 
 /// Why a package exists.

@@ -81,6 +81,12 @@ pub enum ConfigFault {
         /// What is in the way.
         why: &'static str,
     },
+    /// A module that was shaded or replaced, and is not there.
+    #[error("`{path}` is said to be shaded or replaced, and the package has no such module")]
+    NotThere {
+        /// The path.
+        path: ModulePath,
+    },
     /// More layers than a manifest may have.
     #[error(
         "the package has {count} layers (modules and lists of symbols), and at most {LAYERS_MAX} are allowed: split it into several packages"
@@ -105,7 +111,26 @@ pub fn check_config(config: &PackageConfig) -> Result<(), ConfigFault> {
     check_order(&config.modules)?;
     check_nesting(&config.modules)?;
     check_processes(&config.modules)?;
-    config.modules.iter().try_for_each(check_module)
+    check_derived(config)?;
+    let is_shaded = |module: &Module| {
+        let mut shaded = config.shaded().into_iter();
+        shaded.any(|shaded| shaded.contains(&module.path))
+    };
+    let mut modules = config.modules.iter();
+    modules.try_for_each(|module| check_module(module, is_shaded(module)))
+}
+
+/// What was done to a package is told of modules that it has.
+fn check_derived(config: &PackageConfig) -> Result<(), ConfigFault> {
+    let Some(derived) = &config.derived else {
+        return Ok(());
+    };
+    let paths: BTreeSet<_> = config.modules.iter().map(|module| &module.path).collect();
+    let told = derived.shaded.iter().chain(&derived.replaced);
+    match told.into_iter().find(|path| !paths.contains(path)) {
+        Some(path) => Err(ConfigFault::NotThere { path: path.clone() }),
+        None => Ok(()),
+    }
 }
 
 fn check_order(modules: &[Module]) -> Result<(), ConfigFault> {
@@ -173,7 +198,8 @@ fn check_processes(modules: &[Module]) -> Result<(), ConfigFault> {
     Ok(())
 }
 
-fn check_module(module: &Module) -> Result<(), ConfigFault> {
+/// `is_shaded` if its signature may be any.
+fn check_module(module: &Module, is_shaded: bool) -> Result<(), ConfigFault> {
     let architecture = &module.architecture.0;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if architecture.is_empty() || architecture.len() > 64 || !architecture.bytes().all(plain) {
@@ -202,7 +228,7 @@ fn check_module(module: &Module) -> Result<(), ConfigFault> {
     let plain: Option<Signature> = signature(bytes).ok();
     let agrees = module.size == bytes.len() as u64
         && module.digest == Digest::of(bytes)
-        && plain == Some(module.signature)
+        && (is_shaded || plain == Some(module.signature))
         && module.kind == ModuleType::Data
         && module.elf.is_none();
     if !agrees {

@@ -206,6 +206,7 @@ fn config(file: PackageFile, created: Timestamp, modules: Vec<Module>) -> Packag
         requires: requires.collect(),
         requires_remote: requires_remote.collect(),
         upgrades: upgrades.collect(),
+        derived: None,
         modules,
     }
 }

@@ -353,6 +353,7 @@ fn write_packages(dir: &Path) {
             requires: Vec::new(),
             requires_remote: Vec::new(),
             upgrades: Vec::new(),
+            derived: None,
             modules: vec![module("etc/greeting", text), chatd, clockd],
         };
         layout.write_package(&config, &blobs, version).unwrap();

@@ -57,6 +57,7 @@ pub(crate) fn config(version: &str, modules: Vec<Module>) -> PackageConfig {
         requires: Vec::new(),
         requires_remote: Vec::new(),
         upgrades: Vec::new(),
+        derived: None,
         modules,
     }
 }

@@ -234,6 +234,7 @@ pub(super) fn package(name_and_version: &str, modules: impl IntoIterator<Item = 
         requires: Vec::new(),
         requires_remote: Vec::new(),
         upgrades: Vec::new(),
+        derived: None,
         modules: modules.into_iter().map(|module| module.0).collect(),
     })
 }

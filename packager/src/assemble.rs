@@ -1,23 +1,19 @@
 //! From an entry of a package file to a module with everything that its bytes say.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use placet_model::{
-    Architecture, Digest, LinkTarget, Mode, Module, ModuleType, Owner, ProcessSpec, Supplemental,
+    Architecture, Digest, Module, ModulePath, ModuleType, Owner, ProcessSpec, Supplemental,
     canonical_json,
 };
 use placet_package::{Blob, ElfFile, ElfKind, read_elf, signature};
 
 use crate::error::ModuleFault;
 use crate::file::{ModuleEntry, ProcessEntry};
+use crate::gather::Found;
+use crate::source::Content;
 use crate::taint::{self, Warning};
-
-/// Modules are read into memory once.
-const SIZE_MAX: u64 = 2 << 30;
 
 /// Where modules come from, and what they have given so far.
 #[derive(Debug)]
@@ -31,75 +27,23 @@ pub(crate) struct Assembly {
     pub(crate) warnings: Vec<Warning>,
 }
 
-/// A source that was read.
-#[derive(Debug)]
-struct Source {
-    path: PathBuf,
-    bytes: Vec<u8>,
-    executable: bool,
-}
-
 impl Assembly {
-    /// The module that `entry` describes.
-    pub(crate) fn module(&mut self, entry: &ModuleEntry) -> Result<Module, ModuleFault> {
-        match (&entry.source, &entry.link) {
-            (Some(source), None) => self.file(entry, &source.value),
-            (None, Some(target)) => self.link(entry, target),
-            _ => Err(ModuleFault::SourceOrLink),
-        }
-    }
-
-    fn link(&mut self, entry: &ModuleEntry, target: &LinkTarget) -> Result<Module, ModuleFault> {
-        if entry.process.is_some() {
-            return Err(ModuleFault::LinkProcess);
-        }
-        let bytes = target.as_str().as_bytes();
-        let name = || target.as_str().to_owned();
-        let signature = signature(bytes).map_err(|error| ModuleFault::Elf(name(), error))?;
-        let digest = Digest::of(bytes);
-        self.blobs.insert(digest, Blob::Bytes(bytes.to_vec()));
-        Ok(Module {
-            path: entry.path.clone(),
-            mode: Mode::new(0o777).expect("permission bits alone"),
-            owner: owner(entry),
+    /// The module that was found.
+    pub(crate) fn module(&mut self, found: &Found<'_>) -> Result<Module, ModuleFault> {
+        let entry = &found.entry.value;
+        let source = &found.source;
+        let bytes = source.read()?;
+        let damaged = |error| ModuleFault::Elf(source.name.clone(), error);
+        let signature = signature(&bytes).map_err(damaged)?;
+        let digest = Digest::of(&bytes);
+        let mut module = Module {
+            path: found.path.clone(),
+            mode: source.mode,
+            owner: owner(entry, &source.owner),
             kind: ModuleType::Data,
             function: entry.function.clone(),
             architecture: Architecture::default(),
             size: bytes.len() as u64,
-            digest,
-            signature,
-            build_id: None,
-            link: Some(target.clone()),
-            elf: None,
-            features: entry.features.clone(),
-            provides: entry.provides.clone(),
-            uses: entry.uses.clone(),
-            supplemental: self.supplemental(entry),
-            optional: entry.optional.clone(),
-            process: None,
-        })
-    }
-
-    fn file(&mut self, entry: &ModuleEntry, name: &str) -> Result<Module, ModuleFault> {
-        let source = read(&self.folder, name)?;
-        let damaged = |error| ModuleFault::Elf(name.to_owned(), error);
-        let elf = read_elf(&source.bytes).map_err(damaged)?;
-        let signature = signature(&source.bytes).map_err(damaged)?;
-        let kind = kind(entry, elf.as_ref())?;
-        let digest = Digest::of(&source.bytes);
-        self.warnings
-            .extend(taint::scan(&entry.path, &source.bytes, &self.folder));
-        self.blobs.insert(digest, Blob::File(source.path));
-        let mut module = Module {
-            path: entry.path.clone(),
-            mode: entry
-                .mode
-                .unwrap_or_else(|| default_mode(source.executable)),
-            owner: owner(entry),
-            kind,
-            function: entry.function.clone(),
-            architecture: Architecture::default(),
-            size: source.bytes.len() as u64,
             digest,
             signature,
             build_id: None,
@@ -110,16 +54,42 @@ impl Assembly {
             uses: entry.uses.clone(),
             supplemental: self.supplemental(entry),
             optional: entry.optional.clone(),
-            process: entry
-                .process
-                .as_ref()
-                .map(|process| spec(entry, process))
-                .transpose()?,
+            process: None,
         };
-        if let Some(elf) = elf {
-            self.add_facts(&mut module, elf);
+        if let Content::Link(target) = &source.content {
+            if entry.process.is_some() {
+                return Err(ModuleFault::LinkProcess);
+            }
+            module.link = Some(target.clone());
+        } else {
+            self.add_file(&mut module, entry, read_elf(&bytes).map_err(damaged)?)?;
+            self.warnings
+                .extend(taint::scan(&module.path, &bytes, &self.folder));
         }
+        let blob = match &source.content {
+            Content::File(path) => Blob::File(path.clone()),
+            Content::Bytes(_) | Content::Link(_) => Blob::Bytes(bytes),
+        };
+        self.blobs.insert(digest, blob);
         Ok(module)
+    }
+
+    /// What files have and links have not.
+    fn add_file(
+        &mut self,
+        module: &mut Module,
+        entry: &ModuleEntry,
+        elf: Option<ElfFile>,
+    ) -> Result<(), ModuleFault> {
+        module.mode = entry.mode.unwrap_or(module.mode);
+        module.kind = kind(entry, elf.as_ref())?;
+        if let Some(process) = &entry.process {
+            module.process = Some(spec(&module.path, process)?);
+        }
+        if let Some(elf) = elf {
+            self.add_facts(module, elf);
+        }
+        Ok(())
     }
 
     fn add_facts(&mut self, module: &mut Module, elf: ElfFile) {
@@ -143,16 +113,13 @@ impl Assembly {
     }
 }
 
-fn owner(entry: &ModuleEntry) -> Owner {
+/// Whom the package file names, or else the source.
+fn owner(entry: &ModuleEntry, source: &Owner) -> Owner {
+    let named = &entry.owner;
     Owner {
-        user: entry.owner.user.clone(),
-        group: entry.owner.group.clone(),
+        user: named.user.clone().or_else(|| source.user.clone()),
+        group: named.group.clone().or_else(|| source.group.clone()),
     }
-}
-
-fn default_mode(executable: bool) -> Mode {
-    let bits = if executable { 0o755 } else { 0o644 };
-    Mode::new(bits).expect("permission bits alone")
 }
 
 /// What the author says that it is, or what its headers say.
@@ -170,12 +137,11 @@ fn kind(entry: &ModuleEntry, elf: Option<&ElfFile>) -> Result<ModuleType, Module
     }
 }
 
-fn spec(entry: &ModuleEntry, process: &ProcessEntry) -> Result<ProcessSpec, ModuleFault> {
+fn spec(path: &ModulePath, process: &ProcessEntry) -> Result<ProcessSpec, ModuleFault> {
     let default = ProcessSpec::default();
     let name = match &process.name {
         Some(name) => name.clone(),
-        None => entry
-            .path
+        None => path
             .file_name()
             .parse()
             .map_err(|_| ModuleFault::ProcessName)?,
@@ -206,53 +172,4 @@ fn spec(entry: &ModuleEntry, process: &ProcessEntry) -> Result<ProcessSpec, Modu
         rules: process.rules.clone(),
         vote_command: process.vote_command.clone(),
     })
-}
-
-/// Reads a source, once it is known to be a file that may be delivered.
-fn read(folder: &Path, name: &str) -> Result<Source, ModuleFault> {
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            ModuleFault::Missing(name.to_owned())
-        }
-        _ => ModuleFault::Read(name.to_owned(), error),
-    };
-    let path = folder.join(name);
-    let metadata = fs::metadata(&path).map_err(failed)?;
-    if !metadata.is_file() {
-        let what = describe(metadata.file_type());
-        return Err(ModuleFault::NotAFile(name.to_owned(), what));
-    }
-    let mode = metadata.permissions().mode();
-    if mode & 0o7000 != 0 {
-        return Err(ModuleFault::SetId(name.to_owned(), mode & 0o7777));
-    }
-    let too_large = |size| ModuleFault::TooLarge(name.to_owned(), size, SIZE_MAX);
-    if metadata.len() > SIZE_MAX {
-        return Err(too_large(metadata.len()));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-    let file = File::open(&path).map_err(failed)?;
-    file.take(SIZE_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    if bytes.len() as u64 > SIZE_MAX {
-        return Err(too_large(bytes.len() as u64));
-    }
-    Ok(Source {
-        path,
-        bytes,
-        executable: mode & 0o111 != 0,
-    })
-}
-
-fn describe(kind: fs::FileType) -> &'static str {
-    if kind.is_dir() {
-        "a folder"
-    } else if kind.is_fifo() {
-        "a pipe"
-    } else if kind.is_socket() {
-        "a socket"
-    } else {
-        "a device"
-    }
 }

@@ -10,11 +10,11 @@ use placet_model::{
     Digest, LocalRequirement, Module, ModulePath, PackageConfig, RemoteRequirement, Upgrade,
 };
 use placet_package::Layout;
-use serde_yaml::Spanned;
 
 use crate::assemble::Assembly;
 use crate::error::{Error, ModuleFault};
-use crate::file::{ModuleEntry, PackageFile};
+use crate::file::PackageFile;
+use crate::gather::{self, Found};
 use crate::taint::Warning;
 use crate::{commands, opens, suite, yaml};
 
@@ -73,7 +73,8 @@ pub fn build(
         blobs: BTreeMap::new(),
         warnings: Vec::new(),
     };
-    let modules = modules(package_yaml, &file.modules, &mut assembly)?;
+    let found = gather::gather(package_yaml, &assembly.folder, &file.modules)?;
+    let modules = modules(package_yaml, &found, &mut assembly)?;
     let config = config(file, epoch, modules);
     let tag = config.version.to_string().replace('+', "_");
     let layout = Layout::create(layout_dir)?;
@@ -116,61 +117,35 @@ fn epoch(options: &BuildOptions) -> Result<Timestamp, Error> {
 /// The modules in the order of the format.
 fn modules(
     package_yaml: &Path,
-    entries: &[Spanned<ModuleEntry>],
+    found: &[Found<'_>],
     assembly: &mut Assembly,
 ) -> Result<Vec<Module>, Error> {
     let mut modules = BTreeMap::new();
     let mut lines = BTreeMap::new();
-    for entry in entries {
-        let refuse = |fault| refuse(package_yaml, entry, fault);
-        let module = assembly.module(&entry.value).map_err(refuse)?;
+    for found in found {
+        let refuse = |fault| found.refused(package_yaml, fault);
+        let module = assembly.module(found).map_err(refuse)?;
         let key = (module.path.clone(), module.architecture.clone());
-        let line = entry.referenced.line();
+        let line = found.entry.referenced.line();
         if let Some(first) = lines.insert(key.clone(), line) {
             return Err(refuse(ModuleFault::Duplicate(first)));
         }
         modules.insert(key, module);
     }
     let modules: Vec<Module> = modules.into_values().collect();
-    check_opens(package_yaml, entries, &modules)?;
+    check_opens(package_yaml, found, &modules)?;
     Ok(modules)
 }
 
-fn check_opens(
-    package_yaml: &Path,
-    entries: &[Spanned<ModuleEntry>],
-    modules: &[Module],
-) -> Result<(), Error> {
-    let acknowledged = entries.iter().filter(|entry| entry.value.acknowledge_opens);
-    let acknowledged: BTreeSet<ModulePath> =
-        acknowledged.map(|entry| entry.value.path.clone()).collect();
+fn check_opens(package_yaml: &Path, found: &[Found<'_>], modules: &[Module]) -> Result<(), Error> {
+    let acknowledged = found.iter().filter(|it| it.entry.value.acknowledge_opens);
+    let acknowledged: BTreeSet<ModulePath> = acknowledged.map(|it| it.path.clone()).collect();
     let Some((process, opener)) = opens::undeclared(modules, &acknowledged) else {
         return Ok(());
     };
-    let entry = entries
-        .iter()
-        .find(|entry| entry.value.path == process.path);
-    let entry = entry.expect("every module comes from an entry");
-    Err(refuse(
-        package_yaml,
-        entry,
-        ModuleFault::Opens(opener.clone()),
-    ))
-}
-
-/// What is wrong with the source stands where the source is named; the rest, where the module is.
-fn refuse(package_yaml: &Path, entry: &Spanned<ModuleEntry>, fault: ModuleFault) -> Error {
-    let source = entry
-        .value
-        .source
-        .as_ref()
-        .filter(|_| fault.concerns_source());
-    let location = source.map_or(entry.referenced, |source| source.referenced);
-    Error::Module {
-        place: yaml::place(package_yaml, Some(location)),
-        path: entry.value.path.clone(),
-        fault: Box::new(fault),
-    }
+    let found = found.iter().find(|it| it.path == process.path);
+    let found = found.expect("every module comes from an entry");
+    Err(found.refused(package_yaml, ModuleFault::Opens(opener.clone())))
 }
 
 fn config(file: PackageFile, created: Timestamp, modules: Vec<Module>) -> PackageConfig {

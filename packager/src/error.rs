@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use placet_model::{ModulePath, visible};
+use placet_model::{ModulePath, PathError, visible};
 use placet_package::{ElfError, PackageError};
 
 /// A place in a package file.
@@ -105,12 +105,12 @@ pub enum Error {
         place: Place,
     },
     /// A module cannot be delivered.
-    #[error("{place}: module `{path}` is refused")]
+    #[error("{place}: module `{}` is refused", visible(module))]
     Module {
         /// Where it stands.
         place: Place,
-        /// The module.
-        path: ModulePath,
+        /// Its path, or what stands for it.
+        module: String,
         /// What is wrong.
         #[source]
         fault: Box<ModuleFault>,
@@ -126,9 +126,29 @@ pub enum ModuleFault {
     /// A test is described as a service.
     #[error("it is a test, which runs once and ends, so that `{0}` means nothing: leave that out")]
     Test(&'static str),
-    /// Neither a file nor a link, or both.
-    #[error("it needs either `source` or `link`, and not both")]
-    SourceOrLink,
+    /// None of file, files and link, or several.
+    #[error("it needs exactly one of `source`, `sources` and `link`")]
+    OneSource,
+    /// Nothing says where it is installed.
+    #[error("it needs a `path`; only `sources` can do without")]
+    NoPath,
+    /// A pattern stands for nothing.
+    #[error(
+        "no file matches `{}`; folders do not count, and `**` reaches into them. Correct the pattern, or add a build command that makes such files", visible(.0)
+    )]
+    NoMatch(String),
+    /// A pattern looks at far too many files.
+    #[error("its patterns look at more than {0} files; begin them with the names of folders")]
+    TooManyFiles(usize),
+    /// A file's name cannot be delivered.
+    #[error("the name of file `{}` is not UTF-8; rename it", visible(.0))]
+    NotText(String),
+    /// A file's name cannot be a path on a node.
+    #[error("file `{}` cannot be installed under its name; rename it, or leave it out by `exclude`", visible(.0))]
+    Path(String, #[source] PathError),
+    /// A link that points where no node may follow.
+    #[error("`{}` is a symbolic link that cannot be delivered; make it relative, or leave it out by `exclude`", visible(.0))]
+    Link(String, #[source] PathError),
     /// The source is not there.
     #[error("source `{}` does not exist; name a file, or add a build command that makes it", visible(.0))]
     Missing(String),
@@ -185,6 +205,11 @@ impl ModuleFault {
                 | Self::TooLarge(..)
                 | Self::Read(..)
                 | Self::Elf(..)
+                | Self::NoMatch(_)
+                | Self::TooManyFiles(_)
+                | Self::NotText(_)
+                | Self::Path(..)
+                | Self::Link(..)
         )
     }
 }

@@ -1,6 +1,7 @@
 //! The format of `package.yaml`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use placet_model::{
     Api, Follow, HealthCommand, Limits, LinkTarget, ListenSocket, Mode, ModulePath, ModuleType,
@@ -10,6 +11,8 @@ use placet_model::{
 use semver::{Version, VersionReq};
 use serde::Deserialize;
 use serde_yaml::Spanned;
+
+use crate::glob::Globs;
 
 /// A package file: what the package is, how it is built, and which files it delivers.
 ///
@@ -120,12 +123,26 @@ pub struct UpgradeEntry {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModuleEntry {
-    /// Where it is installed, relative to the root of the node's software.
-    pub path: ModulePath,
+    /// Where it is installed, relative to the root of the node's software. With `sources`: the
+    /// folder below which the files are installed, the root where left out.
+    #[serde(default)]
+    pub path: Option<ModulePath>,
     /// The file, relative to the folder of the package file; made by a build command, or there
-    /// before. A symbolic link is followed. Either this or `link` is given.
+    /// before. A symbolic link is followed. One of `source`, `sources` and `link` is given.
     #[serde(default)]
     pub source: Option<Spanned<String>>,
+    /// Many files at once: a pattern or a list of them (`build/lib/**/*.so`), each of which has to
+    /// match something. `*` and `?` stay within a folder, `**` crosses them.
+    ///
+    /// A file is installed as far below `path` as it lies below the folders that the pattern names
+    /// without a wildcard. Symbolic links are kept as links. What else the entry says holds for
+    /// each file; a path that has an entry of its own is left to that.
+    #[serde(default)]
+    pub sources: Option<Spanned<Globs>>,
+    /// Files that `sources` leaves out: a pattern or a list of them; one without `/` looks at names
+    /// in any folder.
+    #[serde(default)]
+    pub exclude: Globs,
     /// Makes the module a symbolic link to this relative target, which must not leave the tree.
     #[serde(default)]
     pub link: Option<LinkTarget>,
@@ -167,6 +184,17 @@ pub struct ModuleEntry {
     /// to be named in `supplemental`.
     #[serde(default)]
     pub acknowledge_opens: bool,
+}
+
+/// How messages call it before its modules are known.
+impl fmt::Display for ModuleEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.path, &self.sources) {
+            (_, Some(sources)) => sources.value.fmt(f),
+            (Some(path), None) => path.fmt(f),
+            (None, None) => f.write_str("without a path"),
+        }
+    }
 }
 
 /// Who owns an installed file.

@@ -12,7 +12,10 @@ mod build;
 mod commands;
 mod error;
 mod file;
+mod gather;
+mod glob;
 mod opens;
+mod source;
 mod suite;
 mod taint;
 mod yaml;
@@ -23,4 +26,5 @@ pub use file::{
     LocalRequirementEntry, ModuleEntry, OwnerEntry, PackageFile, ProcessEntry,
     RemoteRequirementEntry, SupplementalEntry, UpgradeEntry,
 };
+pub use glob::{Glob, GlobError, Globs};
 pub use taint::Warning;

@@ -26,7 +26,7 @@ pub(crate) fn check(package_yaml: &Path, file: &PackageFile) -> Result<(), Error
         if let Some(field) = of_services(process) {
             return Err(Error::Module {
                 place: yaml::place(package_yaml, Some(entry.referenced)),
-                path: entry.value.path.clone(),
+                module: entry.value.to_string(),
                 fault: Box::new(ModuleFault::Test(field)),
             });
         }

@@ -108,8 +108,9 @@ fn sources_that_cannot_be_delivered_are_named_with_their_line() {
         .refused("source `/dev/null` is a device");
     Workshop::with_module("  - path: a\n    source: .\n").refused("source `.` is a folder");
     Workshop::with_module("  - path: a\n")
-        .refused("package.yaml:4:5: module `a` is refused: it needs either");
-    Workshop::with_module("  - path: a\n    source: b\n    link: c\n").refused("it needs either");
+        .refused("package.yaml:4:5: module `a` is refused: it needs exactly one");
+    Workshop::with_module("  - path: a\n    source: b\n    link: c\n")
+        .refused("it needs exactly one");
 
     let workshop = Workshop::with_module("  - path: a\n    source: broken\n");
     let shell = fs::read("/bin/sh").unwrap();

@@ -1,0 +1,136 @@
+//! What a module is made of: a file, bytes, or a link, with mode and owner.
+
+use std::fs::{self, File, FileType};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use placet_model::{LinkTarget, Mode, Owner};
+
+use crate::error::ModuleFault;
+
+/// Modules are read into memory once.
+const SIZE_MAX: u64 = 2 << 30;
+
+/// What one module is made of, wherever it comes from.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// How messages call it.
+    pub(crate) name: String,
+    pub(crate) content: Content,
+    /// The mode that it is installed with unless the package file names one.
+    pub(crate) mode: Mode,
+    /// The owner of the installed file as far as the package file names none.
+    pub(crate) owner: Owner,
+}
+
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// A regular file that stays where it is until the package is stored.
+    File(PathBuf),
+    /// The bytes themselves.
+    #[expect(dead_code, reason = "what archives hold")]
+    Bytes(Vec<u8>),
+    /// A symbolic link, which is delivered as one.
+    Link(LinkTarget),
+}
+
+impl Source {
+    /// The link that an entry of the package file asks for.
+    pub(crate) fn link(target: &LinkTarget) -> Self {
+        Self {
+            name: target.to_string(),
+            content: Content::Link(target.clone()),
+            mode: mode(0o777),
+            owner: Owner::default(),
+        }
+    }
+
+    /// The file `name` in `folder`, or what it links to. Permissions come from the umask of whoever
+    /// made it, so that only whether it may be executed counts.
+    pub(crate) fn file(folder: &Path, name: &str) -> Result<Self, ModuleFault> {
+        let path = folder.join(name);
+        let metadata = fs::metadata(&path).map_err(|error| failed(name, error))?;
+        if !metadata.is_file() {
+            let what = describe(metadata.file_type());
+            return Err(ModuleFault::NotAFile(name.to_owned(), what));
+        }
+        let bits = metadata.permissions().mode();
+        if bits & 0o7000 != 0 {
+            return Err(ModuleFault::SetId(name.to_owned(), bits & 0o7777));
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            content: Content::File(path),
+            mode: mode(if bits & 0o111 != 0 { 0o755 } else { 0o644 }),
+            owner: Owner::default(),
+        })
+    }
+
+    /// The file `name` in `folder`, or the link that it is.
+    pub(crate) fn file_or_link(folder: &Path, name: &str) -> Result<Self, ModuleFault> {
+        let path = folder.join(name);
+        let metadata = fs::symlink_metadata(&path).map_err(|error| failed(name, error))?;
+        if !metadata.is_symlink() {
+            return Self::file(folder, name);
+        }
+        let target = fs::read_link(&path).map_err(|error| failed(name, error))?;
+        let target = target.to_string_lossy().parse();
+        let target = target.map_err(|error| ModuleFault::Link(name.to_owned(), error))?;
+        Ok(Self {
+            name: name.to_owned(),
+            ..Self::link(&target)
+        })
+    }
+
+    /// Its bytes; those of a link are its target.
+    pub(crate) fn read(&self) -> Result<Vec<u8>, ModuleFault> {
+        match &self.content {
+            Content::File(path) => read(&self.name, path),
+            Content::Bytes(bytes) => Ok(bytes.clone()),
+            Content::Link(target) => Ok(target.as_str().as_bytes().to_vec()),
+        }
+    }
+}
+
+fn mode(bits: u32) -> Mode {
+    Mode::new(bits).expect("permission bits alone")
+}
+
+fn read(name: &str, path: &Path) -> Result<Vec<u8>, ModuleFault> {
+    let file = File::open(path).map_err(|error| failed(name, error))?;
+    let size = file.metadata().map_err(|error| failed(name, error))?.len();
+    let too_large = |size| ModuleFault::TooLarge(name.to_owned(), size, SIZE_MAX);
+    if size > SIZE_MAX {
+        return Err(too_large(size));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    file.take(SIZE_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| failed(name, error))?;
+    if bytes.len() as u64 > SIZE_MAX {
+        return Err(too_large(bytes.len() as u64));
+    }
+    Ok(bytes)
+}
+
+fn failed(name: &str, error: io::Error) -> ModuleFault {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            ModuleFault::Missing(name.to_owned())
+        }
+        _ => ModuleFault::Read(name.to_owned(), error),
+    }
+}
+
+fn describe(kind: FileType) -> &'static str {
+    if kind.is_dir() {
+        "a folder"
+    } else if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}

@@ -256,6 +256,13 @@ pub struct ElfFacts {
     /// `DT_RUNPATH`, or `DT_RPATH` where there is none; split at `:`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub run_path: Vec<String>,
+    /// True if the run path is `DT_RPATH`: the libraries that this file needs inherit it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inherited_run_path: bool,
+    /// True if the loader does not look into its default folders for this file's libraries
+    /// (`DF_1_NODEFLIB`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignores_default_folders: bool,
     /// True if it imports dlopen or dlmopen.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub opens_libraries: bool,
@@ -267,8 +274,9 @@ pub struct ElfFacts {
 /// The dynamic symbols of a module; a blob beside the package config.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SymbolLists {
-    /// Defined and visible to others; `name@version` where versioned.
+    /// Defined and visible to others; where versioned, `name@@version` if it is the one that a link
+    /// without version gets, and `name@version` if not.
     pub exported: BTreeSet<String>,
-    /// Undefined, not weak.
+    /// Undefined, not weak; `name@version` where versioned.
     pub imported: BTreeSet<String>,
 }

@@ -6,6 +6,7 @@
 //! the bytes that are there before it is used.
 
 mod architecture;
+mod count;
 mod dynamic;
 mod error;
 mod image;
@@ -19,8 +20,12 @@ use placet_model::{Architecture, ElfClass, ElfFacts, SymbolLists, digest_of};
 pub use error::ElfError;
 pub(crate) use image::{Image, Section, Segment};
 pub(crate) use notes::ignored_descriptors;
+pub use symbols::{DynamicSymbol, SymbolKind, SymbolRole};
+pub use versions::VersionDefinition;
 
 use dynamic::Dynamic;
+use symbols::Symbols;
+use versions::Versions;
 
 /// What a module's ELF headers say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,34 +60,110 @@ pub enum ElfKind {
 /// The file is truncated, or a header value makes no sense. A loader would refuse it, or do
 /// something that nobody can foresee.
 pub fn read_elf(bytes: &[u8]) -> Result<Option<ElfFile>, ElfError> {
-    let Some(image) = Image::parse(bytes)? else {
-        return Ok(None);
-    };
-    let dynamic = Dynamic::read(&image)?;
-    let versions = versions::read(&image, &dynamic)?;
-    let symbols = symbols::read(&image, &dynamic, &versions)?;
-    let has_symbols = !(symbols.lists.exported.is_empty() && symbols.lists.imported.is_empty());
-    Ok(Some(ElfFile {
-        facts: ElfFacts {
-            class: if image.is_64 {
-                ElfClass::Elf64
-            } else {
-                ElfClass::Elf32
-            },
+    Ok(Elf::parse(bytes)?.map(Elf::file))
+}
+
+/// An ELF file whose headers, tables and names have been checked.
+#[derive(Debug)]
+pub struct Elf<'data> {
+    image: Image<'data>,
+    dynamic: Dynamic<'data>,
+    versions: Versions<'data>,
+    symbols: Symbols<'data>,
+    facts: ElfFacts,
+}
+
+impl<'data> Elf<'data> {
+    /// Reads the ELF headers of `bytes`; `None` if it is no ELF file.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_elf`].
+    pub fn parse(bytes: &'data [u8]) -> Result<Option<Self>, ElfError> {
+        let Some(image) = Image::parse(bytes)? else {
+            return Ok(None);
+        };
+        let dynamic = Dynamic::read(&image)?;
+        let versions = versions::read(&image, &dynamic)?;
+        let symbols = symbols::read(&image, &dynamic, &versions)?;
+        let class = if image.is_64 {
+            ElfClass::Elf64
+        } else {
+            ElfClass::Elf32
+        };
+        let provided = versions.definitions.iter();
+        let facts = ElfFacts {
+            class,
             soname: dynamic.soname()?,
             needed: dynamic.needed()?,
-            versions_provided: versions.provided,
-            versions_needed: versions.needed,
+            versions_provided: provided.map(|it| it.name.to_owned()).collect(),
+            versions_needed: versions.needed.clone(),
             interpreter: interpreter(&image)?,
             run_path: dynamic.run_path()?,
+            inherited_run_path: dynamic.inherits_run_path(),
+            ignores_default_folders: dynamic.ignores_default_folders(),
             opens_libraries: symbols.opens_libraries,
-            symbols: has_symbols.then(|| digest_of(&symbols.lists)),
-        },
-        architecture: architecture::name(&image),
-        build_id: notes::build_id(&image),
-        symbols: symbols.lists,
-        kind: kind(&image, &dynamic),
-    }))
+            symbols: None,
+        };
+        Ok(Some(Self {
+            image,
+            dynamic,
+            versions,
+            symbols,
+            facts,
+        }))
+    }
+
+    /// All that stands in a package about the file.
+    fn file(self) -> ElfFile {
+        let symbols = self.symbols.lists();
+        let has_symbols = !(symbols.exported.is_empty() && symbols.imported.is_empty());
+        ElfFile {
+            architecture: self.architecture(),
+            build_id: self.build_id(),
+            kind: self.kind(),
+            facts: ElfFacts {
+                symbols: has_symbols.then(|| digest_of(&symbols)),
+                ..self.facts
+            },
+            symbols,
+        }
+    }
+
+    /// The facts, without the digest of the list of symbols.
+    pub fn facts(&self) -> &ElfFacts {
+        &self.facts
+    }
+
+    /// The dynamic symbols in the order of the file.
+    pub fn symbols(&self) -> &[DynamicSymbol<'data>] {
+        &self.symbols.all
+    }
+
+    /// The names of the dynamic symbols, as they stand in a package.
+    pub fn symbol_lists(&self) -> SymbolLists {
+        self.symbols.lists()
+    }
+
+    /// The symbol versions that the file defines, in the order of the file.
+    pub fn version_definitions(&self) -> &[VersionDefinition<'data>] {
+        &self.versions.definitions
+    }
+
+    /// The processor, by its Linux name.
+    pub fn architecture(&self) -> Architecture {
+        architecture::name(&self.image)
+    }
+
+    /// GNU build id in lower-case hexadecimal.
+    pub fn build_id(&self) -> Option<String> {
+        notes::build_id(&self.image)
+    }
+
+    /// What kind of object it is.
+    pub fn kind(&self) -> ElfKind {
+        kind(&self.image, &self.dynamic)
+    }
 }
 
 /// The name of the section that holds the byte at `offset` of an ELF file, where there is one.
@@ -113,14 +194,19 @@ fn interpreter(image: &Image<'_>) -> Result<Option<String>, ElfError> {
     };
     let offset = segment.file.start;
     let bytes = image.file(&segment.file);
-    text(bytes, offset, "the interpreter (PT_INTERP)").map(Some)
+    let path = text(bytes, offset, "the interpreter (PT_INTERP)")?;
+    Ok(Some(path.to_owned()))
 }
 
 /// Longest name or path that is taken from a file; the kernel's limit of a path.
 const TEXT_MAX: usize = 4_096;
 
 /// The text at the start of `bytes`, up to its NUL.
-pub(crate) fn text(bytes: &[u8], offset: u64, what: &'static str) -> Result<String, ElfError> {
+fn text<'data>(
+    bytes: &'data [u8],
+    offset: u64,
+    what: &'static str,
+) -> Result<&'data str, ElfError> {
     let refuse = |why| ElfError::Text { what, offset, why };
     let bounded = &bytes[..bytes.len().min(TEXT_MAX)];
     let length = bounded
@@ -132,5 +218,5 @@ pub(crate) fn text(bytes: &[u8], offset: u64, what: &'static str) -> Result<Stri
     if text.chars().any(char::is_control) {
         return Err(refuse("it contains a control character"));
     }
-    Ok(text.to_owned())
+    Ok(text)
 }

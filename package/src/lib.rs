@@ -25,7 +25,10 @@ pub mod registry;
 mod signature;
 
 pub use check::{ConfigFault, check_config};
-pub use elf::{ElfError, ElfFile, ElfKind, read_elf, section_at};
+pub use elf::{
+    DynamicSymbol, Elf, ElfError, ElfFile, ElfKind, SymbolKind, SymbolRole, VersionDefinition,
+    read_elf, section_at,
+};
 pub use error::{PackageError, Problem};
 pub use layout::{Blob, Layout};
 pub use manifest::{

@@ -99,19 +99,19 @@ impl<'data> Dynamic<'data> {
     }
 
     /// The name at `offset` of the string table.
-    pub(super) fn name(&self, offset: u64, what: &'static str) -> Result<String, ElfError> {
+    pub(super) fn name(&self, offset: u64, what: &'static str) -> Result<&'data str, ElfError> {
         text(self.strings_from(offset, what)?, offset, what)
     }
 
     pub(super) fn soname(&self) -> Result<Option<String>, ElfError> {
         let soname = self.soname.map(|offset| self.name(offset, "DT_SONAME"));
-        soname.transpose()
+        Ok(soname.transpose()?.map(ToOwned::to_owned))
     }
 
     pub(super) fn needed(&self) -> Result<Vec<String>, ElfError> {
         let names = self.needed.iter();
         names
-            .map(|offset| self.name(*offset, "DT_NEEDED"))
+            .map(|offset| self.name(*offset, "DT_NEEDED").map(ToOwned::to_owned))
             .collect()
     }
 
@@ -125,5 +125,16 @@ impl<'data> Dynamic<'data> {
         let path = self.name(offset, what)?;
         let parts = path.split(':').filter(|part| !part.is_empty());
         Ok(parts.map(ToOwned::to_owned).collect())
+    }
+
+    /// True if the run path is one that the libraries needed, and those that they need, inherit.
+    pub(super) fn inherits_run_path(&self) -> bool {
+        self.value(elf::DT_RUNPATH).is_none() && self.value(elf::DT_RPATH).is_some()
+    }
+
+    /// True if the loader is not to look into its default folders.
+    pub(super) fn ignores_default_folders(&self) -> bool {
+        let flags = self.value(elf::DT_FLAGS_1).unwrap_or(0);
+        flags & elf::DF_1_NODEFLIB.0 != 0
     }
 }

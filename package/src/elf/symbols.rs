@@ -1,21 +1,74 @@
 //! Dynamic symbols: what a file offers to others and what it wants of them.
 
+use std::borrow::Cow;
+use std::ffi::CStr;
+
 use object::Endianness;
-use object::elf::{self, FileHeader32, FileHeader64, GnuHashHeader, HashHeader};
-use object::endian::{U16, U32};
-use object::pod;
-use object::read::elf::{FileHeader, Rel as _, Rela as _, Sym};
+use object::elf::{self, FileHeader32, FileHeader64};
+use object::endian::U16;
+use object::read::elf::{FileHeader, Sym};
 use placet_model::SymbolLists;
 
+use super::count::count;
 use super::dynamic::Dynamic;
 use super::image::{absurd, slice};
 use super::versions::Versions;
 use super::{ElfError, Image};
 
+/// A dynamic symbol through which files are bound to each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DynamicSymbol<'data> {
+    /// Its name. Bytes that are not plain text are shown with escapes, so that names stay different.
+    pub name: Cow<'data, str>,
+    /// The version that it has, or that is wanted of it.
+    pub version: Option<&'data str>,
+    /// Offered to others or wanted of them.
+    pub role: SymbolRole,
+    /// What it stands for.
+    pub kind: SymbolKind,
+    /// True if its absence, or a second definition, is no error.
+    pub is_weak: bool,
+    /// True of an exported symbol whose version is the one that a link without version gets.
+    pub is_default: bool,
+    /// True of an exported symbol that serves those who want no version, default or not: it is of
+    /// the first version of its file, or of none.
+    pub is_base: bool,
+    /// True if its value is a number and no address.
+    pub is_absolute: bool,
+    /// Its value: of an exported symbol, its address before the file is loaded.
+    pub value: u64,
+    /// Its size in bytes; 0 where the file does not say it.
+    pub size: u64,
+}
+
+/// On which side of a binding a symbol stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SymbolRole {
+    /// Defined, and visible to others.
+    Exported,
+    /// To be found in another file.
+    Imported,
+}
+
+/// What a symbol stands for (`st_type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SymbolKind {
+    /// Code.
+    Function,
+    /// Code that chooses, once at run time, which code the name stands for.
+    IndirectFunction,
+    /// Data.
+    Object,
+    /// Data of which every thread has its own.
+    ThreadLocal,
+    /// The file does not say it, or it is of another type.
+    Untyped,
+}
+
 /// The dynamic symbols of a file.
 #[derive(Debug, Default)]
-pub(super) struct Symbols {
-    pub(super) lists: SymbolLists,
+pub(super) struct Symbols<'data> {
+    pub(super) all: Vec<DynamicSymbol<'data>>,
     pub(super) opens_libraries: bool,
 }
 
@@ -24,11 +77,11 @@ const NAME_MAX: usize = 65_536;
 /// The largest libraries export tens of megabytes of names.
 const NAMES_MAX: usize = 64 << 20;
 
-pub(super) fn read(
-    image: &Image<'_>,
-    dynamic: &Dynamic<'_>,
-    versions: &Versions,
-) -> Result<Symbols, ElfError> {
+pub(super) fn read<'data>(
+    image: &Image<'data>,
+    dynamic: &Dynamic<'data>,
+    versions: &Versions<'data>,
+) -> Result<Symbols<'data>, ElfError> {
     if image.is_64 {
         collect::<FileHeader64<Endianness>>(image, dynamic, versions)
     } else {
@@ -36,11 +89,11 @@ pub(super) fn read(
     }
 }
 
-fn collect<Elf>(
-    image: &Image<'_>,
-    dynamic: &Dynamic<'_>,
-    versions: &Versions,
-) -> Result<Symbols, ElfError>
+fn collect<'data, Elf>(
+    image: &Image<'data>,
+    dynamic: &Dynamic<'data>,
+    versions: &Versions<'data>,
+) -> Result<Symbols<'data>, ElfError>
 where
     Elf: FileHeader<Endian = Endianness>,
 {
@@ -50,11 +103,8 @@ where
     };
     let entry = size_of::<Elf::Sym>() as u64;
     if let Some(size) = dynamic.value(elf::DT_SYMENT).filter(|size| *size != entry) {
-        return Err(absurd(
-            "DT_SYMENT",
-            size,
-            "it is not the size of one symbol",
-        ));
+        let why = "it is not the size of one symbol";
+        return Err(absurd("DT_SYMENT", size, why));
     }
     let count = count::<Elf>(image, dynamic)?;
     let what = "the dynamic symbols (DT_SYMTAB)";
@@ -67,60 +117,142 @@ where
             continue;
         }
         let name = name_of(symbol, image.endian, dynamic)?;
-        let version = indexes.get(index).and_then(|index| {
-            let index = index.get(image.endian) & elf::VERSYM_VERSION;
-            (index > 1).then(|| versions.names.get(&index)).flatten()
-        });
-        length += name.len() + version.map_or(0, String::len);
+        let index = indexes.get(index).map_or(1, |it| it.get(image.endian));
+        let version = Version::new(index, versions);
+        length += name.len() + version.name.map_or(0, str::len);
         if length > NAMES_MAX {
             let why = "symbol names of more than 64 MiB";
             return Err(absurd("DT_SYMTAB", count, why));
         }
-        symbols.add(symbol, image.endian, &name, version);
+        symbols.add(symbol, image.endian, name, &version);
     }
     Ok(symbols)
 }
 
-impl Symbols {
-    fn add<S>(&mut self, symbol: &S, endian: Endianness, name: &str, version: Option<&String>)
-    where
-        S: Sym<Endian = Endianness>,
-    {
-        let versioned = || match version {
-            Some(version) => format!("{name}@{version}"),
-            None => name.to_owned(),
-        };
-        if symbol.is_undefined(endian) {
-            self.opens_libraries |= matches!(name, "dlopen" | "dlmopen");
-            if !symbol.is_weak() && !name.is_empty() {
-                self.lists.imported.insert(versioned());
-            }
-        } else if matches!(
-            symbol.st_visibility(),
-            elf::STV_DEFAULT | elf::STV_PROTECTED
-        ) {
-            self.lists.exported.insert(versioned());
+/// What `DT_VERSYM` says of one symbol.
+#[derive(Debug)]
+struct Version<'data> {
+    name: Option<&'data str>,
+    is_default: bool,
+    is_base: bool,
+}
+
+impl<'data> Version<'data> {
+    fn new(entry: u16, versions: &Versions<'data>) -> Self {
+        let index = entry & elf::VERSYM_VERSION;
+        // Index 0 is of symbols that stay inside, 1 of those without version.
+        let named = (index > 1).then(|| versions.named(index)).flatten();
+        let is_hidden = entry & elf::VERSYM_HIDDEN.0 != 0;
+        Self {
+            name: named.map(|version| version.name),
+            is_default: !is_hidden && named.is_some_and(|version| version.is_defined),
+            is_base: index <= 2,
         }
     }
 }
 
+impl<'data> Symbols<'data> {
+    fn add<S>(
+        &mut self,
+        symbol: &S,
+        endian: Endianness,
+        name: Cow<'data, str>,
+        version: &Version<'data>,
+    ) where
+        S: Sym<Endian = Endianness>,
+    {
+        let is_visible = matches!(
+            symbol.st_visibility(),
+            elf::STV_DEFAULT | elf::STV_PROTECTED
+        );
+        let role = if symbol.is_undefined(endian) {
+            self.opens_libraries |= matches!(&*name, "dlopen" | "dlmopen");
+            SymbolRole::Imported
+        } else if is_visible {
+            SymbolRole::Exported
+        } else {
+            return;
+        };
+        if name.is_empty() {
+            return;
+        }
+        self.all.push(DynamicSymbol {
+            name,
+            version: version.name,
+            role,
+            kind: kind(symbol),
+            is_weak: symbol.is_weak(),
+            is_default: role == SymbolRole::Exported && version.is_default,
+            is_base: role == SymbolRole::Exported && version.is_base,
+            is_absolute: symbol.is_absolute(endian),
+            value: symbol.st_value(endian).into(),
+            size: symbol.st_size(endian).into(),
+        });
+    }
+
+    /// The names alone; imported ones that are weak are left out.
+    pub(super) fn lists(&self) -> SymbolLists {
+        let names = |role| {
+            let symbols = self.all.iter().filter(move |symbol| symbol.role == role);
+            symbols.filter(|symbol| symbol.role == SymbolRole::Exported || !symbol.is_weak)
+        };
+        SymbolLists {
+            exported: names(SymbolRole::Exported)
+                .map(ToString::to_string)
+                .collect(),
+            imported: names(SymbolRole::Imported)
+                .map(ToString::to_string)
+                .collect(),
+        }
+    }
+}
+
+/// As all tools write it: `name`, `name@version`, or `name@@version` of an exported symbol that
+/// those get who want no version.
+impl std::fmt::Display for DynamicSymbol<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)?;
+        let Some(version) = self.version else {
+            return Ok(());
+        };
+        f.write_str(if self.is_default { "@@" } else { "@" })?;
+        f.write_str(version)
+    }
+}
+
+fn kind<S: Sym<Endian = Endianness>>(symbol: &S) -> SymbolKind {
+    match symbol.st_type() {
+        elf::STT_FUNC => SymbolKind::Function,
+        elf::STT_GNU_IFUNC => SymbolKind::IndirectFunction,
+        elf::STT_OBJECT | elf::STT_COMMON => SymbolKind::Object,
+        elf::STT_TLS => SymbolKind::ThreadLocal,
+        _ => SymbolKind::Untyped,
+    }
+}
+
 /// Names that are not plain text are shown with escapes, so that they stay different.
-fn name_of<S>(symbol: &S, endian: Endianness, dynamic: &Dynamic<'_>) -> Result<String, ElfError>
+fn name_of<'data, S>(
+    symbol: &S,
+    endian: Endianness,
+    dynamic: &Dynamic<'data>,
+) -> Result<Cow<'data, str>, ElfError>
 where
     S: Sym<Endian = Endianness>,
 {
     let offset = u64::from(symbol.st_name(endian));
     let bytes = dynamic.strings_from(offset, "st_name")?;
-    let length = bytes.iter().take(NAME_MAX).position(|byte| *byte == 0);
-    let name = length.map(|length| &bytes[..length]);
-    let name = name.ok_or(ElfError::Text {
+    let bounded = &bytes[..bytes.len().min(NAME_MAX)];
+    let name = CStr::from_bytes_until_nul(bounded).map_err(|_| ElfError::Text {
         what: "the name of a symbol (st_name)",
         offset,
         why: "it does not end within 64 KiB or its table",
     })?;
-    let plain = std::str::from_utf8(name).ok();
+    let plain = name.to_str().ok();
     let plain = plain.filter(|name| !name.chars().any(char::is_control));
-    Ok(plain.map_or_else(|| name.escape_ascii().to_string(), ToOwned::to_owned))
+    Ok(plain.map_or_else(
+        || Cow::Owned(name.to_bytes().escape_ascii().to_string()),
+        Cow::Borrowed,
+    ))
 }
 
 fn version_indexes<'data>(
@@ -134,113 +266,4 @@ fn version_indexes<'data>(
     let what = "the versions of the dynamic symbols (DT_VERSYM)";
     let bytes = image.at(address, count * 2, what)?;
     slice(bytes, 0, count, what)
-}
-
-/// How many dynamic symbols there are. No header says it: it is what the hash tables and the
-/// relocations, through which the loader comes to symbols, lead to.
-fn count<Elf>(image: &Image<'_>, dynamic: &Dynamic<'_>) -> Result<u64, ElfError>
-where
-    Elf: FileHeader<Endian = Endianness>,
-{
-    let counts = [
-        hash_count(image, dynamic)?,
-        gnu_hash_count(image, dynamic)?,
-        relocation_count::<Elf>(image, dynamic)?,
-        mips_count(image, dynamic),
-    ];
-    Ok(counts.into_iter().max().unwrap_or(0))
-}
-
-fn mips_count(image: &Image<'_>, dynamic: &Dynamic<'_>) -> u64 {
-    let count = dynamic.value(elf::DT_MIPS_SYMTABNO);
-    count.filter(|_| image.machine == elf::EM_MIPS).unwrap_or(0)
-}
-
-fn hash_count(image: &Image<'_>, dynamic: &Dynamic<'_>) -> Result<u64, ElfError> {
-    // These two have words of 64 bits here; they bring a GNU hash table too.
-    let wide = image.is_64 && matches!(image.machine, elf::EM_S390 | elf::EM_ALPHA);
-    let Some(address) = dynamic.value(elf::DT_HASH).filter(|_| !wide) else {
-        return Ok(0);
-    };
-    let what = "the hash table (DT_HASH)";
-    let bytes = image.at(address, size_of::<HashHeader<Endianness>>() as u64, what)?;
-    let header: &[HashHeader<Endianness>] = slice(bytes, 0, 1, what)?;
-    let buckets = u64::from(header[0].bucket_count.get(image.endian));
-    let chains = u64::from(header[0].chain_count.get(image.endian));
-    image.at(address, 8 + 4 * (buckets + chains), what)?;
-    Ok(chains)
-}
-
-fn gnu_hash_count(image: &Image<'_>, dynamic: &Dynamic<'_>) -> Result<u64, ElfError> {
-    let Some(address) = dynamic.value(elf::DT_GNU_HASH) else {
-        return Ok(0);
-    };
-    let (what, endian) = ("the hash table (DT_GNU_HASH)", image.endian);
-    let head = size_of::<GnuHashHeader<Endianness>>() as u64;
-    let bytes = image.at(address, head, what)?;
-    let header: &[GnuHashHeader<Endianness>] = slice(bytes, 0, 1, what)?;
-    let base = u64::from(header[0].symbol_base.get(endian));
-    let buckets = u64::from(header[0].bucket_count.get(endian));
-    let word = if image.is_64 { 8 } else { 4 };
-    let buckets_at = head + word * u64::from(header[0].bloom_count.get(endian));
-    let table: &[U32<Endianness>] = slice(bytes, buckets_at, buckets, what)?;
-    let last = table.iter().map(|bucket| bucket.get(endian)).max();
-    let last = u64::from(last.unwrap_or(0));
-    if last == 0 {
-        return Ok(base);
-    }
-    let first = last.checked_sub(base).ok_or_else(|| {
-        absurd(
-            what,
-            last,
-            "a bucket names a symbol before the first hashed one",
-        )
-    })?;
-    let chains = bytes.get(index(buckets_at + 4 * (buckets + first))..);
-    let chains = chains.unwrap_or(&[]);
-    let (chains, _) = pod::slice_from_bytes::<U32<Endianness>>(chains, chains.len() / 4)
-        .map_err(|()| absurd(what, first, "its chains are unreadable"))?;
-    let end = chains.iter().position(|value| value.get(endian) & 1 != 0);
-    let end = end.ok_or_else(|| absurd(what, last, "its last chain does not end"))?;
-    Ok(last + end as u64 + 1)
-}
-
-fn index(offset: u64) -> usize {
-    usize::try_from(offset).unwrap_or(usize::MAX)
-}
-
-fn relocation_count<Elf>(image: &Image<'_>, dynamic: &Dynamic<'_>) -> Result<u64, ElfError>
-where
-    Elf: FileHeader<Endian = Endianness>,
-{
-    let mips64el =
-        image.machine == elf::EM_MIPS && image.is_64 && image.endian == Endianness::Little;
-    let plt_has_addends = dynamic.value(elf::DT_PLTREL) == u64::try_from(elf::DT_RELA.0).ok();
-    let tables = [
-        (elf::DT_RELA, elf::DT_RELASZ, true),
-        (elf::DT_REL, elf::DT_RELSZ, false),
-        (elf::DT_JMPREL, elf::DT_PLTRELSZ, plt_has_addends),
-    ];
-    let mut last = 0;
-    for (address, size, has_addends) in tables {
-        let (Some(address), Some(size)) = (dynamic.value(address), dynamic.value(size)) else {
-            continue;
-        };
-        let what = "the relocations (DT_RELA, DT_REL, DT_JMPREL)";
-        let bytes = image.at(address, size, what)?;
-        if has_addends {
-            let count = size / size_of::<Elf::Rela>() as u64;
-            let table: &[Elf::Rela] = slice(bytes, 0, count, what)?;
-            let symbols = table
-                .iter()
-                .map(|entry| entry.r_sym(image.endian, mips64el));
-            last = symbols.max().unwrap_or(0).max(last);
-        } else {
-            let count = size / size_of::<Elf::Rel>() as u64;
-            let table: &[Elf::Rel] = slice(bytes, 0, count, what)?;
-            let symbols = table.iter().map(|entry| entry.r_sym(image.endian));
-            last = symbols.max().unwrap_or(0).max(last);
-        }
-    }
-    Ok(if last == 0 { 0 } else { u64::from(last) + 1 })
 }

@@ -1,6 +1,6 @@
 //! Symbol versions: those that a file defines and those that it needs of others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use object::Endianness;
 use object::elf::{self, Verdaux, Verdef, Vernaux, Verneed};
@@ -13,13 +13,30 @@ use super::{ElfError, Image};
 
 /// The symbol versions of a file.
 #[derive(Debug, Default)]
-pub(super) struct Versions {
-    pub(super) provided: BTreeSet<String>,
+pub(super) struct Versions<'data> {
+    /// In the order of the file; the one that stands for the file itself aside.
+    pub(super) definitions: Vec<VersionDefinition<'data>>,
     pub(super) needed: BTreeSet<SymbolVersion>,
-    /// Names by the index that `DT_VERSYM` gives each symbol.
-    pub(super) names: BTreeMap<u16, String>,
+    /// By the index that `DT_VERSYM` gives each symbol.
+    named: Vec<Option<NamedVersion<'data>>>,
     /// Bytes of names taken so far.
     length: usize,
+}
+
+/// A symbol version, defined or needed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NamedVersion<'data> {
+    pub(super) name: &'data str,
+    pub(super) is_defined: bool,
+}
+
+/// A symbol version that a file defines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionDefinition<'data> {
+    /// Its name.
+    pub name: &'data str,
+    /// The versions that it continues.
+    pub parents: Vec<&'data str>,
 }
 
 /// Version indexes have 15 bits, so that no file has use for more records.
@@ -27,7 +44,10 @@ const RECORDS_MAX: u64 = 32_768;
 /// The C library, which has the most, comes to less than a kilobyte.
 const NAMES_MAX: usize = 1 << 20;
 
-pub(super) fn read(image: &Image<'_>, dynamic: &Dynamic<'_>) -> Result<Versions, ElfError> {
+pub(super) fn read<'data>(
+    image: &Image<'data>,
+    dynamic: &Dynamic<'data>,
+) -> Result<Versions<'data>, ElfError> {
     let mut versions = Versions::default();
     if let Some(address) = dynamic.value(elf::DT_VERDEF) {
         let count = dynamic.value(elf::DT_VERDEFNUM).unwrap_or(0);
@@ -42,14 +62,27 @@ pub(super) fn read(image: &Image<'_>, dynamic: &Dynamic<'_>) -> Result<Versions,
     Ok(versions)
 }
 
-impl Versions {
+impl<'data> Versions<'data> {
+    /// The version with this index.
+    pub(super) fn named(&self, index: u16) -> Option<NamedVersion<'data>> {
+        self.named.get(usize::from(index)).copied().flatten()
+    }
+
+    fn insert(&mut self, index: u16, name: &'data str, is_defined: bool) {
+        let index = usize::from(index);
+        if self.named.len() <= index {
+            self.named.resize(index + 1, None);
+        }
+        self.named[index] = Some(NamedVersion { name, is_defined });
+    }
+
     /// Names may overlap in the string table, so that few bytes could give many names.
     fn name(
         &mut self,
-        dynamic: &Dynamic<'_>,
+        dynamic: &Dynamic<'data>,
         offset: u32,
         what: &'static str,
-    ) -> Result<String, ElfError> {
+    ) -> Result<&'data str, ElfError> {
         let name = dynamic.name(offset.into(), what)?;
         self.length += name.len();
         if self.length > NAMES_MAX {
@@ -61,19 +94,21 @@ impl Versions {
 
     fn read_definitions(
         &mut self,
-        mut table: Records<'_>,
-        dynamic: &Dynamic<'_>,
+        mut table: Records<'data>,
+        dynamic: &Dynamic<'data>,
     ) -> Result<(), ElfError> {
         let (endian, mut offset) = (table.endian, 0);
         for _ in 0..table.count {
             let record: &Verdef<Endianness> = table.get(offset)?;
-            let name_at = offset.saturating_add(u64::from(record.vd_aux.get(endian)));
-            if record.vd_cnt.get(endian) > 0 {
-                let auxiliary: &Verdaux<Endianness> = table.get(name_at)?;
-                let name = self.name(dynamic, auxiliary.vda_name.get(endian), "vda_name")?;
-                self.names.insert(record.vd_ndx.get(endian).0, name.clone());
+            let names_at = offset.saturating_add(u64::from(record.vd_aux.get(endian)));
+            let count = record.vd_cnt.get(endian);
+            let mut names = self.read_names(&mut table, names_at, count, dynamic)?;
+            if !names.is_empty() {
+                let name = names.remove(0);
+                self.insert(record.vd_ndx.get(endian).0, name, true);
                 if !record.vd_flags.get(endian).contains(elf::VER_FLG_BASE) {
-                    self.provided.insert(name);
+                    let parents = names;
+                    self.definitions.push(VersionDefinition { name, parents });
                 }
             }
             match record.vd_next.get(endian) {
@@ -84,10 +119,31 @@ impl Versions {
         Ok(())
     }
 
+    /// The name of a version, and those of the versions that it continues.
+    fn read_names(
+        &mut self,
+        table: &mut Records<'data>,
+        mut offset: u64,
+        count: u16,
+        dynamic: &Dynamic<'data>,
+    ) -> Result<Vec<&'data str>, ElfError> {
+        let mut names = Vec::new();
+        for _ in 0..count {
+            let auxiliary: &Verdaux<Endianness> = table.get(offset)?;
+            let name_at = auxiliary.vda_name.get(table.endian);
+            names.push(self.name(dynamic, name_at, "vda_name")?);
+            match auxiliary.vda_next.get(table.endian) {
+                0 => break,
+                distance => offset = offset.saturating_add(u64::from(distance)),
+            }
+        }
+        Ok(names)
+    }
+
     fn read_needs(
         &mut self,
-        mut table: Records<'_>,
-        dynamic: &Dynamic<'_>,
+        mut table: Records<'data>,
+        dynamic: &Dynamic<'data>,
     ) -> Result<(), ElfError> {
         let (endian, mut offset) = (table.endian, 0);
         for _ in 0..table.count {
@@ -98,11 +154,12 @@ impl Versions {
                 let auxiliary: &Vernaux<Endianness> = table.get(inner)?;
                 let version = self.name(dynamic, auxiliary.vna_name.get(endian), "vna_name")?;
                 self.length += soname.len();
-                self.names
-                    .insert(auxiliary.vna_other.get(endian).0, version.clone());
+                self.insert(auxiliary.vna_other.get(endian).0, version, false);
                 if !auxiliary.vna_flags.get(endian).contains(elf::VER_FLG_WEAK) {
-                    let soname = soname.clone();
-                    self.needed.insert(SymbolVersion { soname, version });
+                    self.needed.insert(SymbolVersion {
+                        soname: soname.to_owned(),
+                        version: version.to_owned(),
+                    });
                 }
                 match auxiliary.vna_next.get(endian) {
                     0 => break,

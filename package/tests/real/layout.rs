@@ -107,7 +107,7 @@ fn a_package_is_read_as_it_was_written_and_writes_the_same_digest_again() {
     let package = open(&folder.path("one"), "1.0.0").unwrap();
     assert_eq!((package.digest, &package.config), (digest, &config));
     let lists: SymbolLists = package.symbols(&config.modules[2]).unwrap().unwrap();
-    assert!(lists.exported.contains("greet@GREET_1"));
+    assert!(lists.exported.contains("greet@@GREET_1"));
     assert_eq!(
         Some(digest_of(&lists)),
         config.modules[2].elf.as_ref().unwrap().symbols

@@ -35,6 +35,8 @@ fn elf() -> ElfFacts {
         versions_needed: BTreeSet::new(),
         interpreter: None,
         run_path: Vec::new(),
+        inherited_run_path: false,
+        ignores_default_folders: false,
         opens_libraries: false,
         symbols: None,
     }

@@ -16,7 +16,8 @@ use crate::error::{Error, ModuleFault};
 use crate::file::PackageFile;
 use crate::gather::{self, Found};
 use crate::taint::Warning;
-use crate::{commands, opens, suite, yaml};
+use crate::watch::{self, Step, Watch};
+use crate::{Confine, Confinement, commands, opens, suite, yaml};
 
 /// How to build.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +28,8 @@ pub struct BuildOptions {
     /// The build date in seconds since 1970; the environment's `SOURCE_DATE_EPOCH`, or else
     /// 1980-01-01, where `None`.
     pub source_date_epoch: Option<i64>,
+    /// Whether build commands run in a namespace.
+    pub confine: Confine,
 }
 
 /// A package that was built and stored.
@@ -38,6 +41,8 @@ pub struct Built {
     pub config: PackageConfig,
     /// The tag that it carries in the layout.
     pub tag: String,
+    /// How the build commands were run.
+    pub confinement: Confinement,
     /// What the author should know.
     pub warnings: Vec<Warning>,
 }
@@ -61,11 +66,32 @@ pub fn build(
     layout_dir: &Path,
     options: &BuildOptions,
 ) -> Result<Built, Error> {
+    build_watched(package_yaml, layout_dir, options, &watch::unwatched)
+}
+
+/// As [`build`], and tells `watch` of each step.
+///
+/// # Errors
+///
+/// As [`build`]; and [`Error::Cancelled`] once `watch` says so.
+pub fn build_watched(
+    package_yaml: &Path,
+    layout_dir: &Path,
+    options: &BuildOptions,
+    watch: Watch<'_>,
+) -> Result<Built, Error> {
     let file = yaml::read(package_yaml)?;
     suite::check(package_yaml, &file)?;
-    let folder = folder(package_yaml, options)?;
+    let folder = folder(package_yaml, &file, options)?;
     let epoch = epoch(options)?;
-    commands::run(package_yaml, &file.build, &folder, epoch.as_second())?;
+    let plan = commands::Plan {
+        package_yaml,
+        file: &file,
+        folder: &folder,
+        epoch: epoch.as_second(),
+        confine: options.confine,
+    };
+    let confinement = commands::run(&plan, watch)?;
     let name = package_yaml.file_name().unwrap_or_default();
     let mut assembly = Assembly {
         folder,
@@ -73,8 +99,8 @@ pub fn build(
         blobs: BTreeMap::new(),
         warnings: Vec::new(),
     };
-    let found = gather::gather(package_yaml, &assembly.folder, &file.modules)?;
-    let modules = modules(package_yaml, &found, &mut assembly)?;
+    let found = gather::gather(package_yaml, &assembly.folder, &file)?;
+    let modules = modules(package_yaml, &found, &mut assembly, watch)?;
     let config = config(file, epoch, modules);
     let tag = config.version.to_string().replace('+', "_");
     let layout = Layout::create(layout_dir)?;
@@ -83,23 +109,24 @@ pub fn build(
         digest,
         config,
         tag,
+        confinement,
         warnings: assembly.warnings,
     })
 }
 
 /// The absolute folder in which to build, free of symbolic links, as compilers see it.
-fn folder(package_yaml: &Path, options: &BuildOptions) -> Result<PathBuf, Error> {
-    let parent = package_yaml.parent().unwrap_or(Path::new(""));
-    let parent = if parent.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        parent
+fn folder(
+    package_yaml: &Path,
+    file: &PackageFile,
+    options: &BuildOptions,
+) -> Result<PathBuf, Error> {
+    let own = package_yaml.parent().unwrap_or(Path::new(""));
+    let path = match (&options.root, &file.root) {
+        (Some(root), _) => root.clone(),
+        (None, Some(root)) => own.join(root),
+        (None, None) => own.join("."),
     };
-    let path = options.root.as_deref().unwrap_or(parent);
-    fs::canonicalize(path).map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
-    })
+    fs::canonicalize(&path).map_err(|source| Error::Read { path, source })
 }
 
 fn epoch(options: &BuildOptions) -> Result<Timestamp, Error> {
@@ -119,10 +146,21 @@ fn modules(
     package_yaml: &Path,
     found: &[Found<'_>],
     assembly: &mut Assembly,
+    watch: Watch<'_>,
 ) -> Result<Vec<Module>, Error> {
     let mut modules = BTreeMap::new();
     let mut lines = BTreeMap::new();
-    for found in found {
+    let count = found.len();
+    for (index, found) in found.iter().enumerate() {
+        let (number, path) = (index + 1, &found.path);
+        let step = Step::Module {
+            number,
+            count,
+            path,
+        };
+        if watch(step).is_break() {
+            return Err(Error::Cancelled);
+        }
         let refuse = |fault| found.refused(package_yaml, fault);
         let module = assembly.module(found).map_err(refuse)?;
         let key = (module.path.clone(), module.architecture.clone());

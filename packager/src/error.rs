@@ -80,21 +80,46 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// A build command failed.
+    /// A build command failed, or took too long.
     #[error(
-        "{place}: `{}` ended with {status}; {}",
+        "{place}: `{}` {why}; {}{}",
         visible(command),
-        Output(output)
+        Output(output),
+        read_only_hint(*confined, output)
     )]
     Command {
         /// Where it stands.
         place: Place,
         /// The command.
         command: String,
-        /// Its exit code, or the signal that ended it.
-        status: String,
+        /// How it came to its end.
+        why: String,
         /// The end of what it wrote.
         output: String,
+        /// Whether it could write in its own folders alone.
+        confined: bool,
+    },
+    /// The build was cancelled, and its commands were ended.
+    #[error("the build was cancelled; nothing was stored")]
+    Cancelled,
+    /// The folders for build commands cannot be made.
+    #[error("failed to prepare a temporary folder for the build commands; `TMPDIR` says where")]
+    Prepare(#[source] io::Error),
+    /// Build commands were to be confined, and cannot be.
+    #[error(
+        "failed to confine the build commands in user and mount namespaces, which this machine does not allow; build without `--confine always`, or as root"
+    )]
+    Confine(#[source] io::Error),
+    /// A folder for commands to write in is not there.
+    #[error(
+        "{place}: `{}` in `buildWritable` is not a folder; name an absolute path, or one that begins with `~/`",
+        visible(folder)
+    )]
+    Writable {
+        /// Where it stands.
+        place: Place,
+        /// The folder.
+        folder: String,
     },
     /// A test suite has nothing to run.
     #[error(
@@ -152,6 +177,9 @@ pub enum ModuleFault {
     /// The source is not there.
     #[error("source `{}` does not exist; name a file, or add a build command that makes it", visible(.0))]
     Missing(String),
+    /// The source is not there, though there are commands to make it.
+    #[error("source `{}` does not exist, and none of the build commands ({}) made it; correct them, or the name", visible(.0), .1)]
+    NotMade(String, String),
     /// The source is a folder, device, pipe or socket.
     #[error("source `{}` is {}; only files can be delivered", visible(.0), .1)]
     NotAFile(String, &'static str),
@@ -200,6 +228,7 @@ impl ModuleFault {
         matches!(
             self,
             Self::Missing(_)
+                | Self::NotMade(..)
                 | Self::NotAFile(..)
                 | Self::SetId(..)
                 | Self::TooLarge(..)
@@ -211,6 +240,15 @@ impl ModuleFault {
                 | Self::Path(..)
                 | Self::Link(..)
         )
+    }
+}
+
+/// What to do about a command that wrote where it may not.
+fn read_only_hint(confined: bool, output: &str) -> &'static str {
+    if confined && output.contains("Read-only file system") {
+        "\nbuild commands write in their folder, `$TMPDIR` and `$HOME` alone; name others in `buildWritable`"
+    } else {
+        ""
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::num::NonZeroU32;
 
 use placet_model::{
     Api, Follow, HealthCommand, Limits, LinkTarget, ListenSocket, Mode, ModulePath, ModuleType,
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use serde_yaml::Spanned;
 
 use crate::glob::Globs;
+use crate::variable::VariableName;
 
 /// A package file: what the package is, how it is built, and which files it delivers.
 ///
@@ -63,14 +65,34 @@ pub struct PackageFile {
     /// Revision of the source, for people.
     #[serde(default)]
     pub source_revision: Option<String>,
-    /// Commands that build the modules, run one after the other by `sh -ec` in the folder of this
-    /// file.
+    /// The folder in which commands run and to which sources are relative, itself relative to the
+    /// folder of this file; that folder where left out.
+    #[serde(default)]
+    pub root: Option<String>,
+    /// Commands that build the modules, run one after the other by `sh -ec` in the build folder.
     ///
-    /// They find `SOURCE_DATE_EPOCH`, `TZ=UTC`, `LC_ALL=C`, umask 022, and `CFLAGS`, `CXXFLAGS` and
-    /// `RUSTFLAGS` with options that replace the folder's path by `/build` in what compilers
-    /// write; a command that compiles has to use them. The first that fails ends the build.
+    /// They find an environment that is the same everywhere: `PATH`, an empty `HOME`,
+    /// `SOURCE_DATE_EPOCH`, `TZ=UTC`, `LC_ALL=C`, umask 022, and nothing of the caller's
+    /// environment that is not named here. Where the machine allows it, the build folder is
+    /// `/build`, and nothing else but `/tmp` can be written. Elsewhere `CFLAGS`, `CXXFLAGS`,
+    /// `FFLAGS` and `RUSTFLAGS` hold options that replace the folder's path by `/build` in what
+    /// compilers write; a command that compiles has to use them. The first command that fails ends
+    /// the build.
     #[serde(default)]
     pub build: Vec<Spanned<String>>,
+    /// Variables that build commands find beside those.
+    #[serde(default)]
+    pub build_environment: BTreeMap<VariableName, String>,
+    /// Variables of the caller's environment that build commands find.
+    #[serde(default)]
+    pub pass_environment: BTreeSet<VariableName>,
+    /// Folders beside the build folder in which commands may write, absolute or beginning with
+    /// `~/`: caches of tools. Those of Cargo and Go are among them without being named.
+    #[serde(default)]
+    pub build_writable: Vec<Spanned<String>>,
+    /// Seconds that each build command may take; 3600 where left out.
+    #[serde(default)]
+    pub build_seconds: Option<NonZeroU32>,
     /// The files that the package delivers.
     pub modules: Vec<Spanned<ModuleEntry>>,
 }

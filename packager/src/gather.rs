@@ -8,7 +8,7 @@ use placet_model::ModulePath;
 use serde_yaml::Spanned;
 
 use crate::error::{Error, ModuleFault};
-use crate::file::ModuleEntry;
+use crate::file::{ModuleEntry, PackageFile};
 use crate::glob::{Glob, Globs};
 use crate::source::Source;
 use crate::yaml;
@@ -52,31 +52,44 @@ pub(crate) fn refused(
     }
 }
 
-/// The modules that `entries` stand for, with sources in `folder`. A path with an entry of its own
-/// is left to that entry by patterns.
+/// The modules that `file` describes, with sources in `folder`. A path with an entry of its own is
+/// left to that entry by patterns.
 pub(crate) fn gather<'a>(
     package_yaml: &Path,
     folder: &Path,
-    entries: &'a [Spanned<ModuleEntry>],
+    file: &'a PackageFile,
 ) -> Result<Vec<Found<'a>>, Error> {
-    let single = entries.iter().filter(|entry| entry.value.sources.is_none());
-    let own: BTreeSet<_> = single
-        .filter_map(|entry| entry.value.path.as_ref())
-        .collect();
+    let single = file.modules.iter().filter(|it| it.value.sources.is_none());
+    let own: BTreeSet<_> = single.filter_map(|it| it.value.path.as_ref()).collect();
     let mut modules = Vec::new();
-    for entry in entries {
-        let found = of_entry(folder, &entry.value);
-        let found = found
-            .map_err(|(module, fault)| refused(package_yaml, entry, module, fault))?
+    for entry in &file.modules {
+        let found = of_entry(folder, &entry.value).map_err(|(module, fault)| {
+            let fault = with_commands(fault, &file.build);
+            refused(package_yaml, entry, module, fault)
+        })?;
+        let free = found
             .into_iter()
             .filter(|(path, _)| entry.value.sources.is_none() || !own.contains(path));
-        modules.extend(found.map(|(path, source)| Found {
+        modules.extend(free.map(|(path, source)| Found {
             entry,
             path,
             source,
         }));
     }
     Ok(modules)
+}
+
+/// Says of what is missing which commands should have made it.
+fn with_commands(fault: ModuleFault, commands: &[Spanned<String>]) -> ModuleFault {
+    match fault {
+        ModuleFault::Missing(name) if !commands.is_empty() => {
+            let lines = commands.iter().map(|it| it.referenced.line().to_string());
+            let lines: Vec<_> = lines.collect();
+            let word = if lines.len() == 1 { "line" } else { "lines" };
+            ModuleFault::NotMade(name, format!("{word} {}", lines.join(", ")))
+        }
+        fault => fault,
+    }
 }
 
 type Refused = (String, ModuleFault);

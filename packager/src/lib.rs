@@ -18,9 +18,12 @@ mod opens;
 mod source;
 mod suite;
 mod taint;
+mod variable;
+mod watch;
 mod yaml;
 
-pub use build::{BuildOptions, Built, build};
+pub use build::{BuildOptions, Built, build, build_watched};
+pub use commands::{Confine, Confinement};
 pub use error::{Error, ModuleFault, Place};
 pub use file::{
     LocalRequirementEntry, ModuleEntry, OwnerEntry, PackageFile, ProcessEntry,
@@ -28,3 +31,5 @@ pub use file::{
 };
 pub use glob::{Glob, GlobError, Globs};
 pub use taint::Warning;
+pub use variable::{VariableName, VariableNameError};
+pub use watch::{Step, Watch};

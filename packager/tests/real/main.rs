@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod debian;
 #[cfg(test)]
+mod environment;
+#[cfg(test)]
 mod patterns;
 #[cfg(test)]
 mod refusals;

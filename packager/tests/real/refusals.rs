@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use placet_packager::{BuildOptions, build};
+use placet_packager::{BuildOptions, Confine, build};
 
 use crate::workshop::{Workshop, chain};
 
@@ -252,7 +252,11 @@ fn files_and_folders_that_cannot_be_used_are_named() {
     let attempt = |file: &std::path::Path, options: &BuildOptions| {
         chain(&build(file, &workshop.path("layout"), options).unwrap_err())
     };
-    let error = attempt(&file, &BuildOptions::default());
+    let unconfined = BuildOptions {
+        confine: Confine::Never,
+        ..BuildOptions::default()
+    };
+    let error = attempt(&file, &unconfined);
     assert!(error.contains("its path contains white space"), "{error}");
     let error = attempt(&workshop.path("none.yaml"), &BuildOptions::default());
     assert!(

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use placet_package::{Package, Reference, Selector, open_package};
-use placet_packager::{BuildOptions, Built, Error, build};
+use placet_packager::{BuildOptions, Built, Confine, Error, build};
 use tempfile::TempDir;
 
 #[derive(Debug)]
@@ -33,8 +33,13 @@ impl Workshop {
     }
 
     pub(crate) fn build(&self) -> Result<Built, Error> {
+        self.build_as(Confine::Auto)
+    }
+
+    pub(crate) fn build_as(&self, confine: Confine) -> Result<Built, Error> {
         let options = BuildOptions {
             source_date_epoch: Some(1_700_000_000),
+            confine,
             ..BuildOptions::default()
         };
         build(&self.path("package.yaml"), &self.path("layout"), &options)

@@ -76,12 +76,30 @@ impl FromStr for Digest {
 pub enum SignatureKind {
     /// MD5 of the bytes: everything that is not ELF.
     Plain,
-    /// MD5 over what the loader and the program can observe of an ELF file (B4).
+    /// MD5 over what the loader and the program can observe of an ELF program or library (B4).
     Elf1,
+    /// MD5 over what the linker, or the kernel that loads a module, makes of an ELF object.
+    Object1,
+    /// MD5 over the members of a static archive, each by its own content.
+    Archive1,
 }
 
-/// A module's MD5 over its substantive content (B4), written `md5:<32 hexadecimal digits>` or
-/// `elfsig1:<32 hexadecimal digits>`. It finds change and secures nothing.
+impl SignatureKind {
+    const ALL: [Self; 4] = [Self::Plain, Self::Elf1, Self::Object1, Self::Archive1];
+
+    /// The prefix by which the text of a signature begins.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Plain => "md5",
+            Self::Elf1 => "elfsig1",
+            Self::Object1 => "objsig1",
+            Self::Archive1 => "arsig1",
+        }
+    }
+}
+
+/// A module's MD5 over its substantive content (B4), written as its kind (`md5`, `elfsig1`,
+/// `objsig1` or `arsig1`), a colon and 32 hexadecimal digits. It finds change and secures nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signature {
     kind: SignatureKind,
@@ -91,7 +109,7 @@ pub struct Signature {
 /// A text that is not a signature.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a signature; expected `md5:` or `elfsig1:` and 32 lower-case hexadecimal digits"
+    "`{0}` is not a signature; expected `md5:`, `elfsig1:`, `objsig1:` or `arsig1:` and 32 lower-case hexadecimal digits"
 )]
 pub struct SignatureError(String);
 
@@ -109,11 +127,7 @@ impl Signature {
 
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let prefix = match self.kind {
-            SignatureKind::Plain => "md5",
-            SignatureKind::Elf1 => "elfsig1",
-        };
-        write!(f, "{prefix}:{}", hex(&self.md5))
+        write!(f, "{}:{}", self.kind.prefix(), hex(&self.md5))
     }
 }
 
@@ -129,13 +143,9 @@ impl FromStr for Signature {
     fn from_str(text: &str) -> Result<Self, SignatureError> {
         let parse = || {
             let (prefix, digits) = text.split_once(':')?;
-            let kind = match prefix {
-                "md5" => SignatureKind::Plain,
-                "elfsig1" => SignatureKind::Elf1,
-                _ => return None,
-            };
+            let mut kinds = SignatureKind::ALL.into_iter();
             Some(Self {
-                kind,
+                kind: kinds.find(|kind| kind.prefix() == prefix)?,
                 md5: unhex(digits)?,
             })
         };

@@ -32,7 +32,7 @@ macro_rules! text {
 
 text! {
     Digest: 71, "^sha256:[0-9a-f]{64}$";
-    Signature: 40, "^(md5|elfsig1):[0-9a-f]{32}$";
+    Signature: 40, "^(md5|elfsig1|objsig1|arsig1):[0-9a-f]{32}$";
     NodeName: 253, "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
     PackageName: 128, "^[a-z0-9]([-a-z0-9._+]*[a-z0-9])?$";
     ProcessName: 64, "^[a-z0-9]([-a-z0-9._]*[a-z0-9])?$";

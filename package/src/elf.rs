@@ -9,6 +9,7 @@ mod architecture;
 mod count;
 mod dynamic;
 mod error;
+mod headers;
 mod image;
 mod notes;
 mod symbols;
@@ -18,8 +19,9 @@ use object::elf;
 use placet_model::{Architecture, ElfClass, ElfFacts, SymbolLists, digest_of};
 
 pub use error::ElfError;
-pub(crate) use image::{Image, Section, Segment};
-pub(crate) use notes::ignored_descriptors;
+pub(crate) use headers::{Headers, Section, Segment, need};
+pub(crate) use image::Image;
+pub(crate) use notes::{build_id_descriptor, ignored_descriptors};
 pub use symbols::{DynamicSymbol, SymbolKind, SymbolRole};
 pub use versions::VersionDefinition;
 
@@ -157,7 +159,10 @@ impl<'data> Elf<'data> {
 
     /// GNU build id in lower-case hexadecimal.
     pub fn build_id(&self) -> Option<String> {
-        notes::build_id(&self.image)
+        // The notes lie in the file: that was checked with the headers.
+        notes::build_id(&self.image, &self.image.bytes)
+            .ok()
+            .flatten()
     }
 
     /// What kind of object it is.
@@ -173,7 +178,7 @@ pub fn section_at(bytes: &[u8], offset: u64) -> Option<String> {
         .sections
         .iter()
         .find(|section| section.range.contains(&offset))?;
-    Some(placet_model::visible(&String::from_utf8_lossy(section.name)).to_string())
+    Some(placet_model::visible(&String::from_utf8_lossy(image.name(section))).to_string())
 }
 
 fn kind(image: &Image<'_>, dynamic: &Dynamic<'_>) -> ElfKind {

@@ -23,6 +23,7 @@ mod package;
 mod reference;
 pub mod registry;
 mod signature;
+mod source;
 
 pub use check::{ConfigFault, check_config};
 pub use elf::{
@@ -36,4 +37,5 @@ pub use manifest::{
 };
 pub use package::{Package, open_package};
 pub use reference::{Reference, ReferenceError, Selector, check_tag};
-pub use signature::signature;
+pub use signature::{Fingerprint, file_signature, fingerprint, signature};
+pub use source::ReadError;

@@ -7,7 +7,7 @@ use object::pod;
 use object::read::elf::{FileHeader, Rel as _, Rela as _};
 
 use super::dynamic::Dynamic;
-use super::image::{absurd, slice};
+use super::headers::{absurd, slice};
 use super::{ElfError, Image};
 
 /// How many dynamic symbols there are. No header says it: it is what the hash tables and the

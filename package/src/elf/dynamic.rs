@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use object::elf::{self, Dyn32, Dyn64, DynamicTag};
 use object::{Endianness, pod};
 
-use super::image::absurd;
+use super::headers::absurd;
 use super::{ElfError, Image, text};
 
 /// The entries of the dynamic section.

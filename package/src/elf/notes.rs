@@ -5,16 +5,17 @@ use std::ops::Range;
 use object::elf::{self, NoteHeader32};
 use object::{Endianness, pod};
 
-use super::Image;
+use super::Headers;
+use crate::source::Source;
 
 /// One note of a `PT_NOTE` segment.
 #[derive(Debug)]
-struct Note<'data> {
+struct Note {
     kind: u32,
-    name: &'data [u8],
+    name: Vec<u8>,
     /// Where its descriptor stands in the file.
     descriptor: Range<u64>,
-    bytes: &'data [u8],
+    bytes: Vec<u8>,
 }
 
 /// `NT_FDO_PACKAGING_METADATA`: distribution, package and version as JSON.
@@ -27,11 +28,16 @@ const BUILD_ID_SIZES: Range<usize> = 8..65;
 const TEXT_MAX: usize = 4_096;
 
 /// GNU build id in lower-case hexadecimal.
-pub(super) fn build_id(image: &Image<'_>) -> Option<String> {
-    let notes = notes(image);
-    let note = notes.iter().find(|note| note.is_build_id())?;
-    let digits = note.bytes.iter().map(|byte| format!("{byte:02x}"));
-    Some(digits.collect())
+pub(super) fn build_id<S: Source>(
+    headers: &Headers,
+    source: &S,
+) -> Result<Option<String>, S::Error> {
+    let notes = notes(headers, source)?;
+    let note = notes.iter().find(|note| note.is_build_id());
+    Ok(note.map(|note| {
+        let digits = note.bytes.iter().map(|byte| format!("{byte:02x}"));
+        digits.collect()
+    }))
 }
 
 /// The file ranges of the descriptors that the signature leaves out: the first note of each kind
@@ -39,39 +45,48 @@ pub(super) fn build_id(image: &Image<'_>) -> Option<String> {
 ///
 /// A descriptor in an executable segment counts as a note only if a section header says so too,
 /// and never if the loader takes something else from the same bytes.
-pub(crate) fn ignored_descriptors(image: &Image<'_>) -> Vec<Range<u64>> {
-    let notes = notes(image);
+pub(crate) fn ignored_descriptors<S: Source>(
+    headers: &Headers,
+    source: &S,
+) -> Result<Vec<Range<u64>>, S::Error> {
+    let notes = notes(headers, source)?;
     let kinds = [Note::is_build_id, Note::is_go_build_id, Note::is_package];
     let first = kinds.iter().filter_map(|is| notes.iter().find(|n| is(n)));
     let mut ranges: Vec<_> = first.map(|note| note.descriptor.clone()).collect();
-    ranges.retain(|range| !means_something_else(image, range));
+    ranges.retain(|range| !means_something_else(headers, range));
     ranges.sort_by_key(|range| range.start);
-    ranges
+    Ok(ranges)
 }
 
-fn means_something_else(image: &Image<'_>, range: &Range<u64>) -> bool {
+/// Where the build id stands in a section that holds nothing else.
+pub(crate) fn build_id_descriptor(section: &[u8], endian: Endianness) -> Option<Range<u64>> {
+    let (note, end) = note_at(section, 0, 4, endian)?;
+    (note.is_build_id() && section.len() <= end).then_some(note.descriptor)
+}
+
+fn means_something_else(headers: &Headers, range: &Range<u64>) -> bool {
     let overlaps = |other: &Range<u64>| other.start < range.end && range.start < other.end;
     let loader = [elf::PT_DYNAMIC, elf::PT_INTERP, elf::PT_TLS];
-    let taken = image
+    let taken = headers
         .segments
         .iter()
         .any(|segment| loader.contains(&segment.kind) && overlaps(&segment.file));
-    let executable = image
+    let executable = headers
         .loads()
         .any(|segment| segment.flags & elf::PF_X.0 != 0 && overlaps(&segment.file));
-    let confirmed = image.sections.iter().any(|section| {
+    let confirmed = headers.sections.iter().any(|section| {
         section.kind == elf::SHT_NOTE
             && section.range.start <= range.start
             && range.end <= section.range.end
     });
-    let entry = image.offset_of(image.entry);
+    let entry = headers.offset_of(headers.entry);
     taken
-        || overlaps(&image.segment_table)
+        || overlaps(&headers.segment_table)
         || entry.is_some_and(|entry| range.contains(&entry.start))
         || (executable && !confirmed)
 }
 
-impl Note<'_> {
+impl Note {
     fn is_build_id(&self) -> bool {
         self.kind == elf::NT_GNU_BUILD_ID.0
             && self.name == b"GNU\0"
@@ -98,35 +113,50 @@ impl Note<'_> {
 }
 
 /// All notes; a segment that does not hold notes to its end is read as far as it does.
-fn notes<'data>(image: &Image<'data>) -> Vec<Note<'data>> {
+fn notes<S: Source>(headers: &Headers, source: &S) -> Result<Vec<Note>, S::Error> {
     let mut notes = Vec::new();
-    let segments = image.segments.iter();
-    for segment in segments.filter(|segment| image.is_program() && segment.kind == elf::PT_NOTE) {
+    let mut left = SIZE_MAX;
+    let segments = headers.segments.iter();
+    for segment in segments.filter(|segment| headers.is_program() && segment.kind == elf::PT_NOTE) {
+        let end = segment.file.end.min(segment.file.start + left);
+        left -= end - segment.file.start;
+        let bytes = source.bytes(segment.file.start..end)?;
         let align = if segment.align == 8 { 8 } else { 4 };
-        let (bytes, mut offset) = (image.file(&segment.file), 0);
-        while let Some((mut note, next)) = note_at(bytes, offset, align, image.endian) {
-            note.descriptor.start += segment.file.start;
-            note.descriptor.end += segment.file.start;
-            notes.push(note);
-            offset = next;
-            if notes.len() == NOTES_MAX {
-                return notes;
-            }
-        }
+        add_notes(
+            &bytes,
+            segment.file.start,
+            (align, headers.endian),
+            &mut notes,
+        );
     }
-    notes
+    Ok(notes)
+}
+
+/// The notes of `bytes`, which stand at `start` of the file.
+fn add_notes(
+    bytes: &[u8],
+    start: u64,
+    (align, endian): (usize, Endianness),
+    notes: &mut Vec<Note>,
+) {
+    let mut offset = 0;
+    while let Some((mut note, next)) = note_at(bytes, offset, align, endian)
+        && notes.len() < NOTES_MAX
+    {
+        note.descriptor.start += start;
+        note.descriptor.end += start;
+        notes.push(note);
+        offset = next;
+    }
 }
 
 /// Real files have fewer than ten.
 const NOTES_MAX: usize = 1_000;
+/// Real files have less than a kilobyte of notes that are loaded.
+const SIZE_MAX: u64 = 1 << 20;
 
 /// The note at `offset`, with its descriptor's range in `bytes`, and where the next one begins.
-fn note_at(
-    bytes: &[u8],
-    offset: usize,
-    align: usize,
-    endian: Endianness,
-) -> Option<(Note<'_>, usize)> {
+fn note_at(bytes: &[u8], offset: usize, align: usize, endian: Endianness) -> Option<(Note, usize)> {
     // Notes have the same header in files of either class.
     let (header, rest) = pod::from_bytes::<NoteHeader32<Endianness>>(bytes.get(offset..)?).ok()?;
     let name = rest.get(..usize::try_from(header.n_namesz.get(endian)).ok()?)?;
@@ -136,9 +166,9 @@ fn note_at(
     let end = start.checked_add(usize::try_from(header.n_descsz.get(endian)).ok()?)?;
     let note = Note {
         kind: header.n_type.get(endian).0,
-        name,
+        name: name.to_vec(),
         descriptor: start as u64..end as u64,
-        bytes: bytes.get(start..end)?,
+        bytes: bytes.get(start..end)?.to_vec(),
     };
     Some((note, end.checked_next_multiple_of(align)?))
 }

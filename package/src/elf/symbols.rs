@@ -11,7 +11,7 @@ use placet_model::SymbolLists;
 
 use super::count::count;
 use super::dynamic::Dynamic;
-use super::image::{absurd, slice};
+use super::headers::{absurd, slice};
 use super::versions::Versions;
 use super::{ElfError, Image};
 

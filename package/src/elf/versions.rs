@@ -8,7 +8,7 @@ use object::pod::{self, Pod};
 use placet_model::SymbolVersion;
 
 use super::dynamic::Dynamic;
-use super::image::absurd;
+use super::headers::absurd;
 use super::{ElfError, Image};
 
 /// The symbol versions of a file.

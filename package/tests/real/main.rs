@@ -13,4 +13,8 @@ mod layout;
 #[cfg(test)]
 mod signature;
 #[cfg(test)]
+mod signature_of_objects;
+#[cfg(test)]
+mod streaming;
+#[cfg(test)]
 mod tools;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use jiff::tz::TimeZoneDatabase;
-use placet_model::visible;
+use placet_model::{PublicKey, visible};
 use placet_rules::{Rule, RuleError, Variable};
 use serde_json::Value;
 
@@ -123,12 +123,17 @@ fn counterpart<'a>(schema: &Value, old: &'a Value, item: &Value) -> Option<&'a V
 /// What rules of people may look at.
 const RULE_VARIABLES: [&str; 2] = ["node", "change"];
 
-/// What people wrote into a resource and no schema can tell: rules that do not keep the limits, and
-/// time zones that there are not.
+/// What people wrote into a resource and no schema can tell: rules that do not keep the limits, time
+/// zones that there are not, and keys that are none.
 pub(crate) fn unacceptable(kind: &str, value: &Value) -> Vec<Finding> {
-    if kind != "NodeClass" {
-        return Vec::new();
+    match kind {
+        "NodeClass" => bad_rules(value),
+        "PackageSet" => bad_keys(value),
+        _ => Vec::new(),
     }
+}
+
+fn bad_rules(value: &Value) -> Vec<Finding> {
     let mut findings = unknown_zones(value);
     let rules = value["spec"]["vetoRules"].as_array();
     let rules = rules.into_iter().flatten().enumerate();
@@ -138,6 +143,22 @@ pub(crate) fn unacceptable(kind: &str, value: &Value) -> Vec<Finding> {
         Some(Finding::new(&path, visible(&error.to_string()).to_string()))
     }));
     findings
+}
+
+/// Keys that no package could be verified with.
+fn bad_keys(value: &Value) -> Vec<Finding> {
+    let keys = value["spec"]["keys"].as_array();
+    let keys = keys.into_iter().flatten().enumerate();
+    keys.filter_map(|(index, key)| {
+        let error = key.as_str()?.parse::<PublicKey>().err()?;
+        let path = [
+            Step::Key("spec".to_owned()),
+            Step::Key("keys".to_owned()),
+            Step::Index(index),
+        ];
+        Some(Finding::new(&path, error.to_string()))
+    })
+    .collect()
 }
 
 fn place(list: &[&str], index: usize, field: &str) -> Vec<Step> {

@@ -500,6 +500,40 @@ fn a_rollout_changes_only_by_decision() {
 }
 
 #[test]
+fn keys_that_nothing_can_be_verified_with_are_refused_with_their_place() {
+    let block = |label: &str, lines: &str| {
+        format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n")
+    };
+    // The same key on P-256, and one on P-384.
+    let good = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEYP7UuiVanTHJYet0xjVtaMBJuJI7\nYfps5mliLmDyn7Z5A/4QCLi8maQa6elWKLxk8vGyDC1+n1F3o8KU1EYimQ==";
+    let wrong = "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEC1uWSXj2czCDwMTLWV5BFmwxdM6PX9p+\nPk9Yf9rIf374m5XP1U8q79dBhLSIuaojsvOT39UUcPJROSD1FqYLued0rXiooIii\n1D3jaW6pmGVJFhodzC31cy5sfOYotrzF";
+    let keys = [
+        block("PUBLIC KEY", good),
+        block("PUBLIC KEY", wrong),
+        block("PRIVATE KEY", good),
+        block("CERTIFICATE", good),
+        "ecdsa AAAA".to_owned(),
+        block("PUBLIC KEY", "AAAA"),
+    ];
+    let set = json!({
+        "apiVersion": "placet.dev/v1alpha1",
+        "kind": "PackageSet",
+        "metadata": {"name": "apps"},
+        "spec": {"packages": [], "keys": keys},
+    });
+    check(
+        &set.to_string(),
+        &expect_test::expect![[r#"
+        f.yaml:1:285: spec.keys[1]: it is a key for ECDSA on the curve P-384, and packages are signed with ECDSA on the curve P-256
+        f.yaml:1:508: spec.keys[2]: it is a private key; give the public one, and make a new pair if others may have read this one
+        f.yaml:1:695: spec.keys[3]: it is a certificate, whose dates and authority nothing here would check; give the key in it: openssl x509 -pubkey -noout
+        f.yaml:1:882: spec.keys[4]: it is no public key in PEM, which begins with `-----BEGIN PUBLIC KEY-----`; `placet package key generate` writes one
+        f.yaml:1:895: spec.keys[5]: it is damaged: what it encodes is no public key
+    "#]],
+    );
+}
+
+#[test]
 fn what_is_not_carried_out_is_named() {
     let text = r#"apiVersion: placet.dev/v1alpha1
 kind: NodeClass

@@ -14,6 +14,7 @@ mod change;
 mod desired;
 mod digest;
 mod dry_run;
+mod key;
 mod manifest;
 mod module;
 mod name;
@@ -39,6 +40,7 @@ pub use desired::{
 };
 pub use digest::{Digest, DigestError, Hasher, Signature, SignatureError, SignatureKind};
 pub use dry_run::{DryRunAnswer, DryRunNode, DryRunReport};
+pub use key::{KeyError, PublicKey};
 pub use manifest::{
     Boot, BootCommands, ChosenPackage, InactivePackage, ManifestEntry, NodeManifest,
 };

@@ -5,6 +5,7 @@
 //! - [`Layout`] keeps packages in an OCI image layout on disk, and [`open_package`] reads one:
 //!   an image manifest whose config is the [`PackageConfig`](placet_model::PackageConfig) and whose
 //!   layers are the modules, each layer exactly the file.
+//! - [`trust`] says who signed a package.
 //! - [`registry`] brings packages from registries into layouts and back, with the same checks.
 //!
 //! **Invariant: everything read is hostile until it was checked.** Sizes are bounded before
@@ -24,6 +25,7 @@ mod reference;
 pub mod registry;
 mod signature;
 mod source;
+pub mod trust;
 
 pub use check::{ConfigFault, check_config};
 pub use elf::{

@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod gather;
 mod glob;
+mod key;
 mod opens;
 mod source;
 mod suite;
@@ -30,6 +31,7 @@ pub use file::{
     RemoteRequirementEntry, SupplementalEntry, UpgradeEntry,
 };
 pub use glob::{Glob, GlobError, Globs};
+pub use key::{Passphrase, SigningKey, SigningKeyError};
 pub use taint::Warning;
 pub use variable::{VariableName, VariableNameError};
 pub use watch::{Step, Watch};

@@ -69,6 +69,12 @@ const PROGRAMS: &[Program] = &[
         flags: STRIPPED,
     },
     Program {
+        name: "cosign",
+        module: "cosign",
+        package: "github.com/sigstore/cosign/v3/cmd/cosign",
+        flags: STRIPPED,
+    },
+    Program {
         name: "helm",
         module: "helm",
         package: "helm.sh/helm/v4/cmd/helm",

@@ -53,8 +53,9 @@ pub struct PackageSetSpec {
     #[schemars(length(max = 500))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub packages: Vec<PackageEntry>,
-    /// Public keys, PEM, one of which must have signed each package. By default packages need no
-    /// signature.
+    /// Public keys for ECDSA on the curve P-256, each in PEM, one of which must have signed each package
+    /// of the set. A package that none has signed is refused, and no decision overrides that. By default
+    /// packages need no signature.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 16_384)))]
     pub keys: Vec<String>,

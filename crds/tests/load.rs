@@ -247,13 +247,13 @@ spec:
 "#,
         &expect_test::expect![[r#"
             f.yaml:1:1: apiVersion: `placet.dev/v1` is not one of `placet.dev/v1alpha1`
-            f.yaml:7:7: spec.packages[0].version: expected text, found `1.1`; put it in quotes (The version of the package, as in `1.1.0`; the artifact must say the same)
+            f.yaml:7:7: spec.packages[0].version: expected text, found `1.1`; put it in quotes (The version of the package, as in `1.1.0`, `deb:1:2.3-4` or `rpm:2.3-4.el9`; the artifact must say the same)
             f.yaml:8:7: spec.packages[0].reference: `../packages` is not what is expected here (Where the package is found: an OCI image layout on disk, by tag (`oci-layout:../packages:1.1.0`) or by digest (`oci-layout:../packages@sha256:…`), or a registry (`oci://host/repository:1.1.0`))
             f.yaml:9:7: spec.packages[1]: `chat` stands in the list already; remove one of the two
-            f.yaml:9:20: spec.packages[1].version: `1.1` is not what is expected here (The version of the package, as in `1.1.0`; the artifact must say the same)
+            f.yaml:9:20: spec.packages[1].version: `1.1` is not what is expected here (The version of the package, as in `1.1.0`, `deb:1:2.3-4` or `rpm:2.3-4.el9`; the artifact must say the same)
             f.yaml:10:7: spec.packages[2].name: this field is required and missing (The name of the package; the artifact must say the same)
             f.yaml:10:7: spec.packages[2].reference: this field is required and missing (Where the package is found: an OCI image layout on disk, by tag (`oci-layout:../packages:1.1.0`) or by digest (`oci-layout:../packages@sha256:…`), or a registry (`oci://host/repository:1.1.0`))
-            f.yaml:10:7: spec.packages[2].version: this field is required and missing (The version of the package, as in `1.1.0`; the artifact must say the same)
+            f.yaml:10:7: spec.packages[2].version: this field is required and missing (The version of the package, as in `1.1.0`, `deb:1:2.3-4` or `rpm:2.3-4.el9`; the artifact must say the same)
         "#]],
     );
 }

@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Digest, ModulePath, ModuleType, PackageName, ProcessKind, ProcessName, Signature, StateFormat,
-    VetoRule, visible, wrapped,
+    Version, VetoRule, visible, wrapped,
 };
 
 /// What differs between two manifests.

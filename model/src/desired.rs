@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use crate::{Architecture, BootCommands, NodeName, PackageName, ProcessName, Window};
+use crate::{Architecture, BootCommands, NodeName, PackageName, ProcessName, Version, Window};
 
 /// All declarations of one revision, references checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

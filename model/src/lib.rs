@@ -25,6 +25,7 @@ mod rollout;
 mod schema;
 mod text;
 mod trace;
+mod version;
 mod vote;
 mod window;
 
@@ -61,6 +62,10 @@ pub use process::{
 pub use rollout::{Activation, Hold, NodeState, RolloutPhase};
 pub use text::{Visible, Wrapped, visible, wrapped};
 pub use trace::{TraceParent, TraceParentError};
+pub use version::{
+    DebianVersion, RpmVersion, Version, VersionBounds, VersionError, VersionRequirement,
+    VersionRequirementError,
+};
 pub use vote::{
     Answer, Decision, DecisionKind, NodeChange, Proposal, Verdict, VerdictKind, VoteRecord, Voter,
 };

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Digest, LocalRequirement, Module, ModulePath, ModuleType, PackageName, ProcessSpec,
-    RemoteRequirement, digest_of,
+    RemoteRequirement, Version, digest_of,
 };
 
 /// Every module that a node is to run, in order, with path, digest and signature.

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
-use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Module, ModulePath, PackageName};
+use crate::{Digest, Module, ModulePath, PackageName, Version, VersionRequirement};
 
 /// All metadata of a package: the config blob of its OCI artifact, which is authoritative.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +14,7 @@ use crate::{Digest, Module, ModulePath, PackageName};
 pub struct PackageConfig {
     /// Name.
     pub name: PackageName,
-    /// Semantic version.
+    /// Version.
     pub version: Version,
     /// Build date: `SOURCE_DATE_EPOCH`, so that the same inputs give the same digest.
     pub created: Timestamp,
@@ -139,7 +138,7 @@ pub struct LocalRequirement {
     /// The package.
     pub package: PackageName,
     /// The versions that satisfy it.
-    pub version: VersionReq,
+    pub version: VersionRequirement,
     /// Node types for which it holds; empty means all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub node_types: BTreeSet<String>,
@@ -152,7 +151,7 @@ pub struct RemoteRequirement {
     /// The package.
     pub package: PackageName,
     /// The versions that satisfy it.
-    pub version: VersionReq,
+    pub version: VersionRequirement,
     /// Which other nodes are looked at, by class; none given means every class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
@@ -185,5 +184,5 @@ pub struct Upgrade {
     /// The package.
     pub package: PackageName,
     /// The versions to which the upgrade applies.
-    pub version: VersionReq,
+    pub version: VersionRequirement,
 }

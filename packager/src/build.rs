@@ -102,7 +102,7 @@ pub fn build_watched(
     let found = gather::gather(package_yaml, &assembly.folder, &file)?;
     let modules = modules(package_yaml, &found, &mut assembly, watch)?;
     let config = config(file, epoch, modules);
-    let tag = config.version.to_string().replace('+', "_");
+    let tag = config.version.tag();
     let layout = Layout::create(layout_dir)?;
     let digest = layout.write_package(&config, &assembly.blobs, &tag)?;
     Ok(Built {

@@ -7,9 +7,8 @@ use std::num::NonZeroU32;
 use placet_model::{
     Api, Follow, HealthCommand, Limits, LinkTarget, ListenSocket, Mode, ModulePath, ModuleType,
     PackageName, ProcessKind, ProcessName, Purpose, Quantifier, ReloadSignal, Silence,
-    StateFormats, StopSignal, VetoRule, VoteCommand,
+    StateFormats, StopSignal, Version, VersionRequirement, VetoRule, VoteCommand,
 };
-use semver::{Version, VersionReq};
 use serde::Deserialize;
 use serde_yaml::Spanned;
 
@@ -38,7 +37,8 @@ use crate::variable::VariableName;
 pub struct PackageFile {
     /// Name of the package: up to 128 lower-case letters, digits, `-`, `.`, `_` and `+`.
     pub name: PackageName,
-    /// Semantic version (`1.2.3`, `1.2.3-rc.1+build.5`). It becomes the tag; `+` is written `_`.
+    /// Semantic version (`1.2.3`, `1.2.3-rc.1+build.5`), or Debian's or RPM's (`deb:1:2.3-4`,
+    /// `rpm:2.3-4.el9`). It becomes the tag; `+` is written `_`.
     pub version: Version,
     /// Why the package exists: `feature` (the default), `update`, `boot`, or `test`: its processes
     /// are tests that run on nodes in test mode, and are no services.
@@ -103,8 +103,9 @@ pub struct PackageFile {
 pub struct LocalRequirementEntry {
     /// The package.
     pub package: PackageName,
-    /// The versions that satisfy it (`>=1.2, <2`).
-    pub version: VersionReq,
+    /// The versions that satisfy it (`>=1.2, <2`, `deb:>= 1.2-3, << 2`, `rpm:>= 1.2`), all of one
+    /// scheme.
+    pub version: VersionRequirement,
     /// Node types for which it holds; all where left out.
     #[serde(default)]
     pub node_types: BTreeSet<String>,
@@ -117,7 +118,7 @@ pub struct RemoteRequirementEntry {
     /// The package.
     pub package: PackageName,
     /// The versions that satisfy it.
-    pub version: VersionReq,
+    pub version: VersionRequirement,
     /// Which other nodes are looked at, by class; all where left out.
     #[serde(default)]
     pub class: Option<String>,
@@ -138,7 +139,7 @@ pub struct UpgradeEntry {
     /// The package.
     pub package: PackageName,
     /// The versions to which the upgrade applies.
-    pub version: VersionReq,
+    pub version: VersionRequirement,
 }
 
 /// One file that the package delivers.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use placet_model::{
     Because, Change, ChangeSet, Follow, FollowAction, InactiveChange, InactivePackage,
     ManifestEntry, Module, ModuleChange, ModulePath, ModuleVersion, NodeChange, NodeManifest,
-    NodeRestart, ProcessAction, ProcessChange, ProcessKind, ProcessName, ProcessSpec,
+    NodeRestart, ProcessAction, ProcessChange, ProcessKind, ProcessName, ProcessSpec, Version,
 };
 
 use self::handover::handover;
@@ -166,9 +166,7 @@ fn version_of(manifest: &NodeManifest, entry: &ManifestEntry) -> ModuleVersion {
     ModuleVersion {
         package: entry.package.clone(),
         // A manifest whose module comes from a package that it does not list is malformed.
-        version: package.map_or(semver::Version::new(0, 0, 0), |package| {
-            package.version.clone()
-        }),
+        version: package.map_or(Version::new(0, 0, 0), |package| package.version.clone()),
         digest: entry.module.digest,
         signature: entry.module.signature,
     }

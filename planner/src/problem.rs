@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use placet_model::{ModulePath, NodeName, PackageName, ProcessName, visible};
-use semver::Version;
+use placet_model::{ModulePath, NodeName, PackageName, ProcessName, Version, visible};
 
 use crate::Unmet;
 

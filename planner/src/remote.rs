@@ -8,9 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 
 use placet_model::{
-    Digest, NodeManifest, NodeName, PackageName, Quantifier, RemoteRequirement, visible,
+    Digest, NodeManifest, NodeName, PackageName, Quantifier, RemoteRequirement, Version, visible,
 };
-use semver::Version;
 
 use crate::observed::memory;
 use crate::problem::Names;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use placet_model::Version;
 use placet_package::registry::{Access, Limits, Progress, Registry, RegistryReference};
 use placet_package::{Layout, Package, Reference, Selector, open_package};
 use serde_json::json;
@@ -142,13 +143,12 @@ fn remote(text: &str) -> anyhow::Result<RegistryReference> {
 }
 
 /// Where to push to; without a tag, the version becomes one.
-fn in_registry(text: &str, version: &impl ToString) -> anyhow::Result<RegistryReference> {
+fn in_registry(text: &str, version: &Version) -> anyhow::Result<RegistryReference> {
     let path = text.rsplit('/').next().unwrap_or(text);
     let reference = if path.contains([':', '@']) {
         remote(text)?
     } else {
-        // A tag cannot have the plus sign of a build.
-        remote(&format!("{text}:{}", version.to_string().replace('+', "_")))?
+        remote(&format!("{text}:{}", version.tag()))?
     };
     match &reference.selector {
         Selector::Tag(_) => Ok(reference),

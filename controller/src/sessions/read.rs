@@ -6,13 +6,14 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use placet_crds::{NodeProcess, NodeSuite, SuiteState, TestFailure};
-use placet_model::{Digest, NameError, NodeFacts, NodeManifest, NodeName, Verdict, Voter, visible};
+use placet_model::{
+    Digest, NameError, NodeFacts, NodeManifest, NodeName, Verdict, Version, Voter, visible,
+};
 use placet_protocol::json;
 use placet_protocol::wire::from_node::Message;
 use placet_protocol::wire::{
     self, Activated, Drift, Failed, Hello, Process, Report, Staged, Suite,
 };
-use semver::Version;
 use tonic::Status;
 
 use crate::fleet::news::{Announcement, InMemory, Reported, Said};

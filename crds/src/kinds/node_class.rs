@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use placet_model::{
     Architecture, Digest, ModuleType, OnStale, OnUnreachable, PackageName, PackageReference,
+    Version,
 };
 
 pub use placet_model::Weekday;
@@ -164,9 +165,10 @@ pub struct BootImage {
     /// The name of the package that holds it, which is of purpose `boot`; the artifact must say the
     /// same.
     pub name: PackageName,
-    /// The version of the package; the artifact must say the same.
+    /// The version of the package, as in `1.1.0`, `deb:1:2.3-4` or `rpm:2.3-4.el9`; the artifact
+    /// must say the same.
     #[schemars(with = "String", length(max = 255), regex(pattern = super::package_set::VERSION))]
-    pub version: semver::Version,
+    pub version: Version,
     /// Where the package is found, as in a package set: `oci-layout:../packages:1.1.0`.
     #[schemars(length(min = 1, max = 2048), regex(pattern = super::package_set::REFERENCE))]
     pub reference: String,

@@ -1,16 +1,15 @@
 //! `PackageSet`: an ordered list of package versions.
 
 use kube::{CustomResource, KubeSchema};
-use placet_model::{Digest, PackageName, PackageReference};
+use placet_model::{Digest, PackageName, PackageReference, Version};
 use schemars::JsonSchema;
-use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::git_source::SecretReference;
 use crate::Condition;
 
-/// A semantic version; every number fits into 64 bits.
-pub(crate) const VERSION: &str = r"^(0|[1-9][0-9]{0,18})\.(0|[1-9][0-9]{0,18})\.(0|[1-9][0-9]{0,18})(-(0|[1-9][0-9]{0,18}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)(\.(0|[1-9][0-9]{0,18}|[0-9]*[A-Za-z-][0-9A-Za-z-]*))*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$";
+/// A semantic version of which every number fits into 64 bits, or one of Debian or RPM.
+pub(crate) const VERSION: &str = r"^((0|[1-9][0-9]{0,18})\.(0|[1-9][0-9]{0,18})\.(0|[1-9][0-9]{0,18})(-(0|[1-9][0-9]{0,18}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)(\.(0|[1-9][0-9]{0,18}|[0-9]*[A-Za-z-][0-9A-Za-z-]*))*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?|deb:([0-9A-Za-z][0-9A-Za-z.+~-]*|[0-9]{1,10}:[0-9A-Za-z][0-9A-Za-z.+~:-]*)|rpm:([0-9]{1,10}:)?[0-9A-Za-z._+~^]+(-[0-9A-Za-z._+~^]+)?)$";
 
 /// Where a package is found.
 pub(crate) const REFERENCE: &str = r"^(oci-layout:|oci://|oci\+http://)[^\x00-\x1f\x7f]+(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})$";
@@ -72,7 +71,8 @@ pub struct PackageSetSpec {
 pub struct PackageEntry {
     /// The name of the package; the artifact must say the same.
     pub name: PackageName,
-    /// The version of the package, as in `1.1.0`; the artifact must say the same.
+    /// The version of the package, as in `1.1.0`, `deb:1:2.3-4` or `rpm:2.3-4.el9`; the artifact
+    /// must say the same.
     #[schemars(with = "String", length(max = 255), regex(pattern = VERSION))]
     pub version: Version,
     /// Where the package is found: an OCI image layout on disk, by tag

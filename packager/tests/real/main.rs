@@ -11,4 +11,6 @@ mod refusals;
 #[cfg(test)]
 mod reproducible;
 #[cfg(test)]
+mod versions;
+#[cfg(test)]
 mod workshop;

@@ -1,7 +1,6 @@
 //! The package list of a configuration: references resolved, upgrades that lost their base dropped.
 
-use placet_model::{PackageName, PackageReference};
-use semver::Version;
+use placet_model::{PackageName, PackageReference, Version};
 
 use super::{Findings, Scope};
 use crate::{CatalogEntry, Note, Problem};

@@ -127,7 +127,7 @@ impl Check<'_, '_> {
             for it in requires.filter(|it| self.scope.configuration.is_of(&it.node_types)) {
                 if !listed(&it.package).is_some_and(|other| it.version.matches(&other.version)) {
                     let candidates = self.scope.shelf.with_version(&it.package, &it.version);
-                    let needs = format!("{} {}", it.package, it.version);
+                    let needs = self.scope.shelf.needed(&it.package, &it.version);
                     findings
                         .problems
                         .insert(self.missing(&config.name, None, needs, candidates));
@@ -138,7 +138,8 @@ impl Check<'_, '_> {
                 .iter()
                 .any(|it| listed(&it.package).is_some());
             if let Some(first) = config.upgrades.first().filter(|_| !has_base) {
-                let needs = format!("{} {}, which it upgrades", first.package, first.version);
+                let needed = self.scope.shelf.needed(&first.package, &first.version);
+                let needs = format!("{needed}, which it upgrades");
                 let candidates = self
                     .scope
                     .shelf

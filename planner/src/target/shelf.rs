@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use placet_model::{Api, Architecture, ModulePath, PackageName};
-use semver::VersionReq;
+use placet_model::{Api, Architecture, ModulePath, PackageName, VersionRequirement};
 
 use crate::{Catalog, CatalogEntry};
 
@@ -112,15 +111,35 @@ impl<'c> Shelf<'c> {
         found.map(|index| self.entries[*index])
     }
 
-    pub(super) fn with_version(&self, name: &PackageName, version: &VersionReq) -> Vec<String> {
-        let fits = |entry: &&&CatalogEntry| {
-            entry.config.name == *name && version.matches(&entry.config.version)
-        };
-        self.entries
-            .iter()
-            .filter(fits)
-            .map(|entry| label(entry))
+    pub(super) fn with_version(
+        &self,
+        name: &PackageName,
+        version: &VersionRequirement,
+    ) -> Vec<String> {
+        self.named(name)
+            .filter(|entry| version.matches(&entry.config.version))
+            .map(label)
             .collect()
+    }
+
+    /// What is needed, for people; where every package of that name has a version of another
+    /// scheme, it says so.
+    pub(super) fn needed(&self, name: &PackageName, version: &VersionRequirement) -> String {
+        let needed = format!("{name} {version}");
+        let is_other = |entry: &&CatalogEntry| entry.config.version.scheme() != version.scheme();
+        match self.named(name).next() {
+            Some(other) if self.named(name).all(|entry| is_other(&entry)) => format!(
+                "{needed}, which never covers the {} version of {}",
+                other.config.version.scheme(),
+                label(other)
+            ),
+            _ => needed,
+        }
+    }
+
+    fn named(&self, name: &PackageName) -> impl Iterator<Item = &'c CatalogEntry> {
+        let entries = self.entries.iter().copied();
+        entries.filter(move |entry| entry.config.name == *name)
     }
 
     fn labels(&self, indices: &BTreeSet<usize>) -> Vec<String> {

@@ -29,6 +29,31 @@ fn d7_a_required_package_must_be_on_the_node_in_a_version_that_fits() {
 }
 
 #[test]
+fn d7_versions_of_another_scheme_never_satisfy_and_that_is_said() {
+    let fleet = fleet([
+        package("app 1.0.0", [process("app")])
+            .requires("base", "deb:>= 1:2.0-1")
+            .requires("crypto", "deb:>= 3.0.20-1~deb12u1, << 4"),
+        package("base 2.1.0", [file("etc/base")]),
+        package("crypto deb:3.0.20-1~deb12u2", [file("etc/crypto")]),
+    ])
+    .class(
+        "core",
+        &["app 1.0.0", "base 2.1.0", "crypto deb:3.0.20-1~deb12u2"],
+    );
+    check(
+        &fleet,
+        &expect![[r#"
+            core-1 (core): app 1.0.0, base 2.1.0, crypto deb:3.0.20-1~deb12u2
+              etc/base <- base
+              etc/crypto <- crypto
+              usr/bin/app <- app
+            problem: node core-1: package app needs base deb:>= 1:2.0-1, which never covers the semantic version of base 2.1.0; nothing in the catalog provides it
+        "#]],
+    );
+}
+
+#[test]
 fn d7_a_soname_that_the_catalog_provides_must_be_on_the_node() {
     let fleet = fleet([
         package(

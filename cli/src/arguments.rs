@@ -493,6 +493,8 @@ pub(crate) enum PackageCommand {
     Pull(Pull),
     /// List the tags of a repository.
     Tags(Tags),
+    /// Print the API that a library offers, as an API file.
+    Api(crate::package::api::Api),
 }
 
 /// What a registry wants to see.

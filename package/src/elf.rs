@@ -12,6 +12,7 @@ mod error;
 mod headers;
 mod image;
 mod notes;
+mod sparse;
 mod symbols;
 mod versions;
 
@@ -22,6 +23,7 @@ pub use error::ElfError;
 pub(crate) use headers::{Headers, Section, Segment, need};
 pub(crate) use image::Image;
 pub(crate) use notes::{build_id_descriptor, ignored_descriptors};
+pub use sparse::ElfHeaders;
 pub use symbols::{DynamicSymbol, SymbolKind, SymbolRole};
 pub use versions::VersionDefinition;
 
@@ -82,9 +84,10 @@ impl<'data> Elf<'data> {
     ///
     /// As [`read_elf`].
     pub fn parse(bytes: &'data [u8]) -> Result<Option<Self>, ElfError> {
-        let Some(image) = Image::parse(bytes)? else {
-            return Ok(None);
-        };
+        Image::parse(bytes)?.map(Self::of_image).transpose()
+    }
+
+    fn of_image(image: Image<'data>) -> Result<Self, ElfError> {
         let dynamic = Dynamic::read(&image)?;
         let versions = versions::read(&image, &dynamic)?;
         let symbols = symbols::read(&image, &dynamic, &versions)?;
@@ -107,13 +110,13 @@ impl<'data> Elf<'data> {
             opens_libraries: symbols.opens_libraries,
             symbols: None,
         };
-        Ok(Some(Self {
+        Ok(Self {
             image,
             dynamic,
             versions,
             symbols,
             facts,
-        }))
+        })
     }
 
     /// All that stands in a package about the file.
@@ -150,6 +153,15 @@ impl<'data> Elf<'data> {
     /// The symbol versions that the file defines, in the order of the file.
     pub fn version_definitions(&self) -> &[VersionDefinition<'data>] {
         &self.versions.definitions
+    }
+
+    /// True if what is loaded at `address` can be executed.
+    pub fn is_code(&self, address: u64) -> bool {
+        let mut loads = self.image.loads();
+        loads.any(|segment| {
+            let into = address.checked_sub(segment.address);
+            segment.flags & elf::PF_X.0 != 0 && into.is_some_and(|it| it < segment.memory_size)
+        })
     }
 
     /// The processor, by its Linux name.

@@ -29,8 +29,8 @@ pub mod trust;
 
 pub use check::{ConfigFault, check_config};
 pub use elf::{
-    DynamicSymbol, Elf, ElfError, ElfFile, ElfKind, SymbolKind, SymbolRole, VersionDefinition,
-    read_elf, section_at,
+    DynamicSymbol, Elf, ElfError, ElfFile, ElfHeaders, ElfKind, SymbolKind, SymbolRole,
+    VersionDefinition, read_elf, section_at,
 };
 pub use error::{PackageError, Problem};
 pub use layout::{Blob, Layout};

@@ -40,8 +40,8 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The package file is far too large to be one.
-    #[error("`{}` has {size} bytes; a package file has at most {most}", visible(&path.to_string_lossy()))]
+    /// The package file, or an API file, is far too large to be one.
+    #[error("`{}` has {size} bytes; such a file has at most {most}", visible(&path.to_string_lossy()))]
     TooLarge {
         /// Which file.
         path: PathBuf,
@@ -50,7 +50,7 @@ pub enum Error {
         /// The limit.
         most: u64,
     },
-    /// The package file is not YAML, or not a package file.
+    /// The file is not YAML, or not a package file or API file as it should be.
     #[error("{place}: {message}")]
     Yaml {
         /// Where.

@@ -7,6 +7,7 @@
 //! **Invariant:** the same package file and the same module bytes give the same manifest digest,
 //! whatever the folder, the time and the user.
 
+mod api_file;
 mod assemble;
 mod build;
 mod commands;
@@ -23,6 +24,7 @@ mod variable;
 mod watch;
 mod yaml;
 
+pub use api_file::{ApiFile, ApiSymbol, ApiSymbolKind, ApiVersion};
 pub use build::{BuildOptions, Built, build, build_watched};
 pub use commands::{Confine, Confinement};
 pub use error::{Error, ModuleFault, Place};

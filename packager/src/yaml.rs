@@ -1,31 +1,55 @@
-//! Reading `package.yaml` within limits.
+//! Reading `package.yaml`, and other files that people write, within limits.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde_yaml::{Error as YamlError, Location, UserMessageFormatter};
 
 use crate::error::{Error, Place};
 use crate::file::PackageFile;
 
-/// Far more than 500 modules need.
-const SIZE_MAX: u64 = 1 << 20;
-/// The format nests five levels deep.
-const DEPTH_MAX: usize = 16;
-const VALUES_MAX: usize = 50_000;
+/// What a file may have at most.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    /// Bytes.
+    pub(crate) size: u64,
+    /// Levels of nesting.
+    pub(crate) depth: usize,
+    /// Values.
+    pub(crate) values: usize,
+}
+
+const PACKAGE_FILE: Limits = Limits {
+    // Far more than 500 modules need.
+    size: 1 << 20,
+    // The format nests five levels deep.
+    depth: 16,
+    values: 50_000,
+};
 const REPEATED_MAX: usize = 10_000;
 
 /// Reads and checks the package file at `path`.
 pub(crate) fn read(path: &Path) -> Result<PackageFile, Error> {
-    let text = read_text(path)?;
-    serde_yaml::from_str_with_options(&text, options()).map_err(|error| Error::Yaml {
+    let text = read_text(path, PACKAGE_FILE.size)?;
+    parse(&text, path, &PACKAGE_FILE)
+}
+
+/// What `text` says, which stands in the file at `path`.
+pub(crate) fn parse<T: DeserializeOwned>(
+    text: &str,
+    path: &Path,
+    limits: &Limits,
+) -> Result<T, Error> {
+    serde_yaml::from_str_with_options(text, options(limits)).map_err(|error| Error::Yaml {
         place: place(path, error.location()),
-        message: explain(&error),
+        message: explain(&error, limits),
     })
 }
 
-fn read_text(path: &Path) -> Result<String, Error> {
+/// The file at `path`, of at most `most` bytes.
+pub(crate) fn read_text(path: &Path, most: u64) -> Result<String, Error> {
     let failed = |source| Error::Read {
         path: path.to_owned(),
         source,
@@ -33,13 +57,13 @@ fn read_text(path: &Path) -> Result<String, Error> {
     let file = File::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
     let mut text = String::new();
-    let count = file.take(SIZE_MAX + 1).read_to_string(&mut text);
+    let count = file.take(most + 1).read_to_string(&mut text);
     let size = size.max(count.map_err(failed)? as u64);
-    if size > SIZE_MAX {
+    if size > most {
         return Err(Error::TooLarge {
             path: path.to_owned(),
             size,
-            most: SIZE_MAX,
+            most,
         });
     }
     Ok(text)
@@ -52,9 +76,9 @@ pub(crate) fn place(path: &Path, location: Option<Location>) -> Place {
     Place { file, line, column }
 }
 
-fn explain(error: &YamlError) -> String {
+fn explain(error: &YamlError, limits: &Limits) -> String {
     match error.without_snippet() {
-        YamlError::AliasError { error, .. } => explain(error),
+        YamlError::AliasError { error, .. } => explain(error, limits),
         YamlError::AliasReplayCounterOverflow { .. }
         | YamlError::AliasReplayLimitExceeded { .. }
         | YamlError::AliasExpansionLimitExceeded { .. }
@@ -62,8 +86,9 @@ fn explain(error: &YamlError) -> String {
             format!("aliases repeat more than {REPEATED_MAX} values; write the values out instead")
         }
         YamlError::Budget { .. } => {
+            let Limits { values, depth, .. } = limits;
             format!(
-                "more than {VALUES_MAX} values or {DEPTH_MAX} levels, or too many aliases; split the package"
+                "more than {values} values or {depth} levels, or too many aliases; split the file"
             )
         }
         error => {
@@ -74,18 +99,18 @@ fn explain(error: &YamlError) -> String {
     }
 }
 
-fn options() -> serde_yaml::Options {
+fn options(limits: &Limits) -> serde_yaml::Options {
     serde_yaml::options! {
         budget: serde_yaml::budget! {
-            max_depth: DEPTH_MAX,
-            flow_nesting_limit: DEPTH_MAX,
-            max_nodes: VALUES_MAX,
-            max_events: 3 * VALUES_MAX,
+            max_depth: limits.depth,
+            flow_nesting_limit: limits.depth,
+            max_nodes: limits.values,
+            max_events: 3 * limits.values,
             max_documents: 1,
             max_anchors: 1_000,
             max_aliases: 1_000,
             max_merge_keys: 1_000,
-            max_recorded_anchor_events: VALUES_MAX,
+            max_recorded_anchor_events: PACKAGE_FILE.values,
         },
         alias_limits: serde_yaml::alias_limits! {
             max_total_replayed_events: REPEATED_MAX,

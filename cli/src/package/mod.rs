@@ -1,5 +1,6 @@
 //! `placet package`: the build environment.
 
+pub(crate) mod api;
 mod registry;
 
 use std::path::Path;
@@ -15,6 +16,7 @@ use crate::output::{self, Answer, Format};
 /// `placet package`.
 pub(crate) async fn run(command: PackageCommand, common: &Common) -> anyhow::Result<Answer> {
     match command {
+        PackageCommand::Api(arguments) => api::run(arguments, common),
         PackageCommand::Build(arguments) => build(&arguments, common),
         PackageCommand::Inspect(arguments) => inspect(&arguments, common),
         PackageCommand::Push(arguments) => registry::push(&arguments, common).await,

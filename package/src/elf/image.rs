@@ -27,6 +27,11 @@ impl<'data> Image<'data> {
         Ok(headers.map(|headers| Self { bytes, headers }))
     }
 
+    /// A file whose headers have been read, with at least those bytes of it that are asked for.
+    pub(crate) fn new(bytes: &'data [u8], headers: Headers) -> Self {
+        Self { bytes, headers }
+    }
+
     /// The bytes of a file range that was checked; what lies outside the file is left out.
     pub(crate) fn file(&self, range: &Range<u64>) -> &'data [u8] {
         let end = self.bytes.len() as u64;

@@ -30,9 +30,8 @@ pub struct DynamicSymbol<'data> {
     pub is_weak: bool,
     /// True of an exported symbol whose version is the one that a link without version gets.
     pub is_default: bool,
-    /// True of an exported symbol that serves those who want no version, default or not: it is of
-    /// the first version of its file, or of none.
-    pub is_base: bool,
+    /// The number that the file gives to its version: 2 is the first one, up to 1 are none.
+    pub version_index: u16,
     /// True if its value is a number and no address.
     pub is_absolute: bool,
     /// Its value: of an exported symbol, its address before the file is loaded.
@@ -134,7 +133,7 @@ where
 struct Version<'data> {
     name: Option<&'data str>,
     is_default: bool,
-    is_base: bool,
+    index: u16,
 }
 
 impl<'data> Version<'data> {
@@ -146,7 +145,7 @@ impl<'data> Version<'data> {
         Self {
             name: named.map(|version| version.name),
             is_default: !is_hidden && named.is_some_and(|version| version.is_defined),
-            is_base: index <= 2,
+            index,
         }
     }
 }
@@ -183,7 +182,7 @@ impl<'data> Symbols<'data> {
             kind: kind(symbol),
             is_weak: symbol.is_weak(),
             is_default: role == SymbolRole::Exported && version.is_default,
-            is_base: role == SymbolRole::Exported && version.is_base,
+            version_index: version.index,
             is_absolute: symbol.is_absolute(endian),
             value: symbol.st_value(endian).into(),
             size: symbol.st_size(endian).into(),
@@ -204,6 +203,13 @@ impl<'data> Symbols<'data> {
                 .map(ToString::to_string)
                 .collect(),
         }
+    }
+}
+
+impl DynamicSymbol<'_> {
+    /// True of an exported symbol that the loader takes for one that wants no version.
+    pub fn serves_any(&self) -> bool {
+        self.is_default || self.version_index <= 2
     }
 }
 

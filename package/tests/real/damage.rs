@@ -1,11 +1,12 @@
 //! Files that are cut off, changed at random, or made to harm: an error or an answer, never more.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use placet_package::{read_elf, section_at, signature};
+use placet_package::{Elf, ElfError, ElfHeaders, ReadError, read_elf, section_at, signature};
 use proptest::prelude::*;
 
-use crate::tools::small_library;
+use crate::tools::{Folder, small_library};
 
 #[test]
 fn a_file_cut_off_anywhere_is_refused() {
@@ -105,6 +106,68 @@ fn sections_are_found_by_offset() {
         .unwrap();
     assert_eq!(section_at(&bytes, at as u64).as_deref(), Some(".dynstr"));
     assert_eq!(section_at(&bytes, 1 << 40), None);
+}
+
+/// What the headers say if no more is read of the file than they need.
+fn read_headers(bytes: &[u8]) -> Result<Option<String>, ElfError> {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    let headers = ElfHeaders::read(&file).map_err(|error| match error {
+        ReadError::Elf(error) => error,
+        error => panic!("{error}"),
+    })?;
+    let parsed = headers.as_ref().map(ElfHeaders::parse).transpose()?;
+    Ok(parsed.map(|elf| everything(&elf)))
+}
+
+fn everything(elf: &Elf<'_>) -> String {
+    let (facts, symbols, versions) = (elf.facts(), elf.symbols(), elf.version_definitions());
+    let (machine, id, kind) = (elf.architecture(), elf.build_id(), elf.kind());
+    format!("{facts:?} {symbols:?} {versions:?} {machine:?} {id:?} {kind:?}")
+}
+
+#[track_caller]
+fn assert_headers_are_enough(bytes: &[u8]) {
+    let whole = Elf::parse(bytes).map(|elf| elf.as_ref().map(everything));
+    assert_eq!(read_headers(bytes), whole);
+}
+
+/// A library larger than what is read at once, with code between its tables and its end.
+fn large_library(options: &str) -> Vec<u8> {
+    let functions =
+        (0..3_000).map(|index| format!("int f{index}(int i) {{ return i * {index}; }}\n"));
+    let source = functions.collect::<String>() + "char data[500000] = {1};";
+    Folder::new().compile(&source, &format!("-fPIC -shared {options}"))
+}
+
+#[test]
+fn what_the_headers_need_of_a_large_file_is_all_that_counts() {
+    for options in ["", "-Wl,-z,noseparate-code", "-Wl,--hash-style=sysv", "-s"] {
+        let bytes = large_library(options);
+        assert!(bytes.len() > 600_000);
+        assert_headers_are_enough(&bytes);
+    }
+    assert_headers_are_enough(&small_library());
+    assert_headers_are_enough(b"#!/bin/sh");
+    assert_headers_are_enough(b"\x7fEL");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn headers_alone_are_refused_as_the_whole_file_is(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+        thread_local!(static BYTES: Vec<u8> = large_library(""));
+        let mut bytes = BYTES.with(Clone::clone);
+        // Where headers and tables are; the end has the section headers.
+        let (head, tail) = (40_000, bytes.len() - 3_000);
+        for (index, value) in changes {
+            let at = index.index(head + 3_000);
+            let at = if at < head { at } else { tail + at - head };
+            bytes[at] = value;
+        }
+        assert_headers_are_enough(&bytes);
+    }
 }
 
 proptest! {

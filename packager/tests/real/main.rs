@@ -1,6 +1,8 @@
 //! Builds with real compilers and real files.
 
 #[cfg(test)]
+mod api_file;
+#[cfg(test)]
 mod debian;
 #[cfg(test)]
 mod environment;

@@ -88,7 +88,7 @@ fn files_made_to_exhaust_memory_are_refused() {
     );
     refused(
         &format!("{HEAD}#{}\nmodules: []", "x".repeat(1 << 20)),
-        "a package file has at most 1048576",
+        "such a file has at most 1048576",
     );
 }
 

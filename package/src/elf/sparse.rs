@@ -1,0 +1,130 @@
+//! Reading of an ELF file no more than what its headers and tables need.
+
+use std::fs::{File, OpenOptions};
+use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+use object::elf::{self, DynamicTag};
+
+use super::dynamic::Dynamic;
+use super::headers::absurd;
+use super::{Elf, ElfError, Headers, Image};
+use crate::source::{FileSource, ReadError, Source};
+
+/// An ELF file of which only that part was read from which facts are made: headers, notes, and the
+/// tables of the dynamic section. The rest, code and data, stands as zeros that take no memory.
+#[derive(Debug)]
+pub struct ElfHeaders {
+    headers: Headers,
+    bytes: Vec<u8>,
+}
+
+/// Larger files are no modules.
+const SIZE_MAX: u64 = 2 << 30;
+
+/// The tables that are read, by the tag that tells their address. Not every size is told.
+const TABLES: [DynamicTag; 10] = [
+    elf::DT_STRTAB,
+    elf::DT_SYMTAB,
+    elf::DT_VERSYM,
+    elf::DT_VERDEF,
+    elf::DT_VERNEED,
+    elf::DT_HASH,
+    elf::DT_GNU_HASH,
+    elf::DT_RELA,
+    elf::DT_REL,
+    elf::DT_JMPREL,
+];
+
+impl ElfHeaders {
+    /// Reads the headers of the file at `path`; `None` if it is no regular file or no ELF file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or its headers make no sense.
+    pub fn open(path: &Path) -> Result<Option<Self>, ReadError> {
+        // Nobody waits for the other end of a pipe.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlag::O_NONBLOCK.bits())
+            .open(path)?;
+        Self::read(&file)
+    }
+
+    /// Reads the headers of `file`; `None` if it is no regular file or no ELF file.
+    ///
+    /// # Errors
+    ///
+    /// As [`ElfHeaders::open`].
+    pub fn read(file: &File) -> Result<Option<Self>, ReadError> {
+        if !file.metadata()?.is_file() {
+            return Ok(None);
+        }
+        let source = FileSource::new(file)?;
+        let Some(headers) = Headers::read(&source)? else {
+            return Ok(None);
+        };
+        let size = usize::try_from(headers.size).ok();
+        let size = size.filter(|_| headers.size <= SIZE_MAX).ok_or_else(|| {
+            let why = "no module has more than 2 GiB";
+            absurd("the size of the file", headers.size, why)
+        })?;
+        let mut read = Self {
+            headers,
+            bytes: vec![0; size],
+        };
+        read.load(&source, read.segments())?;
+        read.load(&source, read.tables()?)?;
+        Ok(Some(read))
+    }
+
+    /// What the headers say.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_elf`](crate::read_elf): the same as if the whole file had been read.
+    pub fn parse(&self) -> Result<Elf<'_>, ElfError> {
+        Elf::of_image(self.image())
+    }
+
+    fn image(&self) -> Image<'_> {
+        Image::new(&self.bytes, self.headers.clone())
+    }
+
+    fn load(&mut self, source: &FileSource<'_>, ranges: Vec<Range<u64>>) -> Result<(), ReadError> {
+        let index = |offset| usize::try_from(offset).expect("headers are checked against the size");
+        for range in ranges {
+            let part = &mut self.bytes[index(range.start)..index(range.end)];
+            source.read_at(range.start, part)?;
+        }
+        Ok(())
+    }
+
+    /// The segments that are read themselves; of an object for the linker, none.
+    fn segments(&self) -> Vec<Range<u64>> {
+        let wanted = [elf::PT_DYNAMIC, elf::PT_INTERP, elf::PT_NOTE];
+        let segments = self.headers.segments.iter();
+        segments
+            .filter(|segment| self.headers.is_program() && wanted.contains(&segment.kind))
+            .map(|segment| segment.file.clone())
+            .collect()
+    }
+
+    /// The tables of the dynamic section, each up to the end of its segment: linkers put them all
+    /// into one segment, as a rule with nothing else.
+    fn tables(&self) -> Result<Vec<Range<u64>>, ElfError> {
+        let image = self.image();
+        let dynamic = Dynamic::read(&image)?;
+        let addresses = TABLES.iter().filter_map(|tag| dynamic.value(*tag));
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for table in addresses.filter_map(|address| image.offset_of(address)) {
+            match ranges.iter_mut().find(|range| range.end == table.end) {
+                Some(range) => range.start = range.start.min(table.start),
+                None => ranges.push(table),
+            }
+        }
+        Ok(ranges)
+    }
+}

@@ -20,8 +20,10 @@ const EVERY: Duration = Duration::from_millis(300);
 
 /// How far the nodes of a roll-out are.
 struct Standing {
-    /// Nodes that have everything, or run it already.
+    /// Nodes that have everything.
     ready: usize,
+    /// Nodes that have begun to change before they could be made to wait.
+    begun: usize,
     /// The others, each with what it waits for.
     waiting: Vec<(String, String)>,
     phase: RolloutPhase,
@@ -90,6 +92,7 @@ async fn look(home: &Home, name: &str) -> anyhow::Result<Standing> {
     let objections = status["hold"]["objections"].as_array();
     let mut standing = Standing {
         ready: 0,
+        begun: 0,
         waiting: Vec::new(),
         phase,
         objections: objections
@@ -100,7 +103,11 @@ async fn look(home: &Home, name: &str) -> anyhow::Result<Standing> {
     };
     let nodes = home.get(find_kind("FleetNode"), "").await?;
     for node in nodes.iter().filter(|node| differs(node)) {
-        match what_for(node, name) {
+        if has_begun(node, name) {
+            standing.begun += 1;
+            continue;
+        }
+        match what_for(node) {
             None => standing.ready += 1,
             Some(why) => standing
                 .waiting
@@ -117,12 +124,13 @@ fn differs(node: &Value) -> bool {
     !preferred.is_null() && *preferred != status["manifestDigest"]
 }
 
-/// What a node waits for that has not everything; one that waits for the end of the pause has.
-fn what_for(node: &Value, rollout: &str) -> Option<String> {
+fn has_begun(node: &Value, rollout: &str) -> bool {
     let latest = &node["status"]["rollout"];
-    if latest["name"] == rollout && !latest["state"]["activating"].is_null() {
-        return None;
-    }
+    latest["name"] == rollout && !latest["state"]["activating"].is_null()
+}
+
+/// What a node waits for that has not everything; one that waits for the end of the pause has.
+fn what_for(node: &Value) -> Option<String> {
     let conditions = node["status"]["conditions"].as_array();
     let ready = conditions
         .into_iter()
@@ -135,6 +143,7 @@ fn what_for(node: &Value, rollout: &str) -> Option<String> {
 fn say(standing: &Standing, arguments: &Prepare, common: &Common) -> anyhow::Result<()> {
     let Standing {
         ready,
+        begun,
         waiting,
         phase,
         objections,
@@ -146,7 +155,7 @@ fn say(standing: &Standing, arguments: &Prepare, common: &Common) -> anyhow::Res
             .map(|(node, why)| json!({ "node": node, "waitsFor": why }))
             .collect();
         let value = json!({
-            "rollout": name, "ready": ready, "notReady": waiting, "phase": phase,
+            "rollout": name, "ready": ready, "begun": begun, "notReady": waiting, "phase": phase,
             "objections": objections,
         });
         return output::print(&value, common.output);
@@ -156,6 +165,9 @@ fn say(standing: &Standing, arguments: &Prepare, common: &Common) -> anyhow::Res
     }
     let all = ready + waiting.len();
     anstream::println!("{ready} of {all} nodes that are to change have everything");
+    if *begun > 0 {
+        anstream::println!("{begun} more have begun to change, and do not start with them");
+    }
     if !waiting.is_empty() {
         let rows = waiting
             .iter()

@@ -83,6 +83,10 @@ pub struct NodeState {
     /// How its activation ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activation: Option<Activation>,
+    /// When it was told to give back the change that it watches: a requirement on other nodes does
+    /// not hold any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub giving_back: Option<Timestamp>,
     /// When its activation ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
@@ -103,6 +107,7 @@ impl NodeState {
             staging: None,
             activating: None,
             activation: None,
+            giving_back: None,
             ended: None,
             stage_error: None,
         }

@@ -133,7 +133,7 @@ impl<'a> Audit<'a> {
             }
             let to = self.target.nodes.get(name).map(|node| node.manifest_digest);
             let (from, aim) = match &step.action {
-                Action::Release { .. } => continue,
+                Action::Release { .. } | Action::GiveBack { .. } => continue,
                 Action::Propose(proposal) => (Some(proposal.from), proposal.manifest.digest()),
                 Action::Stage { manifest, .. } => (None, manifest.digest()),
                 Action::Activate { from, to, .. } => (Some(*from), *to),
@@ -180,7 +180,7 @@ impl<'a> Audit<'a> {
                     ..
                 } => (*change_digest, *forced),
                 Action::Stage { change_digest, .. } => (*change_digest, self.is_forced(name)),
-                Action::Propose(_) | Action::Release { .. } => continue,
+                Action::Propose(_) | Action::Release { .. } | Action::GiveBack { .. } => continue,
             };
             if forced && !self.is_forced(name) {
                 self.report(Some(name), "is forced without a decision");

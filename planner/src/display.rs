@@ -147,6 +147,15 @@ impl fmt::Display for Action {
                     Some(seconds) => write!(f, ", in test mode for {seconds} s"),
                 }
             }
+            Self::GiveBack {
+                change_digest,
+                reason,
+            } => write!(
+                f,
+                "give back {}: {}",
+                change_digest.short(),
+                visible(reason)
+            ),
         }
     }
 }

@@ -168,6 +168,13 @@ pub enum Action {
         /// As [`TargetNode::memory`].
         memory: Option<u32>,
     },
+    /// Give back the change that is watched: what it needs of other nodes failed there.
+    GiveBack {
+        /// The node change digest.
+        change_digest: Digest,
+        /// The requirement, and what keeps it from holding.
+        reason: String,
+    },
 }
 
 /// Why a node that differs from its target has to wait.

@@ -32,24 +32,27 @@ pub struct Unmet {
 
 impl fmt::Display for Unmet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", Names(&self.nodes), self.why())
+    }
+}
+
+impl Unmet {
+    /// The requirement and where it does not hold, whoever has it.
+    pub(crate) fn why(&self) -> String {
         let Self {
-            nodes,
+            nodes: _,
             package,
             version,
             needs,
             lacking,
         } = self;
-        write!(
-            f,
-            "{}: package {package} {version} needs {}; ",
-            Names(nodes),
-            visible(needs)
-        )?;
-        if lacking.is_empty() {
-            f.write_str("there is no such node")
+        let needs = visible(needs);
+        let where_not = if lacking.is_empty() {
+            "there is no such node".to_owned()
         } else {
-            write!(f, "not so on {}", Names(lacking))
-        }
+            format!("not so on {}", Names(lacking))
+        };
+        format!("package {package} {version} needs {needs}; {where_not}")
     }
 }
 
@@ -140,6 +143,26 @@ impl<'a> Mixture<'a> {
     pub(crate) fn unmet(&self, changed: &BTreeSet<NodeName>) -> Vec<Unmet> {
         let broken = self.broken(changed).into_values();
         broken.map(|broken| broken.unmet).collect()
+    }
+
+    /// The nodes for which a requirement does not hold as the fleet is now, and which one: of those
+    /// that `helper`, one of the nodes that it looks at, would satisfy by running its target.
+    pub(crate) fn let_down(
+        &self,
+        helper: impl Fn(&NodeName) -> bool,
+    ) -> BTreeMap<NodeName, String> {
+        let mut let_down = BTreeMap::new();
+        for broken in self.broken(&BTreeSet::new()).into_values() {
+            let satisfies =
+                |name: &&NodeName| has(&self.members[*name].target.manifest, broken.requirement);
+            let mut helpers = broken.unmet.lacking.iter().filter(satisfies);
+            if helpers.any(&helper) {
+                let why = broken.unmet.why();
+                let nodes = broken.unmet.nodes.into_iter();
+                let_down.extend(nodes.map(|name| (name, why.clone())));
+            }
+        }
+        let_down
     }
 
     /// What held while `moving` had changed and does not hold with `more`, once every node that

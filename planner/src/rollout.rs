@@ -8,6 +8,7 @@
 mod decisions;
 mod fleet;
 mod history;
+mod let_down;
 mod note;
 mod standing;
 mod steps;

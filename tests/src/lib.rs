@@ -22,6 +22,7 @@ mod proxy;
 mod registry;
 mod sample;
 mod servers;
+mod wire;
 
 pub use boot_loader::BootLoader;
 pub use cluster::Cluster;
@@ -33,7 +34,8 @@ pub use kube_fleet::{KubeFleet, NAMESPACE};
 pub use network::Network;
 pub use packages::{build_kind, controller_program, edit, packages, placet};
 pub use ports::{free_address, free_port};
-pub use proxy::{Proxy, Weather};
+pub use proxy::Proxy;
 pub use registry::{REGISTRY_NAME, REGISTRY_PASSWORD, REGISTRY_USER, RegistryServer};
 pub use sample::{Sample, evidence, is_full};
 pub use servers::{program, servers, skipped};
+pub use wire::Weather;

@@ -2,7 +2,13 @@
 
 use std::net::Ipv4Addr;
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use crate::wire::{self, Weather};
+
+/// What the wire is called inside.
+const NODE: &str = "node";
 
 /// A network namespace, and one wire from it to this machine. Ends with this value.
 #[derive(Debug)]
@@ -10,11 +16,36 @@ pub struct Network {
     name: String,
     wire: String,
     host: Ipv4Addr,
+    arrived: Arc<AtomicU64>,
 }
 
 impl Network {
     /// A network of its own; none where this process may not make one.
     pub fn start() -> Option<Self> {
+        let network = Self::unwired()?;
+        let (wire, name) = (network.wire.as_str(), network.name.as_str());
+        done(&[
+            "link", "add", wire, "type", "veth", "peer", "name", NODE, "netns", name,
+        ]);
+        network.put_up();
+        Some(network)
+    }
+
+    /// The same, with a wire on which packets are late and get lost.
+    pub fn start_in(weather: Weather) -> Option<Self> {
+        let mut network = Self::unwired()?;
+        let there = format!("{}n", network.wire);
+        let laid = wire::lay(&network.wire, &there, weather);
+        let laid = laid.inspect_err(|error| {
+            crate::skipped(&format!("a wire that loses packets: {error}"));
+        });
+        network.arrived = laid.ok()?;
+        done(&["link", "set", &there, "netns", &network.name, "name", NODE]);
+        network.put_up();
+        Some(network)
+    }
+
+    fn unwired() -> Option<Self> {
         static COUNT: AtomicU8 = AtomicU8::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed) % 64;
         let id = std::process::id();
@@ -24,6 +55,7 @@ impl Network {
             wire: format!("pl{id}-{count}"),
             // Of a range that no network of a test machine is likely to use; four addresses each.
             host: Ipv4Addr::new(10, high | 0xc0, low, 4 * count + 1),
+            arrived: Arc::default(),
         };
         let made = ip(&["netns", "add", &network.name])?;
         if !made.status.success() {
@@ -31,11 +63,11 @@ impl Network {
             crate::skipped(&format!("network namespaces: {why}"));
             return None;
         }
-        network.lay_wire();
         Some(network)
     }
 
-    fn lay_wire(&self) {
+    /// Gives both ends of the wire their addresses.
+    fn put_up(&self) {
         let [a, b, c, d] = self.host.octets();
         let (here, there) = (
             format!("{}/30", self.host),
@@ -43,13 +75,10 @@ impl Network {
         );
         let (wire, name) = (self.wire.as_str(), self.name.as_str());
         for arguments in [
-            &[
-                "link", "add", wire, "type", "veth", "peer", "name", "node", "netns", name,
-            ][..],
-            &["address", "add", &here, "dev", wire],
+            &["address", "add", &here, "dev", wire][..],
             &["link", "set", wire, "up"],
-            &["-n", name, "address", "add", &there, "dev", "node"],
-            &["-n", name, "link", "set", "node", "up"],
+            &["-n", name, "address", "add", &there, "dev", NODE],
+            &["-n", name, "link", "set", NODE, "up"],
             &["-n", name, "link", "set", "lo", "up"],
         ] {
             done(arguments);
@@ -59,6 +88,11 @@ impl Network {
     /// The address of this machine at its end of the wire.
     pub fn host(&self) -> Ipv4Addr {
         self.host
+    }
+
+    /// Bytes that have arrived inside so far, by a wire of [`Network::start_in`].
+    pub fn arrived(&self) -> u64 {
+        self.arrived.load(Ordering::Relaxed)
     }
 
     /// A command that runs a program inside.

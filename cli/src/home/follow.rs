@@ -159,7 +159,66 @@ impl Change<'_> {
             });
             news.push(event("processes", &Value::Null, data));
         }
+        news.extend(self.of_suites());
         news
+    }
+
+    /// Test suites that have ended.
+    fn of_suites(&self) -> impl Iterator<Item = Event> {
+        let list = |status: &Value| status["suites"].as_array().cloned().unwrap_or_default();
+        let before = list(self.old);
+        let ended = list(self.new).into_iter();
+        let ended = ended.filter(move |suite| !before.contains(suite));
+        ended.filter_map(|suite| {
+            let what = match plain(&suite["state"]).as_str() {
+                "Passed" => "testsPassed",
+                "Failed" => "testsFailed",
+                _ => return None,
+            };
+            let failures = suite["failures"].as_array().into_iter().flatten();
+            let failures: Vec<_> = failures
+                .map(|it| format!("{}: it {}", plain(&it["test"]), plain(&it["why"])))
+                .collect();
+            let data = json!({
+                "rollout": self.new["rollout"]["name"], "node": self.name,
+                "suite": suite["package"], "version": suite["version"],
+                "tests": suite["tests"], "failed": suite["failed"], "failures": failures,
+            });
+            Some(event(what, &Value::Null, data))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::Change;
+
+    fn told(old: &Value, new: &Value) -> Vec<String> {
+        let name = "core-1";
+        let news = Change { name, old, new }.of_node();
+        news.iter().flat_map(|event| event.lines()).collect()
+    }
+
+    #[test]
+    fn suites_that_have_ended_are_told_once() {
+        let suite = |state: &str| {
+            json!({ "suites": [{
+                "package": "checks", "version": "1.0.0", "state": state, "tests": 2, "failed": 1,
+                "failures": [{ "test": "t1", "why": "exited with code 3" }],
+            }] })
+        };
+        let (running, failed) = (suite("Running"), suite("Failed"));
+        assert_eq!(told(&Value::Null, &running), [""; 0]);
+        let expected = [
+            "tests of checks failed on core-1:",
+            "  t1: it exited with code 3",
+        ];
+        assert_eq!(told(&running, &failed), expected);
+        assert_eq!(told(&failed, &failed), [""; 0]);
+        let passed = told(&running, &suite("Passed"));
+        assert_eq!(passed, ["the tests of checks passed on core-1"]);
     }
 }
 

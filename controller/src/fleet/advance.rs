@@ -199,7 +199,7 @@ impl World {
             Action::Stage { change_digest, .. } | Action::Activate { change_digest, .. } => {
                 Some(*change_digest)
             }
-            Action::Propose(_) | Action::Release { .. } => None,
+            Action::Propose(_) | Action::Release { .. } | Action::GiveBack { .. } => None,
         };
         if let (Some(change_digest), Some(wanted), Some(node)) = (
             change,

@@ -3,7 +3,7 @@
 use placet_model::{NodeName, TraceParent, canonical_json};
 use placet_planner::Action;
 use placet_protocol::wire::to_node::Order as Wire;
-use placet_protocol::wire::{Activate, Memory, Release, Stage, ToNode, Welcome};
+use placet_protocol::wire::{Activate, GiveBack, Memory, Release, Stage, ToNode, Welcome};
 use tokio::sync::mpsc::error::TrySendError;
 use tonic::Status;
 
@@ -87,6 +87,14 @@ fn wire(rollout: &str, action: &Action) -> Wire {
             forced: *forced,
             soak_seconds: *soak_seconds,
             memory: memory.map(|seconds| Memory { seconds }),
+        }),
+        Action::GiveBack {
+            change_digest,
+            reason,
+        } => Wire::GiveBack(GiveBack {
+            rollout,
+            change_digest: change_digest.to_string(),
+            reason: reason.clone(),
         }),
     }
 }

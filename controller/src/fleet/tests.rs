@@ -333,6 +333,7 @@ fn orders(turn: &Turn) -> Vec<String> {
             Action::Release { .. } => "release",
             Action::Stage { .. } => "stage",
             Action::Activate { .. } => "activate",
+            Action::GiveBack { .. } => "give back",
         };
         format!("{} {word} {}", order.rollout, order.step.node)
     });

@@ -100,6 +100,10 @@ impl Core {
                 }
             }
             Ordered::Activate(activate) => self.activate(activate)?,
+            Ordered::GiveBack(order) => self.decide(Event::GiveBack {
+                change_digest: order.change_digest.parse()?,
+                why: visible(&order.reason).to_string(),
+            }),
             Ordered::Regress(order) => self.regress(&visible(&order.reason).to_string()),
             Ordered::Forget(forget) => self.forget(forget.manifest_digest.parse()?),
         }

@@ -243,6 +243,12 @@ impl<'a> Node<'a> {
             && !is_to_be_stored(self.target, self.seen)
     }
 
+    /// True while it runs what it was told to, and it is not known how the change ends.
+    pub(super) fn is_soaking(&self) -> bool {
+        let is_open = self.state.is_some_and(|state| state.activation.is_none());
+        is_open && self.is_connected() && self.seen.changing
+    }
+
     /// For how long what it is given runs from memory only, if it does.
     pub(super) fn memory(&self) -> Option<u32> {
         memory(self.target, self.seen)

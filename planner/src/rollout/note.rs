@@ -79,7 +79,13 @@ fn note(step: &Step, rollout: &mut RolloutState, now: Timestamp) {
             let state = state.or_insert_with(|| NodeState::asked(*change_digest, now));
             state.activating = Some(now);
             state.activation = None;
+            state.giving_back = None;
             state.ended = None;
+        }
+        Action::GiveBack { .. } => {
+            if let Some(state) = nodes.get_mut(&step.node) {
+                state.giving_back = Some(now);
+            }
         }
     }
 }

@@ -158,7 +158,7 @@ impl Fleet<'_> {
     /// up yet. Once it is done, what becomes of them is no longer its business.
     fn is_settling(&self, node: &Node) -> bool {
         let was_changed = node.state.is_some_and(|state| state.activating.is_some());
-        let is_up = node.seen.not_ready.is_empty() && !is_soaking(node);
+        let is_up = node.seen.not_ready.is_empty() && !node.is_soaking();
         was_changed && !self.was_done() && !is_up
     }
 
@@ -235,12 +235,6 @@ fn spared_in_maintenance(node: &Node, standing: Standing) -> Standing {
         Standing::Changing { .. } if node.runs_its_target() && !is_up => Standing::Arrived,
         _ => standing,
     }
-}
-
-/// True while it is not known how the change ends that the node is about.
-fn is_soaking(node: &Node) -> bool {
-    let is_open = node.state.is_some_and(|state| state.activation.is_none());
-    is_open && node.is_connected() && node.seen.changing
 }
 
 /// A connected node that was told to activate. One that restarted since it agreed, or whose order

@@ -8,6 +8,7 @@ use placet_model::{NodeManifest, NodeName, Proposal, RolloutPhase};
 
 use super::Moment;
 use super::fleet::{Fleet, Node, after};
+use super::let_down::LetDown;
 use super::standing::Standing;
 use super::turns::Turns;
 use crate::plan::{Action, Step, WaitingOn};
@@ -27,6 +28,7 @@ pub(super) struct Outcome {
 /// Who waits for whom, shared by all that wait for the same.
 struct Others {
     turns: Turns,
+    let_down: LetDown,
     unanswered: Arc<BTreeSet<NodeName>>,
     unstaged: Arc<BTreeSet<NodeName>>,
 }
@@ -118,6 +120,7 @@ impl Others {
         };
         Self {
             turns: Turns::of(moment),
+            let_down: LetDown::of(moment),
             unanswered: names(&|_, it| matches!(it, Standing::Ask { .. } | Standing::Pending(_))),
             unstaged: names(&|name, it| matches!(it, Standing::Agreed { .. }) && !is_staged(name)),
         }
@@ -140,7 +143,11 @@ impl Moment<'_> {
                 let node = self.fleet.node(name)?;
                 Some(Next::Do(activate(&node, *forced)?))
             }
-            (Standing::Changing { .. }, _) => wait(WaitingOn::Activating),
+            (Standing::Changing { .. }, _) => {
+                let node = self.fleet.node(name)?;
+                let order = others.let_down.order(&node);
+                Some(order.map_or(Next::Wait(WaitingOn::Activating), Next::Do))
+            }
             (_, RolloutPhase::Aborted) => wait(WaitingOn::Aborted),
             (_, RolloutPhase::Blocked) => wait(WaitingOn::Problems),
             (

@@ -88,6 +88,88 @@ fn d7_what_would_be_left_when_a_test_ends_is_looked_at_before() {
 }
 
 #[test]
+fn a8_a_node_gives_back_what_it_watches_when_the_one_it_needs_has_failed() {
+    let mut world = asked(bound(Quantifier::All));
+    world.accept(&ALL).turn();
+    world.stage(&ALL).turn();
+    world.soak("core-1").soak("edge-1");
+    // Nothing is decided while the other is still changing.
+    world.check(&expect![[r#"
+        Activating
+        core-1 is changing
+        core-2 is changing
+        edge-1 is changing
+        edge-2 is changing
+    "#]]);
+    world.finish("edge-2", Some("peerd died"));
+    world.check(&expect![[r#"
+        Halted
+          objection node edge-2: activation failed: peerd died
+        core-1 > give back package app 2.0.0 needs peer ^2 on every other node with class edge; not so on node edge-2
+        core-2 is changing
+        edge-1 is changing
+        edge-2 failed and is not tried again by itself: peerd died
+    "#]]);
+    // It is told once, and again when it comes back with the change still open.
+    world.check(&expect![[r#"
+        Halted
+          objection node edge-2: activation failed: peerd died
+        core-1 is changing
+        core-2 is changing
+        edge-1 is changing
+        edge-2 failed and is not tried again by itself: peerd died
+    "#]]);
+    world.away("core-1").back("core-1");
+    world.check(&expect![[r#"
+        Halted
+          objection node edge-2: activation failed: peerd died
+        core-1 > give back package app 2.0.0 needs peer ^2 on every other node with class edge; not so on node edge-2
+        core-2 is changing
+        edge-1 is changing
+        edge-2 failed and is not tried again by itself: peerd died
+    "#]]);
+    world.soaked("core-1", Some("package app needs its peer"));
+    // What comes to watch later hears it then; whoever needs nothing keeps what it has.
+    world.soak("core-2").check(&expect![[r#"
+        Halted
+          objection node core-1: activation failed: package app needs its peer
+          objection node edge-2: activation failed: peerd died
+        core-2 > give back package app 2.0.0 needs peer ^2 on every other node with class edge; not so on node edge-2
+        core-1 failed and is not tried again by itself: package app needs its peer
+        edge-1 is changing
+        edge-2 failed and is not tried again by itself: peerd died
+    "#]]);
+    world.soaked("core-2", Some("package app needs its peer"));
+    world.soaked("edge-1", None);
+    world.check(&expect![[r#"
+        Halted
+          objection node core-1: activation failed: package app needs its peer
+          objection node core-2: activation failed: package app needs its peer
+          objection node edge-2: activation failed: peerd died
+        core-1 failed and is not tried again by itself: package app needs its peer
+        core-2 failed and is not tried again by itself: package app needs its peer
+        edge-2 failed and is not tried again by itself: peerd died
+    "#]]);
+}
+
+#[test]
+fn a8_a_requirement_that_holds_by_others_lets_nobody_down() {
+    let mut world = asked(bound(Quantifier::Any));
+    world.accept(&ALL).turn();
+    world.stage(&ALL).turn();
+    world.soak("core-1").soak("core-2").soak("edge-1");
+    world.finish("edge-2", Some("peerd died"));
+    world.check(&expect![[r#"
+        Halted
+          objection node edge-2: activation failed: peerd died
+        core-1 is changing
+        core-2 is changing
+        edge-1 is changing
+        edge-2 failed and is not tried again by itself: peerd died
+    "#]]);
+}
+
+#[test]
 fn d7_no_more_nodes_are_pulled_along_than_it_takes() {
     // The others still need a peer of version 1.
     let mut world = asked(canary(bound(Quantifier::Any)).with_class("edge", |class| {

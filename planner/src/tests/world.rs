@@ -175,6 +175,7 @@ impl World {
             Action::Release { .. } => {
                 orders.retain(|order| !matches!(order, Order::Propose(_)));
             }
+            Action::GiveBack { .. } => assert!(self.soaking.contains_key(node)),
         }
     }
 
@@ -190,7 +191,7 @@ impl World {
             let text = step.action.to_string();
             let words = text
                 .split(' ')
-                .filter(|word| word.trim_end_matches(',').len() != 12);
+                .filter(|word| word.trim_end_matches([',', ':']).len() != 12);
             writeln!(
                 shown,
                 "{} > {}",

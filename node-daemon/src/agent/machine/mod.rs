@@ -113,6 +113,11 @@ pub(super) enum Event {
         to: Arc<Generation>,
         why: String,
     },
+    /// What the change that is watched needs of other nodes does not hold any more.
+    GiveBack {
+        change_digest: Digest,
+        why: String,
+    },
     /// Time passed.
     Tick,
 }
@@ -354,6 +359,7 @@ impl Machine {
             Event::Renew(processes) => self.renew(&processes),
             Event::Retest => self.retest(),
             Event::Regress { to, why } => self.regress(&to, &why),
+            Event::GiveBack { change_digest, why } => self.let_down(change_digest, &why),
             Event::Tick => self.tick(),
         }
         std::mem::take(&mut self.effects)

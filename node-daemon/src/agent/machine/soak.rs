@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use placet_model::ProcessName;
+use placet_model::{Digest, ProcessName};
 
 use super::health::Health;
 use super::work::{Phase, Work};
@@ -134,6 +134,18 @@ impl Machine {
         });
         self.effects.push(Effect::Report);
         self.look();
+    }
+
+    /// Gives the change back, if it is this one and still watched: other nodes failed it.
+    pub(super) fn let_down(&mut self, change_digest: Digest, why: &str) {
+        let Some(work) = &mut self.work else { return };
+        let (Phase::Soaking(soak), Some(activation)) = (&work.phase, &mut work.activation) else {
+            return;
+        };
+        if activation.order.change_digest == change_digest {
+            activation.failure = Some(format!("{why}{}", soak.within()));
+            self.give_back();
+        }
     }
 
     /// Keeps the change if its time is over; one of whose processes it is still open whether they

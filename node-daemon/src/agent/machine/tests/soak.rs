@@ -138,6 +138,45 @@ fn a_new_agent_watches_anew() {
 }
 
 #[test]
+fn a_change_whose_needs_of_other_nodes_fail_is_given_back_while_it_is_watched() {
+    let mut world = soaking(Habits::default());
+    let order = world.order(1, 2);
+    let change_digest = order.change_digest;
+    let let_down = |change_digest| Event::GiveBack {
+        change_digest,
+        why: "package app needs its peer".to_owned(),
+    };
+    // Before it is watched, and about another change, nothing comes of it.
+    world.inbox.push_back(let_down(change_digest));
+    world.inbox.push_back(Event::Activate(order));
+    while !world.note.as_ref().is_some_and(|note| note.soaks) {
+        assert!(world.step());
+    }
+    world.inbox.push_back(let_down(Digest::of(b"another")));
+    world.inbox.push_back(let_down(change_digest));
+    world.settle();
+    world.check(&expect![[r#"
+        400 notice: it begins
+        400 prepare s
+        400 commit 2
+        400 terminate b (103)
+        400 terminate a (101)
+        400 start a from 2 as 105
+        400 start b from 2 as 106
+        400 tell s: Activated
+        600 record failure: package app needs its peer (within the soak time of 10 s)
+        600 commit 1
+        600 terminate b (106)
+        600 terminate a (105)
+        600 start a from 1 as 107
+        600 start b from 1 as 108
+        600 tell s: Regressed
+        800 notice: Regressed
+        800 answer: package app needs its peer (within the soak time of 10 s)
+    "#]]);
+}
+
+#[test]
 fn what_died_while_no_agent_was_there_gives_the_change_back() {
     let mut world = soaking(Habits::default());
     let order = world.order(1, 2);

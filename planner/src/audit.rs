@@ -42,6 +42,7 @@ pub fn audit(target: &Target, plan: &Plan, observed: &Observed) -> Vec<Violation
     audit.nobody_is_forgotten();
     audit.steps_fit_what_is_observed();
     audit.nobody_changes_without_consent();
+    audit.only_what_is_watched_is_given_back();
     audit.staged_everywhere_first();
     audit.one_veto_holds_all();
     audit.not_too_many_at_once();
@@ -187,6 +188,23 @@ impl<'a> Audit<'a> {
             }
             if !forced && !self.accepts(name, digest) {
                 self.report(Some(name), "goes on without its consent");
+            }
+        }
+    }
+
+    fn only_what_is_watched_is_given_back(&mut self) {
+        for step in &self.plan.steps {
+            let Action::GiveBack { change_digest, .. } = &step.action else {
+                continue;
+            };
+            let name = &step.node;
+            let is_its = self.state(name).is_some_and(|state| {
+                state.change_digest == *change_digest && state.activation.is_none()
+            });
+            let target = self.target.nodes.get(name).map(|it| it.manifest_digest);
+            let is_watched = self.seen(name).is_some_and(|seen| seen.changing);
+            if !(is_its && is_watched && self.runs(name) == target) {
+                self.report(Some(name), "is to give back what it does not watch");
             }
         }
     }

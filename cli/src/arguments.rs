@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use url::Url;
 
 use crate::output::Format;
+use crate::package;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -495,6 +496,12 @@ pub(crate) enum PackageCommand {
     Tags(Tags),
     /// Print the API that a library offers, as an API file.
     Api(crate::package::api::Api),
+    /// Say what differs between two packages, and which processes that touches.
+    Diff(package::diff::Arguments),
+    /// Make an update with the same modules, and signatures kept or random, to try out its effect.
+    Shade(package::shade::Arguments),
+    /// Make an update with other files for some modules.
+    Repack(package::repack::Arguments),
 }
 
 /// What a registry wants to see.
@@ -566,8 +573,14 @@ pub(crate) struct Build {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  placet package inspect oci-layout:packages/chat:1.0.0")]
+#[command(after_help = "\
+Examples:
+  placet package inspect oci-layout:packages/chat:1.0.0
+  placet package inspect oci://registry.example.org/fleet/chat:1.0.0")]
 pub(crate) struct Inspect {
-    /// The package: `oci-layout:DIR:TAG` or `oci-layout:DIR@sha256:…`.
+    /// The package: `oci-layout:DIR:TAG` or `oci://HOST/REPOSITORY:TAG`, or `@sha256:…` in the
+    /// place of `:TAG`.
     pub(crate) reference: String,
+    #[command(flatten)]
+    pub(crate) login: Login,
 }

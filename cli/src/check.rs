@@ -119,7 +119,7 @@ fn list(what: &str, lines: &[String]) -> String {
 
 fn show(effect: &Effect, file: Option<&Path>, format: Format) -> anyhow::Result<()> {
     let text = match format {
-        Format::Table if file.is_none() => placet_simulator::text(effect, PAINT),
+        Format::Table if file.is_none() => placet_simulator::text(effect, output::PAINT),
         Format::Table => placet_simulator::text(effect, Paint::default()),
         Format::Json => placet_simulator::json(effect),
         Format::Yaml => {
@@ -135,10 +135,3 @@ fn show(effect: &Effect, file: Option<&Path>, format: Format) -> anyhow::Result<
     anstream::print!("{text}");
     Ok(())
 }
-
-const PAINT: Paint = Paint {
-    head: output::HEAD,
-    bad: output::BAD,
-    wait: output::WAIT,
-    good: output::GOOD,
-};

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use crate::arguments::{Cli, Command, NodeCommand};
+use crate::arguments::{Cli, Command, NodeCommand, PackageCommand};
 use crate::output::Answer;
 
 fn main() -> ExitCode {
@@ -48,8 +48,14 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
-    if common.output == output::Format::Markdown && !matches!(command, Command::Check(_)) {
-        anyhow::bail!("`-o markdown` is for `placet check`; use table, json or yaml");
+    let has_markdown = matches!(
+        command,
+        Command::Check(_) | Command::Package(PackageCommand::Diff(_))
+    );
+    if common.output == output::Format::Markdown && !has_markdown {
+        anyhow::bail!(
+            "`-o markdown` is for `placet check` and `placet package diff`; use table, json or yaml"
+        );
     }
     if let Command::Check(arguments) = &command {
         // It works on files, and blocks; only registries are asked, where packages are in any.

@@ -1,11 +1,13 @@
 //! Printing: tables for people, JSON and YAML for programs.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
+use placet_simulator::Paint;
 use serde_json::Value;
 
 /// What stands out badly.
@@ -19,6 +21,14 @@ pub(crate) const HEAD: Style = Style::new().bold();
 /// What is said beside the matter.
 pub(crate) const DIM: Style = Style::new().dimmed();
 
+/// The same for reports of the simulator.
+pub(crate) const PAINT: Paint = Paint {
+    head: HEAD,
+    bad: BAD,
+    wait: WAIT,
+    good: GOOD,
+};
+
 /// How data is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -30,7 +40,8 @@ pub(crate) enum Format {
     Json,
     /// YAML.
     Yaml,
-    /// Markdown, for a comment on a pull request; `placet check` alone has it.
+    /// Markdown, for a comment on a pull request; `placet check` and `placet package diff` have
+    /// it.
     Markdown,
 }
 
@@ -53,6 +64,11 @@ impl From<Answer> for ExitCode {
             Answer::Unknown => Self::from(2),
         }
     }
+}
+
+/// Says what a person should know, and nothing waits for.
+pub(crate) fn warn(what: &dyn fmt::Display) {
+    anstream::eprintln!("{WAIT}warning:{WAIT:#} {what}");
 }
 
 /// Prints `value` as JSON or YAML.

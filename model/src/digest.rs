@@ -133,6 +133,11 @@ impl Signature {
     pub fn kind(&self) -> SignatureKind {
         self.kind
     }
+
+    /// The MD5.
+    pub fn md5(&self) -> [u8; 16] {
+        self.md5
+    }
 }
 
 impl fmt::Display for Signature {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use placet_model::{Digest, Module, PackageConfig, SymbolLists};
+use placet_model::{Digest, Module, PackageConfig, SymbolLists, canonical_json};
 
 use crate::error::{Outcome, PackageError, Problem};
 use crate::manifest::{self, MANIFEST_MAX, Manifest};
@@ -164,6 +164,41 @@ impl Package {
                 found,
             })
         }
+    }
+
+    /// The package that has some of the same modules and other metadata. Its manifest and config are
+    /// kept in the layout, under no tag; modules need not be there, so that a package of a registry
+    /// can be given other metadata without being fetched.
+    ///
+    /// # Errors
+    ///
+    /// The metadata break a rule, name a module or a list of symbols that this package does not
+    /// have, or cannot be kept.
+    pub fn with_config(&self, config: &PackageConfig) -> Result<Self, PackageError> {
+        let selector = Selector::Digest(self.digest);
+        self.derive(config)
+            .map_err(|problem| PackageError::new(self.layout.dir(), Some(&selector), problem))
+    }
+
+    fn derive(&self, config: &PackageConfig) -> Outcome<Self> {
+        check_config(config)?;
+        let sizes = layers(&self.layout, &self.digest)?;
+        let missing = |what: String, digest: Digest| Problem::NoBytes { what, digest };
+        let mut modules = config.modules.iter();
+        if let Some(module) = modules.find(|module| !sizes.contains_key(&module.digest)) {
+            return Err(missing(format!("module `{}`", module.path), module.digest));
+        }
+        let symbols = manifest::symbol_digests(config).into_iter();
+        let symbols = symbols.map(|digest| {
+            let size = sizes.get(&digest);
+            let size = size.ok_or_else(|| missing("a list of symbols".to_owned(), digest))?;
+            Ok((digest, *size))
+        });
+        let manifest = Manifest::new(config, &symbols.collect::<Outcome<_>>()?);
+        let manifest = canonical_json(&manifest);
+        self.layout.keep(&canonical_json(config))?;
+        self.layout.keep(&manifest)?;
+        metadata(&self.layout, &Digest::of(&manifest))
     }
 
     /// The dynamic symbols of `module`, where it has any.

@@ -86,20 +86,8 @@ impl Assembly {
         if let Some(process) = &entry.process {
             module.process = Some(spec(&module.path, process)?);
         }
-        if let Some(elf) = elf {
-            self.add_facts(module, elf);
-        }
+        self.blobs.extend(set_facts(module, elf));
         Ok(())
-    }
-
-    fn add_facts(&mut self, module: &mut Module, elf: ElfFile) {
-        if let Some(digest) = elf.facts.symbols {
-            let blob = Blob::Bytes(canonical_json(&elf.symbols));
-            self.blobs.insert(digest, blob);
-        }
-        module.architecture = elf.architecture;
-        module.build_id = elf.build_id;
-        module.elf = Some(elf.facts);
     }
 
     fn supplemental(&self, entry: &ModuleEntry) -> Vec<Supplemental> {
@@ -111,6 +99,20 @@ impl Assembly {
             })
             .collect()
     }
+}
+
+/// Lets `module` say what the headers of its file say, if it is ELF; its list of symbols.
+pub(crate) fn set_facts(module: &mut Module, elf: Option<ElfFile>) -> Option<(Digest, Blob)> {
+    let Some(elf) = elf else {
+        module.architecture = Architecture::default();
+        (module.build_id, module.elf) = (None, None);
+        return None;
+    };
+    let symbols = elf.facts.symbols;
+    module.architecture = elf.architecture;
+    module.build_id = elf.build_id;
+    module.elf = Some(elf.facts);
+    symbols.map(|digest| (digest, Blob::Bytes(canonical_json(&elf.symbols))))
 }
 
 /// Whom the package file names, or else the source.

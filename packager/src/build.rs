@@ -178,7 +178,9 @@ fn modules(
 fn check_opens(package_yaml: &Path, found: &[Found<'_>], modules: &[Module]) -> Result<(), Error> {
     let acknowledged = found.iter().filter(|it| it.entry.value.acknowledge_opens);
     let acknowledged: BTreeSet<ModulePath> = acknowledged.map(|it| it.path.clone()).collect();
-    let Some((process, opener)) = opens::undeclared(modules, &acknowledged) else {
+    let mut undeclared = opens::undeclared(modules);
+    let Some((process, opener)) = undeclared.find(|(it, _)| !acknowledged.contains(&it.path))
+    else {
         return Ok(());
     };
     let found = found.iter().find(|it| it.path == process.path);

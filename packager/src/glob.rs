@@ -35,7 +35,7 @@ impl Glob {
 
     /// True if it stands for the file `name`. A pattern without `/` looks at the last component
     /// alone, where `anywhere`.
-    pub(crate) fn covers(&self, name: &str, anywhere: bool) -> bool {
+    pub fn covers(&self, name: &str, anywhere: bool) -> bool {
         let last = name.rsplit('/').next().unwrap_or(name);
         let by_name = anywhere && !self.text.contains('/');
         self.matcher.is_match(if by_name { last } else { name })

@@ -2,7 +2,8 @@
 //!
 //! [`build`] runs the build commands with everything fixed that would make one build differ from
 //! the next (time, time zone, locale, umask, paths in debug data), reads what the linker wrote into
-//! each module, checks what only the author can repair, and stores the package.
+//! each module, checks what only the author can repair, and stores the package. [`update`] makes
+//! packages from other packages.
 //!
 //! **Invariant:** the same package file and the same module bytes give the same manifest digest,
 //! whatever the folder, the time and the user.
@@ -20,6 +21,7 @@ mod opens;
 mod source;
 mod suite;
 mod taint;
+pub mod update;
 mod variable;
 mod watch;
 mod yaml;

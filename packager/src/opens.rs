@@ -7,25 +7,18 @@ use placet_model::{Architecture, Module, ModulePath, ProcessKind};
 /// The modules of a package by what the loader looks for.
 type BySoname<'a> = BTreeMap<(&'a str, &'a Architecture), &'a Module>;
 
-/// The first simple process, by position, that reaches dlopen with no declared dependency on its
-/// way, and the module that imports it. `acknowledged` are the paths of those that may.
-pub(crate) fn undeclared<'a>(
-    modules: &'a [Module],
-    acknowledged: &BTreeSet<ModulePath>,
-) -> Option<(&'a Module, &'a ModulePath)> {
+/// The simple processes, by position, that reach dlopen with no declared dependency on their way,
+/// each with every module that imports it.
+pub(crate) fn undeclared(modules: &[Module]) -> impl Iterator<Item = (&Module, &ModulePath)> {
     let by_soname = by_soname(modules);
-    modules
+    let processes = modules
         .iter()
-        .filter(|module| is_simple(module))
-        .find_map(|process| {
-            let excused = !process.supplemental.is_empty() || acknowledged.contains(&process.path);
-            let opener = reached(process, &by_soname)
-                .into_iter()
-                .find(|module| opens(module) && module.supplemental.is_empty());
-            opener
-                .filter(|_| !excused)
-                .map(|opener| (process, &opener.path))
-        })
+        .filter(|module| is_simple(module) && module.supplemental.is_empty());
+    processes.flat_map(move |process| {
+        let reached = reached(process, &by_soname).into_iter();
+        let openers = reached.filter(|module| opens(module) && module.supplemental.is_empty());
+        openers.map(move |opener| (process, &opener.path))
+    })
 }
 
 fn is_simple(module: &Module) -> bool {

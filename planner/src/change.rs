@@ -114,7 +114,7 @@ fn module_changes(from: &NodeManifest, to: &NodeManifest) -> Vec<ModuleChange> {
         let change = match (old, new) {
             (None, _) => Change::Added,
             (_, None) => Change::Removed,
-            (Some(old), Some(new)) if is_same(&old.module, &new.module) => return None,
+            (Some(old), Some(new)) if !is_changed(&old.module, &new.module) => return None,
             (Some(_), Some(_)) => Change::Changed,
         };
         Some(ModuleChange {
@@ -149,9 +149,11 @@ fn inactive_changes(from: &NodeManifest, to: &NodeManifest) -> Vec<InactiveChang
     dropped.chain(new.map(|it| change(it, true))).collect()
 }
 
-fn is_same(old: &Module, new: &Module) -> bool {
-    has_same_content(old, new)
-        && (old.mode, &old.owner, &old.process) == (new.mode, &new.owner, &new.process)
+/// True if signature, mode, owner, link target or process definition differ: what makes a module a
+/// changed one.
+pub fn is_changed(old: &Module, new: &Module) -> bool {
+    !has_same_content(old, new)
+        || (old.mode, &old.owner, &old.process) != (new.mode, &new.owner, &new.process)
 }
 
 fn has_same_content(old: &Module, new: &Module) -> bool {

@@ -30,7 +30,9 @@ mod target;
 
 pub use audit::{Violation, audit};
 pub use catalog::{Catalog, CatalogEntry, Unresolved};
-pub use change::{Announcement, Announcements, change, change_in_place, change_with, restarts};
+pub use change::{
+    Announcement, Announcements, change, change_in_place, change_with, is_changed, restarts,
+};
 pub use libraries::library_directories;
 pub use observed::{Observed, ObservedNode, Presence, RolloutState, Running};
 pub use plan::{Action, NodePlan, Plan, Step, Target, TargetNode, WaitingOn};

@@ -22,13 +22,13 @@ fn module(path: &str, kind: &str, content: &str) -> Value {
     })
 }
 
-fn library(soname: &str, content: &str) -> Value {
+pub(crate) fn library(soname: &str, content: &str) -> Value {
     let mut module = module(&format!("usr/lib/{soname}"), "library", content);
     module["elf"]["soname"] = json!(soname);
     module
 }
 
-fn process(name: &str, kind: &str, needed: &[&str]) -> Value {
+pub(crate) fn process(name: &str, kind: &str, needed: &[&str]) -> Value {
     let mut module = module(&format!("usr/bin/{name}"), "process", name);
     module["elf"]["needed"] = json!(needed);
     module["process"] = json!({"name": name, "kind": kind});

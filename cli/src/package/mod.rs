@@ -1,7 +1,11 @@
 //! `placet package`: the build environment.
 
 pub(crate) mod api;
+pub(crate) mod diff;
+mod place;
 mod registry;
+pub(crate) mod repack;
+pub(crate) mod shade;
 
 use std::path::Path;
 
@@ -18,10 +22,13 @@ pub(crate) async fn run(command: PackageCommand, common: &Common) -> anyhow::Res
     match command {
         PackageCommand::Api(arguments) => api::run(arguments, common),
         PackageCommand::Build(arguments) => build(&arguments, common),
-        PackageCommand::Inspect(arguments) => inspect(&arguments, common),
+        PackageCommand::Inspect(arguments) => inspect(&arguments, common).await,
         PackageCommand::Push(arguments) => registry::push(&arguments, common).await,
         PackageCommand::Pull(arguments) => registry::pull(&arguments, common).await,
         PackageCommand::Tags(arguments) => registry::tags(&arguments, common).await,
+        PackageCommand::Diff(arguments) => diff::run(&arguments, common).await,
+        PackageCommand::Shade(arguments) => shade::run(&arguments, common).await,
+        PackageCommand::Repack(arguments) => repack::run(&arguments, common).await,
     }
 }
 
@@ -37,11 +44,7 @@ fn build(arguments: &Build, common: &Common) -> anyhow::Result<Answer> {
     let built = placet_packager::build(&arguments.file, Path::new(layout), &options)
         .with_context(|| format!("failed to build {}", arguments.file.display()))?;
     for warning in &built.warnings {
-        anstream::eprintln!(
-            "{}warning:{} {warning}",
-            output::WAIT,
-            output::WAIT.render_reset()
-        );
+        output::warn(warning);
     }
     let reference = format!("oci-layout:{layout}:{}", built.tag);
     if common.output == Format::Table {
@@ -54,10 +57,12 @@ fn build(arguments: &Build, common: &Common) -> anyhow::Result<Answer> {
 }
 
 /// `placet package inspect`.
-fn inspect(arguments: &Inspect, common: &Common) -> anyhow::Result<Answer> {
+async fn inspect(arguments: &Inspect, common: &Common) -> anyhow::Result<Answer> {
     let reference: Reference = arguments.reference.parse()?;
-    let package = placet_package::open_package(&reference, Path::new("."))
+    let opened = place::open(&reference, &arguments.login)
+        .await
         .with_context(|| format!("failed to open {}", arguments.reference))?;
+    let package = &opened.package;
     if common.output == Format::Table {
         print_config(&package.digest, &package.config);
     } else {
@@ -71,6 +76,9 @@ fn print_config(digest: &placet_model::Digest, config: &PackageConfig) {
     anstream::println!("Package:  {} {}", config.name, config.version);
     anstream::println!("Digest:   {digest}");
     anstream::println!("Built:    {}", config.created);
+    if let Some(origin) = place::origin(config) {
+        anstream::println!("Made of:  {origin}");
+    }
     for requirement in &config.requires {
         anstream::println!("Requires: {} {}", requirement.package, requirement.version);
     }
@@ -87,12 +95,14 @@ fn print_config(digest: &placet_model::Digest, config: &PackageConfig) {
                 .join(" ")
         });
         let signature = module.signature.to_string();
+        let is_random = config.shaded().is_some_and(|it| it.contains(&module.path));
+        let random = if is_random { " (random)" } else { "" };
         vec![
             module.path.to_string(),
             module.kind.to_string(),
             module.architecture.to_string(),
             module.size.to_string(),
-            signature[..signature.len().min(16)].to_owned(),
+            format!("{}{random}", &signature[..signature.len().min(16)]),
             needs,
         ]
     });

@@ -21,7 +21,7 @@ pub(crate) async fn push(arguments: &Push, common: &Common) -> anyhow::Result<An
     let registry = connect(&to, &arguments.login)?;
     let bar = Bar::new("pushing");
     let pushed = registry.push(&package, &to, &bar).await;
-    bar.0.finish_and_clear();
+    bar.clear();
     let pushed = pushed?;
     if common.output == Format::Table {
         anstream::println!("{to}  {}", pushed.digest);
@@ -46,7 +46,7 @@ pub(crate) async fn pull(arguments: &Pull, common: &Common) -> anyhow::Result<An
     let layout = Layout::create(&arguments.folder)?;
     let bar = Bar::new("pulling");
     let pulled = registry.pull(&from, &layout, &bar).await;
-    bar.0.finish_and_clear();
+    bar.clear();
     let pulled = pulled?;
     let digest = pulled.package.digest;
     let selector = match &from.selector {
@@ -156,7 +156,7 @@ fn in_registry(text: &str, version: &Version) -> anyhow::Result<RegistryReferenc
     }
 }
 
-fn connect(reference: &RegistryReference, login: &Login) -> anyhow::Result<Registry> {
+pub(super) fn connect(reference: &RegistryReference, login: &Login) -> anyhow::Result<Registry> {
     let mut access = match (&login.username, &login.password_file) {
         (Some(username), Some(file)) => {
             let read = fs::read_to_string(file);
@@ -190,10 +190,10 @@ fn from_docker(host: &str) -> anyhow::Result<Access> {
 }
 
 /// A bar where somebody sees it.
-struct Bar(ProgressBar);
+pub(super) struct Bar(ProgressBar);
 
 impl Bar {
-    fn new(what: &'static str) -> Self {
+    pub(super) fn new(what: &'static str) -> Self {
         let target = if std::io::stderr().is_terminal() {
             ProgressDrawTarget::stderr()
         } else {
@@ -206,6 +206,10 @@ impl Bar {
         }
         bar.set_message(what);
         Self(bar)
+    }
+
+    pub(super) fn clear(&self) {
+        self.0.finish_and_clear();
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a registry into a layout.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use placet_model::{Digest, PackageConfig};
@@ -60,6 +60,28 @@ impl Registry {
     ) -> Result<Pulled, RegistryError> {
         let pulled = self.pull_all(reference, layout, progress).await;
         pulled.map_err(|fault| RegistryError::new(reference, fault))
+    }
+
+    /// Fetches those lists of symbols of a package that are `wanted` into its layout.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Registry::fetch`].
+    pub async fn fetch_symbols(
+        &self,
+        reference: &RegistryReference,
+        package: &Package,
+        wanted: &BTreeSet<Digest>,
+    ) -> Result<(), RegistryError> {
+        let (layout, manifest) = (&package.layout, package.digest);
+        let sizes = blocking(layout, move |layout| package::layers(layout, &manifest)).await;
+        let sizes = sizes.map_err(|fault| RegistryError::new(reference, fault))?;
+        for digest in symbol_digests(&package.config).intersection(wanted) {
+            if let Some(size) = sizes.get(digest) {
+                self.fetch(reference, (*digest, *size), layout, &()).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn read_metadata(

@@ -13,6 +13,8 @@ mod refusals;
 #[cfg(test)]
 mod reproducible;
 #[cfg(test)]
+mod update;
+#[cfg(test)]
 mod versions;
 #[cfg(test)]
 mod workshop;

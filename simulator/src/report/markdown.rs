@@ -57,20 +57,21 @@ fn outcome(effect: &Effect) -> &'static str {
     }
 }
 
+/// A text that grows as long as there is room.
 #[derive(Default)]
-struct Page {
-    text: String,
+pub(crate) struct Page {
+    pub(crate) text: String,
     length: usize,
 }
 
 impl Page {
-    fn always(&mut self, part: &str) {
+    pub(crate) fn always(&mut self, part: &str) {
         self.text.push_str(part);
         self.length += part.chars().count();
     }
 
     /// Adds a part, if there is room for it.
-    fn add(&mut self, part: &str) -> bool {
+    pub(crate) fn add(&mut self, part: &str) -> bool {
         let fits = self.length + part.chars().count() + RESERVE <= LENGTH_MAX;
         if fits {
             self.always(part);
@@ -79,7 +80,7 @@ impl Page {
     }
 
     /// A list of sentences, which takes half of the room that is left at most.
-    fn list(&mut self, title: &str, lines: impl Iterator<Item = String>) {
+    pub(crate) fn list(&mut self, title: &str, lines: impl Iterator<Item = String>) {
         let mut room = LENGTH_MAX.saturating_sub(self.length + RESERVE) / 2;
         let (mut shown, mut more) = (Vec::new(), 0_usize);
         for line in lines {
@@ -97,6 +98,24 @@ impl Page {
         }
         if !shown.is_empty() {
             self.always(&format!("**{title}**\n\n{}", block(&shown.join("\n"))));
+        }
+    }
+
+    /// Texts of one or several lines each in one block, as many as there is room for.
+    pub(crate) fn blocks(&mut self, title: &str, texts: &[String]) {
+        let mut room = LENGTH_MAX.saturating_sub(self.length + RESERVE);
+        let fits = texts.iter().take_while(|text| {
+            let length = text.chars().count();
+            let fits = length <= room;
+            room = room.saturating_sub(length);
+            fits
+        });
+        let shown: Vec<_> = fits.map(String::as_str).collect();
+        let more = texts.len() - shown.len();
+        let more = (more > 0).then(|| format!("and {more} more"));
+        let text = shown.concat() + &more.unwrap_or_default();
+        if !text.is_empty() {
+            self.always(&format!("**{title}**\n\n{}", block(&text)));
         }
     }
 
@@ -127,14 +146,14 @@ fn details(change: &GroupChange) -> String {
 }
 
 /// A code block whose fence is longer than anything inside.
-fn block(text: &str) -> String {
+pub(crate) fn block(text: &str) -> String {
     let longest = text.split(|it| it != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
     format!("{fence}text\n{}\n{fence}\n\n", text.trim_end())
 }
 
 /// Text inside HTML.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

@@ -27,7 +27,7 @@ fn names(nodes: &BTreeSet<NodeName>) -> String {
 }
 
 /// `1 node`, `2 nodes`.
-fn count(number: usize, one: &str, many: &str) -> String {
+pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
@@ -75,7 +75,7 @@ fn load(travel: Travel) -> String {
 }
 
 /// Whole numbers only, so that the same bytes give the same text everywhere.
-fn bytes(number: u64) -> String {
+pub(crate) fn bytes(number: u64) -> String {
     let units = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
     match units.into_iter().find(|(_, unit)| number >= *unit) {
         Some((name, unit)) => format!("{}.{} {name}", number / unit, number % unit * 10 / unit),

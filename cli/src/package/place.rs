@@ -1,0 +1,195 @@
+//! Where packages are opened, and where what was made from them is stored.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use placet_model::{Digest, PackageConfig};
+use placet_package::registry::{Registry, RegistryReference};
+use placet_package::{Layout, Package, Reference, Selector, open_package};
+use placet_packager::update::Update;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::registry::{Bar, connect};
+use crate::arguments::{Common, Login};
+use crate::output::{self, Format};
+
+/// A package; of one in a registry, what was fetched of it lies in a temporary layout.
+pub(super) struct Opened {
+    pub(super) package: Package,
+    fetched: Option<Fetched>,
+}
+
+struct Fetched {
+    registry: Registry,
+    reference: RegistryReference,
+    /// Removed with this value.
+    _folder: TempDir,
+}
+
+/// Opens a package of a layout, or fetches what is said of one in a registry; its modules stay
+/// there.
+pub(super) async fn open(reference: &Reference, login: &Login) -> anyhow::Result<Opened> {
+    let Reference::Registry(remote) = reference else {
+        let package = open_package(reference, Path::new("."))?;
+        return Ok(Opened {
+            package,
+            fetched: None,
+        });
+    };
+    let (folder, layout) = temporary()?;
+    let registry = connect(remote, login)?;
+    let package = registry.metadata(remote, &layout).await?;
+    Ok(Opened {
+        fetched: Some(Fetched {
+            registry,
+            // A tag may move; what was read is what is meant.
+            reference: remote.with(Selector::Digest(package.digest)),
+            _folder: folder,
+        }),
+        package,
+    })
+}
+
+fn temporary() -> anyhow::Result<(TempDir, Layout)> {
+    let folder = tempfile::tempdir().context("failed to make a temporary folder")?;
+    let layout = Layout::create(folder.path())?;
+    Ok((folder, layout))
+}
+
+impl Opened {
+    /// Has the modules at hand.
+    pub(super) async fn fetch_modules(&self) -> anyhow::Result<()> {
+        let Some(fetched) = &self.fetched else {
+            return Ok(());
+        };
+        let bar = Bar::new("fetching");
+        let (reference, layout) = (&fetched.reference, &self.package.layout);
+        let pulled = fetched.registry.pull(reference, layout, &bar).await;
+        bar.clear();
+        pulled?;
+        Ok(())
+    }
+
+    /// Has those lists of symbols at hand that are `wanted`.
+    pub(super) async fn fetch_symbols(&self, wanted: &BTreeSet<Digest>) -> anyhow::Result<()> {
+        let Some(fetched) = &self.fetched else {
+            return Ok(());
+        };
+        let (registry, reference) = (&fetched.registry, &fetched.reference);
+        let package = &self.package;
+        Ok(registry.fetch_symbols(reference, package, wanted).await?)
+    }
+
+    /// True if `target` has the modules of this package already.
+    fn is_in(&self, target: &Target) -> bool {
+        let (Some(fetched), Target::Registry(place)) = (&self.fetched, target) else {
+            return false;
+        };
+        let (one, other) = (&fetched.reference, &place.1);
+        (&one.host, &one.repository) == (&other.host, &other.repository)
+    }
+}
+
+/// Where packages are stored.
+pub(super) enum Target {
+    Layout(PathBuf),
+    Registry(Box<(Registry, RegistryReference)>),
+}
+
+impl Target {
+    /// `to`, or the place where `source` is.
+    pub(super) fn new(to: Option<&str>, source: &Reference, login: &Login) -> anyhow::Result<Self> {
+        let remote = match (to, source) {
+            (None, Reference::Layout { dir, .. }) => return Ok(Self::Layout(dir.clone())),
+            (None, Reference::Registry(remote)) => remote.clone(),
+            (Some(to), _) => match to.strip_prefix("oci-layout:") {
+                Some(dir) => return Ok(Self::Layout(dir.into())),
+                None => repository(to)?,
+            },
+        };
+        let registry = connect(&remote, login)?;
+        Ok(Self::Registry(Box::new((registry, remote))))
+    }
+
+    /// The tags that are there.
+    pub(super) async fn tags(&self) -> anyhow::Result<BTreeSet<String>> {
+        Ok(match self {
+            Self::Layout(dir) if !dir.exists() => BTreeSet::new(),
+            Self::Layout(dir) => Layout::create(dir)?.tags()?.into_keys().collect(),
+            Self::Registry(place) => place.0.tags(&place.1).await?.into_iter().collect(),
+        })
+    }
+
+    /// Stores an update of `from` under its own tag.
+    async fn store(&self, from: &Opened, update: &Update) -> anyhow::Result<(Reference, Digest)> {
+        let selector = Selector::Tag(update.config.version.tag());
+        let place = match self {
+            Self::Layout(dir) => {
+                from.fetch_modules().await?;
+                let digest = update.write(&Layout::create(dir)?)?;
+                let dir = dir.clone();
+                return Ok((Reference::Layout { dir, selector }, digest));
+            }
+            Self::Registry(place) => place,
+        };
+        let (_folder, layout) = temporary()?;
+        let package = if update.has_new_blobs() || !from.is_in(self) {
+            from.fetch_modules().await?;
+            layout.package(&update.write(&layout)?)?
+        } else {
+            from.package.with_config(&update.config)?
+        };
+        let to = place.1.with(selector);
+        let bar = Bar::new("pushing");
+        let pushed = place.0.push(&package, &to, &bar).await;
+        bar.clear();
+        Ok((Reference::Registry(to), pushed?.digest))
+    }
+}
+
+/// A place for packages in a registry.
+fn repository(text: &str) -> anyhow::Result<RegistryReference> {
+    // A reference names a tag; a place has none.
+    match format!("{text}:latest").parse() {
+        Ok(Reference::Registry(remote)) => Ok(remote),
+        _ => bail!(
+            "`{text}` is no place for packages; write oci-layout:DIR or oci://HOST/REPOSITORY"
+        ),
+    }
+}
+
+/// Stores an update of `from`, and says where it is and what it is.
+pub(super) async fn store(
+    target: &Target,
+    from: &Opened,
+    update: &Update,
+    common: &Common,
+) -> anyhow::Result<()> {
+    for warning in &update.warnings {
+        output::warn(warning);
+    }
+    let (reference, digest) = target.store(from, update).await?;
+    let config = &update.config;
+    if common.output == Format::Table {
+        anstream::println!("{reference}  {digest}");
+        if let Some(line) = origin(config) {
+            anstream::eprintln!("{line}");
+        }
+    } else {
+        let value = json!({
+            "reference": reference.to_string(),
+            "digest": digest,
+            "config": config,
+        });
+        output::print(&value, common.output)?;
+    }
+    Ok(())
+}
+
+/// What a package was made from, where it was made from another.
+pub(super) fn origin(config: &PackageConfig) -> Option<String> {
+    let derived = config.derived.as_ref()?;
+    Some(placet_simulator::diff::origin(derived))
+}

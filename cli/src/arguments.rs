@@ -489,11 +489,22 @@ pub(crate) enum PackageCommand {
     /// Show what a package holds and needs.
     Inspect(Inspect),
     /// Send a package to a registry; what is there already does not travel.
-    Push(Push),
+    Push(package::push::Push),
     /// Fetch a package from a registry into an OCI layout; an interrupted one goes on where it was.
-    Pull(Pull),
+    Pull(package::pull::Pull),
+    /// Copy a package or a composite between layouts and registries, with its signatures.
+    Copy(package::copy::Copy),
+    /// One artifact with packages, boot images and declarations.
+    #[command(subcommand)]
+    Composite(package::composite::CompositeCommand),
+    /// List the packages of a layout, a repository or a registry.
+    List(package::list::List),
     /// List the tags of a repository.
-    Tags(Tags),
+    Tags(package::tags::Tags),
+    /// Remove a package; what no other package holds goes with it.
+    Remove(package::remove::Remove),
+    /// Free what interrupted transfers, builds and removals have left in a layout.
+    Prune(package::prune::Prune),
     /// Print the API that a library offers, as an API file.
     Api(crate::package::api::Api),
     /// Say what differs between two packages, and which processes that touches.
@@ -505,9 +516,9 @@ pub(crate) enum PackageCommand {
 }
 
 /// What a registry wants to see.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Login {
-    /// Name at the registry [default: what Docker's config.json has for it].
+    /// Name at the registry [default: what Docker's or Podman's files have for it].
     #[arg(long, env = "PLACET_REGISTRY_USERNAME", requires = "password_file")]
     pub(crate) username: Option<String>,
     /// File with the password.
@@ -516,48 +527,6 @@ pub(crate) struct Login {
     /// Certificate authorities that the registry is trusted by, PEM [default: the machine's].
     #[arg(long, value_name = "PATH")]
     pub(crate) ca_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  placet package push packages/chat oci://registry.example.org/fleet/chat
-  placet package push oci-layout:packages/chat:1.1.0 oci://registry.example.org/fleet/chat:1.1.0
-  placet package push packages/chat oci+http://127.0.0.1:5000/chat     A registry on this machine")]
-pub(crate) struct Push {
-    /// The package: `oci-layout:DIR:TAG`, or the folder of a layout that holds one.
-    #[arg(value_name = "LAYOUT_OR_DIR")]
-    pub(crate) source: String,
-    /// Where to: `oci://HOST/REPOSITORY:TAG`; without a tag, the version becomes one.
-    pub(crate) reference: String,
-    #[command(flatten)]
-    pub(crate) login: Login,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  placet package pull oci://registry.example.org/fleet/chat:1.1.0 packages/chat
-  placet package pull oci://registry.example.org/fleet/chat@sha256:… packages/chat -o json
-  placet package pull oci://registry.example.org/chat:1 chat --ca-file ca.crt \\
-      --username ann --password-file password")]
-pub(crate) struct Pull {
-    /// The package: `oci://HOST/REPOSITORY:TAG` or `oci://HOST/REPOSITORY@sha256:…`.
-    pub(crate) reference: String,
-    /// The folder of the layout; made if absent.
-    #[arg(value_name = "DIR")]
-    pub(crate) folder: PathBuf,
-    #[command(flatten)]
-    pub(crate) login: Login,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  placet package tags oci://registry.example.org/fleet/chat")]
-pub(crate) struct Tags {
-    /// The repository: `oci://HOST/REPOSITORY`.
-    pub(crate) repository: String,
-    #[command(flatten)]
-    pub(crate) login: Login,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@
 //! * [`load`] reads YAML files that people wrote, and says with file, line and field what is wrong;
 //! * [`validate`] checks one resource that comes as JSON, with what it was before;
 //! * [`desired`] turns declarations into the planner's view and checks that what they name exists;
+//! * [`with_references`] gives the packages that files name other references;
 //! * [`not_carried_out`] names what is declared but not done by this version.
 //!
 //! **Invariant:** nothing here does I/O or reads a clock. Text from outside is bounded before it
@@ -20,6 +21,7 @@ mod kind;
 mod kinds;
 mod load;
 mod object;
+mod references;
 mod rules;
 mod schema;
 mod unsupported;
@@ -51,6 +53,7 @@ pub use kinds::rollout::{
 };
 pub use load::{Loaded, RolloutDecision, load, load_all, validate};
 pub use object::Object;
+pub use references::{NamedPackage, named_packages, with_references};
 pub use unsupported::not_carried_out;
 
 /// The API group of all kinds.

@@ -115,7 +115,7 @@ const DOCUMENTS_MAX: usize = 20_000;
 const REPEATED_MAX: usize = 10_000;
 
 /// Limits far above what people write and far below what hurts.
-fn options() -> serde_yaml::Options {
+pub(crate) fn options() -> serde_yaml::Options {
     serde_yaml::options! {
         budget: serde_yaml::budget! {
             max_depth: DEPTH_MAX,

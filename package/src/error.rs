@@ -116,6 +116,14 @@ pub enum Problem {
     /// No package of that name is there.
     #[error("no package has this tag; {0}")]
     NoSuchTag(String),
+    /// No package with that digest is listed.
+    #[error(
+        "no package with this digest is listed; name one of `placet package list`, or free what nothing lists with `placet package prune`"
+    )]
+    NoSuchDigest,
+    /// It is a part of something that would not be whole without it.
+    #[error("it is a part of the composite {0}; remove that first")]
+    InUse(Digest),
     /// A tag that cannot be one.
     #[error("`{}` cannot be used as a tag: {why}", visible(tag))]
     BadTag {

@@ -12,6 +12,8 @@ use crate::error::{Outcome, Problem};
 
 /// Names of files that are being written; what a crash leaves is removed by the next writer.
 pub(crate) const TEMPORARY: &str = ".placet-tmp-";
+/// Names of blobs that have come in part; whoever wants the same blob goes on there.
+pub(crate) const PART: &str = ".placet-part-";
 
 /// Opens a regular file for reading; a link, device or pipe is refused and never waited for.
 pub(crate) fn open(path: &Path) -> Outcome<(File, u64)> {
@@ -110,9 +112,13 @@ pub(crate) fn write<T>(
         .persist(target)
         .map_err(|error| failed()(error.error))?;
     if let Some(parent) = target.parent() {
-        File::open(parent)
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed())?;
+        sync_folder(parent)?;
     }
     Ok(value)
+}
+
+/// Makes names that were given or taken in `folder` last.
+pub(crate) fn sync_folder(folder: &Path) -> Outcome<()> {
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(Problem::io("write", folder))
 }

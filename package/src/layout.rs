@@ -4,7 +4,9 @@
 //! tool that knows layouts can copy packages. Writers take turns through a lock file; readers need
 //! none, since every file appears complete or not at all.
 
+mod graph;
 mod index;
+mod remove;
 mod write;
 
 use std::collections::BTreeMap;
@@ -19,6 +21,7 @@ use crate::files;
 use crate::package::{self, Package};
 use crate::reference::Selector;
 
+pub use remove::{Freed, Removed};
 pub use write::Blob;
 
 /// An OCI image layout on disk.

@@ -6,7 +6,8 @@
 //!   an image manifest whose config is the [`PackageConfig`](placet_model::PackageConfig) and whose
 //!   layers are the modules, each layer exactly the file.
 //! - [`trust`] says who signed a package.
-//! - [`registry`] brings packages from registries into layouts and back, with the same checks.
+//! - [`copy`] takes packages and [`composite`]s from registries and layouts to others, and
+//!   [`registry`] speaks with registries, with the same checks.
 //!
 //! **Invariant: everything read is hostile until it was checked.** Sizes are bounded before
 //! anything is read, digests are compared with the bytes, the config and the layers have to agree,
@@ -15,10 +16,14 @@
 //! to the size of the input.
 
 mod check;
+pub mod composite;
+pub mod copy;
+mod document;
 mod elf;
 mod error;
 mod files;
 mod layout;
+mod list;
 mod manifest;
 mod package;
 mod reference;
@@ -33,7 +38,8 @@ pub use elf::{
     VersionDefinition, read_elf, section_at,
 };
 pub use error::{PackageError, Problem};
-pub use layout::{Blob, Layout};
+pub use layout::{Blob, Freed, Layout, Removed};
+pub use list::{Listed, list};
 pub use manifest::{
     ARTIFACT_TYPE, CONFIG_TYPE, LAYERS_MAX, MANIFEST_MAX, MODULE_TYPE, SYMBOLS_TYPE,
 };

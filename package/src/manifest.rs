@@ -24,7 +24,11 @@ pub const LAYERS_MAX: usize = 500;
 
 pub(crate) const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
+pub(crate) const EMPTY: &[u8] = b"{}";
 pub(crate) const TITLE: &str = "org.opencontainers.image.title";
+pub(crate) const VERSION: &str = "org.opencontainers.image.version";
+pub(crate) const CREATED: &str = "org.opencontainers.image.created";
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// What is pointed at, by digest.
@@ -157,6 +161,16 @@ impl Manifest {
     }
 }
 
+/// The layers of a manifest of any kind, in their order.
+pub(crate) fn layers(bytes: &[u8]) -> Outcome<Vec<Descriptor>> {
+    #[derive(Deserialize)]
+    struct Layers {
+        #[serde(default)]
+        layers: Vec<Descriptor>,
+    }
+    parse(bytes, "the manifest").map(|Layers { layers }| layers)
+}
+
 /// The lists of symbols that the modules refer to.
 pub(crate) fn symbol_digests(config: &PackageConfig) -> BTreeSet<Digest> {
     let facts = config
@@ -187,14 +201,8 @@ pub(crate) fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descrip
 fn annotations(config: &PackageConfig) -> BTreeMap<String, String> {
     let mut annotations = BTreeMap::from([
         (TITLE.to_owned(), config.name.to_string()),
-        (
-            "org.opencontainers.image.version".to_owned(),
-            config.version.to_string(),
-        ),
-        (
-            "org.opencontainers.image.created".to_owned(),
-            config.created.to_string(),
-        ),
+        (VERSION.to_owned(), config.version.to_string()),
+        (CREATED.to_owned(), config.created.to_string()),
     ]);
     if let Some(revision) = &config.source_revision {
         annotations.insert(

@@ -9,7 +9,7 @@ use placet_model::{Digest, Module, PackageConfig, SymbolLists, canonical_json};
 use crate::error::{Outcome, PackageError, Problem};
 use crate::manifest::{self, MANIFEST_MAX, Manifest};
 use crate::reference::{Reference, Selector};
-use crate::{Layout, check_config, files, registry};
+use crate::{Layout, check_config, files};
 
 /// A package of a layout. Its metadata are checked; the bytes of a module are whatever the layout
 /// holds when they are read, so that whoever receives them compares the digest.
@@ -64,45 +64,46 @@ pub(crate) fn metadata(layout: &Layout, digest: &Digest) -> Outcome<Package> {
     documents(layout, digest).map(|(package, _)| package)
 }
 
-/// Digest and size of every layer of the package with the given manifest.
-pub(crate) fn layers(layout: &Layout, digest: &Digest) -> Outcome<BTreeMap<Digest, u64>> {
-    let (package, manifest) = documents(layout, digest)?;
-    Ok(registry::sizes(&manifest, &package.config))
+/// The config of a package; it and its manifest are checked, each by itself and both together.
+pub(crate) fn check(manifest: &[u8], config: &[u8]) -> Outcome<PackageConfig> {
+    check_config_of(&read_manifest(manifest)?, config)
 }
 
-/// Digest and size of the config of the package with the given manifest.
-pub(crate) fn config_blob(layout: &Layout, digest: &Digest) -> Outcome<(Digest, u64)> {
-    let config = read_manifest(layout, digest)?.config;
-    Ok((config.digest, config.size))
-}
-
-fn read_manifest(layout: &Layout, digest: &Digest) -> Outcome<Manifest> {
-    let what = "the manifest";
-    let bytes = read_blob(layout, digest, None, what)?;
-    let manifest: Manifest = manifest::parse(&bytes, what)?;
+fn read_manifest(bytes: &[u8]) -> Outcome<Manifest> {
+    let manifest: Manifest = manifest::parse(bytes, "the manifest")?;
     manifest.check()?;
     Ok(manifest)
 }
 
-/// Manifest and config, each checked, and both against each other.
-fn documents(layout: &Layout, digest: &Digest) -> Outcome<(Package, Manifest)> {
-    let manifest = read_manifest(layout, digest)?;
-    let what = "the config";
-    let descriptor = &manifest.config;
-    let bytes = read_blob(layout, &descriptor.digest, Some(descriptor.size), what)?;
-    let config: PackageConfig = manifest::parse(&bytes, what)?;
+fn check_config_of(manifest: &Manifest, bytes: &[u8]) -> Outcome<PackageConfig> {
+    let config: PackageConfig = manifest::parse(bytes, "the config")?;
     check_config(&config)?;
     manifest.check_layers(&config)?;
+    Ok(config)
+}
+
+fn documents(layout: &Layout, digest: &Digest) -> Outcome<(Package, Manifest)> {
+    let bytes = read_blob(layout, digest, None, "the manifest")?;
+    let manifest = read_manifest(&bytes)?;
+    let config = &manifest.config;
+    let bytes = read_blob(layout, &config.digest, Some(config.size), "the config")?;
     let package = Package {
         digest: *digest,
-        config,
+        config: check_config_of(&manifest, &bytes)?,
         layout: layout.clone(),
     };
     Ok((package, manifest))
 }
 
+/// Digest and size of every layer of the package with the given manifest.
+pub(crate) fn layers(layout: &Layout, digest: &Digest) -> Outcome<BTreeMap<Digest, u64>> {
+    let (_, manifest) = documents(layout, digest)?;
+    let layers = manifest.layers.iter();
+    Ok(layers.map(|layer| (layer.digest, layer.size)).collect())
+}
+
 /// Reads a whole small blob and compares size and digest.
-fn read_blob(
+pub(crate) fn read_blob(
     layout: &Layout,
     digest: &Digest,
     size: Option<u64>,

@@ -4,6 +4,7 @@
 //! the next (time, time zone, locale, umask, paths in debug data), reads what the linker wrote into
 //! each module, checks what only the author can repair, and stores the package. [`update`] makes
 //! packages from other packages.
+//! [`read_composite_file`] reads what a composite of packages and declarations is made of.
 //!
 //! **Invariant:** the same package file and the same module bytes give the same manifest digest,
 //! whatever the folder, the time and the user.
@@ -12,6 +13,7 @@ mod api_file;
 mod assemble;
 mod build;
 mod commands;
+mod composite;
 mod error;
 mod file;
 mod gather;
@@ -29,6 +31,9 @@ mod yaml;
 pub use api_file::{ApiFile, ApiSymbol, ApiSymbolKind, ApiVersion};
 pub use build::{BuildOptions, Built, build, build_watched};
 pub use commands::{Confine, Confinement};
+pub use composite::{
+    CompositeError, CompositeFile, CompositePlan, read_composite_file, source_files,
+};
 pub use error::{Error, ModuleFault, Place};
 pub use file::{
     LocalRequirementEntry, ModuleEntry, OwnerEntry, PackageFile, ProcessEntry,

@@ -32,6 +32,11 @@ const REPEATED_MAX: usize = 10_000;
 
 /// Reads and checks the package file at `path`.
 pub(crate) fn read(path: &Path) -> Result<PackageFile, Error> {
+    read_as(path)
+}
+
+/// Reads the file at `path`, which is no larger than a package file, as what it should be.
+pub(crate) fn read_as<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let text = read_text(path, PACKAGE_FILE.size)?;
     parse(&text, path, &PACKAGE_FILE)
 }

@@ -33,22 +33,34 @@ const HASHED: &str = "ann:$2b$05$abcdefghijklmnopqrstuuctz1keDbB3XEraSi34LUa0vpF
 pub struct RegistryServer {
     folder: TempDir,
     port: u16,
-    is_private: bool,
+    kind: Kind,
     child: Option<Child>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Open,
+    Deleting,
+    Private,
 }
 
 impl RegistryServer {
     /// On an open line, for everybody.
     pub fn open() -> Option<Self> {
-        Self::start(false)
+        Self::start(Kind::Open)
+    }
+
+    /// On an open line, for everybody, who may delete too.
+    pub fn deleting() -> Option<Self> {
+        Self::start(Kind::Deleting)
     }
 
     /// With TLS and a password.
     pub fn private() -> Option<Self> {
-        Self::start(true)
+        Self::start(Kind::Private)
     }
 
-    fn start(is_private: bool) -> Option<Self> {
+    fn start(kind: Kind) -> Option<Self> {
         program("registry")?;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -57,7 +69,7 @@ impl RegistryServer {
         let mut server = Self {
             folder,
             port,
-            is_private,
+            kind,
             child: None,
         };
         server.configure();
@@ -68,11 +80,12 @@ impl RegistryServer {
     fn configure(&self) {
         let path = |name: &str| self.path(name).display().to_string();
         let mut config = format!(
-            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp:\n  addr: 127.0.0.1:{}\n",
+            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: {}}}\nhttp:\n  addr: 127.0.0.1:{}\n",
             path("storage"),
+            self.kind == Kind::Deleting,
             self.port
         );
-        if self.is_private {
+        if self.kind == Kind::Private {
             let names = ["127.0.0.1", REGISTRY_NAME].map(str::to_owned);
             let key = rcgen::generate_simple_self_signed(names).expect("a certificate");
             self.write("ca.crt", &key.cert.pem());
@@ -138,13 +151,17 @@ impl RegistryServer {
 
     /// A reference to something in it.
     pub fn at(&self, rest: &str) -> String {
-        let scheme = if self.is_private { "oci" } else { "oci+http" };
+        let scheme = if self.kind == Kind::Private {
+            "oci"
+        } else {
+            "oci+http"
+        };
         format!("{scheme}://{}/{rest}", self.host())
     }
 
     /// What a command needs to be let in.
     pub fn login(&self) -> Vec<String> {
-        if !self.is_private {
+        if self.kind != Kind::Private {
             return Vec::new();
         }
         let path = |name: &str| self.path(name).display().to_string();
@@ -187,7 +204,7 @@ impl RegistryServer {
         command
             .args(arguments)
             .env("DOCKER_CONFIG", self.path("docker"));
-        if self.is_private {
+        if self.kind == Kind::Private {
             fs::create_dir_all(self.path("docker")).expect("a folder");
             let auths = serde_json::json!({"auths": {self.host(): {"username": REGISTRY_USER, "password": REGISTRY_PASSWORD}}});
             self.write("docker/config.json", &auths.to_string());

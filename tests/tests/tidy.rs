@@ -12,7 +12,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("placet-rules", &[]),
     ("placet-crds", &["placet-model", "placet-rules"]),
     ("placet-package", &["placet-model"]),
-    ("placet-packager", &["placet-model", "placet-package"]),
+    (
+        "placet-packager",
+        &["placet-crds", "placet-model", "placet-package"],
+    ),
     ("placet-planner", &["placet-model", "placet-rules"]),
     ("placet-simulator", &["placet-model", "placet-planner"]),
     ("placet-protocol", &["placet-model"]),

@@ -1,11 +1,20 @@
 //! `placet package`: the build environment.
 
 pub(crate) mod api;
+pub(crate) mod composite;
+pub(crate) mod copy;
 pub(crate) mod diff;
+pub(crate) mod list;
 mod place;
-mod registry;
+mod progress;
+pub(crate) mod prune;
+pub(crate) mod pull;
+pub(crate) mod push;
+pub(crate) mod remove;
 pub(crate) mod repack;
 pub(crate) mod shade;
+mod storage;
+pub(crate) mod tags;
 
 use std::path::Path;
 
@@ -23,9 +32,14 @@ pub(crate) async fn run(command: PackageCommand, common: &Common) -> anyhow::Res
         PackageCommand::Api(arguments) => api::run(arguments, common),
         PackageCommand::Build(arguments) => build(&arguments, common),
         PackageCommand::Inspect(arguments) => inspect(&arguments, common).await,
-        PackageCommand::Push(arguments) => registry::push(&arguments, common).await,
-        PackageCommand::Pull(arguments) => registry::pull(&arguments, common).await,
-        PackageCommand::Tags(arguments) => registry::tags(&arguments, common).await,
+        PackageCommand::Push(arguments) => push::run(&arguments, common).await,
+        PackageCommand::Pull(arguments) => pull::run(&arguments, common).await,
+        PackageCommand::Copy(arguments) => copy::run(&arguments, common).await,
+        PackageCommand::Composite(command) => composite::run(&command, common).await,
+        PackageCommand::List(arguments) => list::run(&arguments, common).await,
+        PackageCommand::Tags(arguments) => tags::run(&arguments, common).await,
+        PackageCommand::Remove(arguments) => remove::run(&arguments, common).await,
+        PackageCommand::Prune(arguments) => prune::run(&arguments, common),
         PackageCommand::Diff(arguments) => diff::run(&arguments, common).await,
         PackageCommand::Shade(arguments) => shade::run(&arguments, common).await,
         PackageCommand::Repack(arguments) => repack::run(&arguments, common).await,

@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use placet_model::{Digest, PackageConfig};
+use placet_package::copy::{CopyOptions, Name, Place, copy};
 use placet_package::registry::{Registry, RegistryReference};
 use placet_package::{Layout, Package, Reference, Selector, open_package};
 use placet_packager::update::Update;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::registry::{Bar, connect};
+use super::progress::Bar;
+use super::storage::{connect, repository};
 use crate::arguments::{Common, Login};
 use crate::output::{self, Format};
 
@@ -39,7 +41,7 @@ pub(super) async fn open(reference: &Reference, login: &Login) -> anyhow::Result
         });
     };
     let (folder, layout) = temporary()?;
-    let registry = connect(remote, login)?;
+    let registry = connect(remote, login).await?;
     let package = registry.metadata(remote, &layout).await?;
     Ok(Opened {
         fetched: Some(Fetched {
@@ -66,9 +68,13 @@ impl Opened {
         };
         let bar = Bar::new("fetching");
         let (reference, layout) = (&fetched.reference, &self.package.layout);
-        let pulled = fetched.registry.pull(reference, layout, &bar).await;
-        bar.clear();
-        pulled?;
+        let options = CopyOptions {
+            selector: &reference.selector,
+            name: Name::Digest,
+            referrers: false,
+        };
+        let from = Place::Repository(&fetched.registry, reference);
+        copy(from, Place::Layout(layout), options, &bar).await?;
         Ok(())
     }
 
@@ -100,7 +106,11 @@ pub(super) enum Target {
 
 impl Target {
     /// `to`, or the place where `source` is.
-    pub(super) fn new(to: Option<&str>, source: &Reference, login: &Login) -> anyhow::Result<Self> {
+    pub(super) async fn new(
+        to: Option<&str>,
+        source: &Reference,
+        login: &Login,
+    ) -> anyhow::Result<Self> {
         let remote = match (to, source) {
             (None, Reference::Layout { dir, .. }) => return Ok(Self::Layout(dir.clone())),
             (None, Reference::Registry(remote)) => remote.clone(),
@@ -109,7 +119,7 @@ impl Target {
                 None => repository(to)?,
             },
         };
-        let registry = connect(&remote, login)?;
+        let registry = connect(&remote, login).await?;
         Ok(Self::Registry(Box::new((registry, remote))))
     }
 
@@ -141,22 +151,16 @@ impl Target {
         } else {
             from.package.with_config(&update.config)?
         };
-        let to = place.1.with(selector);
+        let tag = update.config.version.tag();
+        let options = CopyOptions {
+            selector: &Selector::Digest(package.digest),
+            name: Name::Tag(&tag),
+            referrers: false,
+        };
+        let to = Place::Repository(&place.0, &place.1);
         let bar = Bar::new("pushing");
-        let pushed = place.0.push(&package, &to, &bar).await;
-        bar.clear();
-        Ok((Reference::Registry(to), pushed?.digest))
-    }
-}
-
-/// A place for packages in a registry.
-fn repository(text: &str) -> anyhow::Result<RegistryReference> {
-    // A reference names a tag; a place has none.
-    match format!("{text}:latest").parse() {
-        Ok(Reference::Registry(remote)) => Ok(remote),
-        _ => bail!(
-            "`{text}` is no place for packages; write oci-layout:DIR or oci://HOST/REPOSITORY"
-        ),
+        let copied = copy(Place::Layout(&package.layout), to, options, &bar).await?;
+        Ok((Reference::Registry(place.1.with(selector)), copied.digest))
     }
 }
 

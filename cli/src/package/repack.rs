@@ -75,7 +75,8 @@ pub(super) async fn run(arguments: &Arguments, common: &Common) -> anyhow::Resul
         arguments.to.as_deref(),
         &arguments.reference,
         &arguments.login,
-    )?;
+    )
+    .await?;
     let tags = target.tags().await?;
     let naming = Naming {
         version: arguments.version.as_ref(),

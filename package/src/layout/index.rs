@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{INDEX, Layout};
 use crate::error::{Outcome, Problem};
 use crate::files;
-use crate::manifest::{self, ARTIFACT_TYPE, Descriptor, IMAGE_INDEX, MANIFEST_MAX, REF_NAME};
+use crate::manifest::{self, Descriptor, IMAGE_INDEX, MANIFEST_MAX, REF_NAME};
 
 /// The index as it stands in the file: what other tools wrote into it is kept.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Index {
         entries.map_or(&[], Vec::as_slice)
     }
 
-    fn descriptors(&self) -> Outcome<Vec<Descriptor>> {
+    pub(super) fn descriptors(&self) -> Outcome<Vec<Descriptor>> {
         let entries = self.entries().iter();
         // An entry of another tool may use another digest algorithm; it is none of ours.
         let ours = entries.filter(|entry| {
@@ -83,33 +83,40 @@ impl Index {
 
     /// Lets `tag` name the manifest. The one that had it stays, without a tag, so that whoever
     /// pinned its digest still finds it and tools that collect garbage keep it.
-    pub(super) fn set(&mut self, tag: &str, digest: Digest, size: u64) {
-        let mut entries = self.entries().to_vec();
-        for entry in &mut entries {
-            if tag_of(entry) == Some(tag) {
-                remove_tag(entry);
-            }
-        }
+    pub(super) fn set(&mut self, tag: &str, mut manifest: Descriptor) {
         let name = (REF_NAME.to_owned(), tag.to_owned());
-        self.push(entries, (digest, size), BTreeMap::from([name]));
+        manifest.annotations = BTreeMap::from([name]);
+        self.untag(tag);
+        self.add(manifest);
     }
 
     /// Lists the manifest without a tag, unless it is listed.
-    pub(super) fn add(&mut self, digest: Digest, size: u64) {
-        let entries = self.entries().to_vec();
-        self.push(entries, (digest, size), BTreeMap::new());
+    pub(super) fn add(&mut self, manifest: Descriptor) {
+        let mut entries = self.entries().to_vec();
+        entries.push(serde_json::to_value(manifest).expect("a descriptor is JSON"));
+        self.replace(entries);
     }
 
-    fn push(
-        &mut self,
-        mut entries: Vec<Value>,
-        (digest, size): (Digest, u64),
-        annotations: BTreeMap<String, String>,
-    ) {
-        let mut descriptor = manifest::descriptor(manifest::IMAGE_MANIFEST, digest, size);
-        descriptor.artifact_type = Some(ARTIFACT_TYPE.to_owned());
-        descriptor.annotations = annotations;
-        entries.push(serde_json::to_value(descriptor).expect("a descriptor is JSON"));
+    /// Takes a tag away; the manifest that had it stays listed.
+    pub(super) fn untag(&mut self, tag: &str) {
+        let mut entries = self.entries().to_vec();
+        let tagged = entries.iter_mut().filter(|it| tag_of(it) == Some(tag));
+        tagged.for_each(remove_tag);
+        self.replace(entries);
+    }
+
+    /// Takes the manifests that are not to be kept off the list.
+    pub(super) fn keep(&mut self, is_kept: impl Fn(&Digest) -> bool) {
+        let mut entries = self.entries().to_vec();
+        entries.retain(|entry| {
+            let digest = entry.get("digest").and_then(Value::as_str);
+            let digest = digest.and_then(|digest| digest.parse().ok());
+            digest.is_none_or(|digest| is_kept(&digest))
+        });
+        self.replace(entries);
+    }
+
+    fn replace(&mut self, mut entries: Vec<Value>) {
         remove_superfluous(&mut entries);
         self.0.insert("manifests".to_owned(), Value::Array(entries));
     }
@@ -131,15 +138,20 @@ fn remove_tag(entry: &mut Value) {
     }
 }
 
-/// An entry of ours without a tag is of use only where no other entry names the same manifest.
+/// An entry that says nothing beyond the digest is of use only where no other entry names the same
+/// manifest.
 fn remove_superfluous(entries: &mut Vec<Value>) {
     let digest = |entry: &Value| entry.get("digest").map(Value::to_string);
-    let tagged = entries.iter().filter(|entry| tag_of(entry).is_some());
-    let mut named: BTreeSet<_> = tagged.filter_map(digest).collect();
-    entries.retain(|entry| {
-        let ours = entry.get("artifactType") == Some(&json!(ARTIFACT_TYPE));
-        !ours || tag_of(entry).is_some() || digest(entry).is_none_or(|digest| named.insert(digest))
-    });
+    let named = entries.iter().filter(|entry| !is_bare(entry));
+    let mut named: BTreeSet<_> = named.filter_map(digest).collect();
+    entries
+        .retain(|entry| !is_bare(entry) || digest(entry).is_none_or(|digest| named.insert(digest)));
+}
+
+fn is_bare(entry: &Value) -> bool {
+    const USUAL: [&str; 4] = ["mediaType", "digest", "size", "artifactType"];
+    let fields = entry.as_object();
+    fields.is_some_and(|fields| fields.keys().all(|key| USUAL.contains(&key.as_str())))
 }
 
 impl Layout {

@@ -12,7 +12,9 @@ use super::{BLOBS, Layout};
 use crate::check_config;
 use crate::error::{Outcome, Problem};
 use crate::files::{self, TEMPORARY};
-use crate::manifest::{MANIFEST_MAX, Manifest, symbol_digests};
+use crate::manifest::{
+    self, ARTIFACT_TYPE, Descriptor, IMAGE_MANIFEST, MANIFEST_MAX, Manifest, symbol_digests,
+};
 use crate::reference::check_tag;
 
 /// Where the bytes of a blob come from.
@@ -25,6 +27,8 @@ pub enum Blob {
 }
 
 const LOCK: &str = ".placet-lock";
+/// Held by those who bring blobs that no index names yet.
+const TRANSFERS: &str = ".placet-transfers";
 
 impl Layout {
     pub(super) fn store(
@@ -65,7 +69,7 @@ impl Layout {
         }
         let digest = Digest::of(&manifest);
         let mut index = self.read_index()?;
-        index.set(tag, digest, manifest.len() as u64);
+        index.set(tag, package_descriptor(digest, manifest.len() as u64));
         self.write_index(&index)?;
         Ok(digest)
     }
@@ -78,33 +82,48 @@ impl Layout {
     }
 
     /// Lets the index name a manifest whose blobs are all there.
-    pub(crate) fn adopt(&self, digest: &Digest, tag: Option<&str>) -> Outcome<()> {
-        let (_, size) = files::open(&self.blob_path(digest))?;
+    pub(crate) fn adopt(&self, manifest: Descriptor, tag: Option<&str>) -> Outcome<()> {
+        files::open(&self.blob_path(&manifest.digest))?;
         let _lock = self.lock()?;
         let mut index = self.read_index()?;
         match tag {
-            Some(tag) if index.find(tag).ok() == Some(*digest) => return Ok(()),
-            Some(tag) => index.set(tag, *digest, size),
-            None => index.add(*digest, size),
+            Some(tag) if index.find(tag).ok() == Some(manifest.digest) => return Ok(()),
+            Some(tag) => index.set(tag, manifest),
+            None => index.add(manifest),
         }
         self.write_index(&index)
     }
 
     /// Taken for as long as the value lives; the system gives it back when a writer dies.
     pub(super) fn lock(&self) -> Outcome<Flock<File>> {
-        let path = self.dir.join(LOCK);
+        self.lock_file(LOCK, FlockArg::LockExclusive)
+    }
+
+    /// While the value lives, nothing is removed: what a transfer has brought is named by no index
+    /// yet.
+    pub(crate) fn begin_transfer(&self) -> Outcome<Flock<File>> {
+        self.lock_file(TRANSFERS, FlockArg::LockShared)
+    }
+
+    /// Waits until no transfer is under way, and lets none begin while the value lives.
+    pub(super) fn end_transfers(&self) -> Outcome<Flock<File>> {
+        self.lock_file(TRANSFERS, FlockArg::LockExclusive)
+    }
+
+    fn lock_file(&self, name: &str, how: FlockArg) -> Outcome<Flock<File>> {
+        let path = self.dir.join(name);
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .open(&path)
             .map_err(Problem::io("open", &path))?;
-        Flock::lock(file, FlockArg::LockExclusive)
+        Flock::lock(file, how)
             .map_err(|(_, error)| Problem::io("lock", &path)(io::Error::from(error)))
     }
 
     /// What a writer that died left unfinished.
-    fn remove_leftovers(&self) -> Outcome<()> {
+    pub(super) fn remove_leftovers(&self) -> Outcome<()> {
         let failed = || Problem::io("read", &self.dir);
         for entry in fs::read_dir(&self.dir).map_err(failed())? {
             let path = entry.map_err(failed())?.path();
@@ -137,20 +156,34 @@ impl Layout {
         blobs: &BTreeMap<Digest, Blob>,
         what: &str,
     ) -> Outcome<u64> {
-        let path = self.blob_path(digest);
-        if let Ok((mut file, size)) = files::open(&path)
-            && files::copy(&mut file, &mut io::sink()).is_ok_and(|(found, _)| found == *digest)
-        {
+        if let Some(size) = self.size_of(digest) {
             return Ok(size);
         }
         let blob = blobs.get(digest).ok_or_else(|| Problem::NoBytes {
             what: what.to_owned(),
             digest: *digest,
         })?;
-        let mut source = blob.open()?;
+        self.copy_in(digest, &mut blob.open()?, what)
+    }
+
+    /// The size of a blob that is there with the bytes of its digest.
+    pub(crate) fn size_of(&self, digest: &Digest) -> Option<u64> {
+        let (mut file, size) = files::open(&self.blob_path(digest)).ok()?;
+        let (found, _) = files::copy(&mut file, &mut io::sink()).ok()?;
+        (found == *digest).then_some(size)
+    }
+
+    /// Stores a blob, if `source` gives the bytes of its digest; its size.
+    pub(crate) fn copy_in(
+        &self,
+        digest: &Digest,
+        source: &mut dyn Read,
+        what: &str,
+    ) -> Outcome<u64> {
+        let path = self.blob_path(digest);
         files::write(&self.dir, &path, |target| {
             let failed = Problem::io("write", &path);
-            let (found, size) = files::copy(&mut source, target).map_err(failed)?;
+            let (found, size) = files::copy(source, target).map_err(failed)?;
             if found == *digest {
                 Ok(size)
             } else {
@@ -168,6 +201,12 @@ impl Layout {
             file.write_all(bytes).map_err(Problem::io("write", target))
         })
     }
+}
+
+fn package_descriptor(digest: Digest, size: u64) -> Descriptor {
+    let mut descriptor = manifest::descriptor(IMAGE_MANIFEST, digest, size);
+    descriptor.artifact_type = Some(ARTIFACT_TYPE.to_owned());
+    descriptor
 }
 
 impl Blob {

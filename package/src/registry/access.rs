@@ -1,18 +1,45 @@
 //! What gives access to a registry: credentials and certificate authorities.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use oci_distribution::secrets::RegistryAuth;
+use placet_model::visible;
 use serde::Deserialize;
 
 /// Credentials and certificate authorities for one registry. Printing it shows no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
-    pub(crate) credentials: RegistryAuth,
+    pub(crate) credentials: Credentials,
     /// PEM; the machine's own where there is none.
     pub(crate) roots: Option<Vec<u8>>,
+}
+
+/// What is shown to a registry, or to its token service.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Credentials {
+    Anonymous,
+    Password {
+        name: String,
+        word: String,
+    },
+    /// A token that the registry takes as it is.
+    Bearer(String),
+    /// A token that the token service gives others for.
+    Identity(String),
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Anonymous => "Anonymous",
+            Self::Password { .. } => "Password",
+            Self::Bearer(_) => "Bearer",
+            Self::Identity(_) => "Identity",
+        })
+    }
 }
 
 /// Credentials that cannot be read. It never repeats what they hold.
@@ -29,24 +56,57 @@ pub enum AccessError {
     Config(usize),
     /// An entry of it that has nothing to log in with.
     #[error(
-        "the Docker configuration's entry for `{0}` has neither `auth` nor `username` and `password`; log in again with a program that stores them there"
+        "the Docker configuration's entry for `{0}` has neither `auth`, `identitytoken` nor `username` and `password`; log in again with a program that stores them there"
     )]
     Entry(String),
+    /// A file that the system does not let be read.
+    #[error("failed to read `{}`: {why}", visible(&path.to_string_lossy()))]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A program that keeps credentials and does not give them.
+    #[error(
+        "`docker-credential-{}` gives no credentials for `{host}`: {why}",
+        visible(name)
+    )]
+    Helper {
+        /// The program, without its prefix.
+        name: String,
+        /// The registry.
+        host: String,
+        /// What went wrong.
+        why: String,
+    },
 }
 
-#[derive(Deserialize)]
-struct DockerConfig {
-    #[serde(default)]
-    auths: BTreeMap<String, DockerEntry>,
+/// What a configuration has for a registry.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    Nothing,
+    Credentials(Credentials),
+    /// A program has them.
+    Helper(String),
 }
 
 #[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct DockerConfig {
+    auths: BTreeMap<String, DockerEntry>,
+    cred_helpers: BTreeMap<String, String>,
+    creds_store: String,
+}
+
+#[derive(Deserialize, Default, PartialEq, Eq)]
 #[serde(default)]
 struct DockerEntry {
     auth: String,
     username: String,
     password: String,
     registrytoken: String,
+    identitytoken: String,
 }
 
 const USERNAME: &str = "username";
@@ -57,7 +117,7 @@ impl Access {
     /// No credentials, and the machine's certificate authorities.
     pub fn anonymous() -> Self {
         Self {
-            credentials: RegistryAuth::Anonymous,
+            credentials: Credentials::Anonymous,
             roots: None,
         }
     }
@@ -66,7 +126,10 @@ impl Access {
     #[must_use]
     pub fn with_password(self, username: &str, password: &str) -> Self {
         Self {
-            credentials: RegistryAuth::Basic(username.to_owned(), password.to_owned()),
+            credentials: Credentials::Password {
+                name: username.to_owned(),
+                word: password.to_owned(),
+            },
             ..self
         }
     }
@@ -109,20 +172,18 @@ impl Access {
         })
     }
 
-    /// What Docker's `config.json` has for `host`; anonymous where it has nothing.
+    /// What Docker's `config.json` has for `host`; anonymous where it has nothing. No program is
+    /// asked for credentials.
     ///
     /// # Errors
     ///
     /// It is not such a file, or the entry has nothing to log in with.
     pub fn from_docker_config(json: &[u8], host: &str) -> Result<Self, AccessError> {
-        let config: DockerConfig =
-            serde_json::from_slice(json).map_err(|error| AccessError::Config(error.line()))?;
-        let mut entries = config.auths.iter();
-        let Some((_, entry)) = entries.find(|(key, _)| host_of(key) == host_of(host)) else {
-            return Ok(Self::anonymous());
+        let credentials = match look_up(json, host)? {
+            Entry::Nothing => Credentials::Anonymous,
+            Entry::Credentials(credentials) => credentials,
+            Entry::Helper(_) => return Err(AccessError::Entry(host.to_owned())),
         };
-        let credentials = entry.credentials();
-        let credentials = credentials.ok_or_else(|| AccessError::Entry(host.to_owned()))?;
         Ok(Self {
             credentials,
             ..Self::anonymous()
@@ -130,24 +191,58 @@ impl Access {
     }
 }
 
+/// What a configuration has for `host`. A helper of the registry's own comes first, then what stands
+/// in the file, then the helper for all.
+pub(super) fn look_up(json: &[u8], host: &str) -> Result<Entry, AccessError> {
+    let config: DockerConfig =
+        serde_json::from_slice(json).map_err(|error| AccessError::Config(error.line()))?;
+    if let Some(helper) = of_host(&config.cred_helpers, host) {
+        return Ok(Entry::Helper(helper.clone()));
+    }
+    let entry = of_host(&config.auths, host);
+    let is_empty = entry.is_none_or(|entry| *entry == DockerEntry::default());
+    match entry {
+        _ if is_empty && !config.creds_store.is_empty() => Ok(Entry::Helper(config.creds_store)),
+        None => Ok(Entry::Nothing),
+        Some(entry) => {
+            let credentials = entry.credentials();
+            let credentials = credentials.ok_or_else(|| AccessError::Entry(host.to_owned()))?;
+            Ok(Entry::Credentials(credentials))
+        }
+    }
+}
+
+/// The value of a registry; a key that is the registry's very name is better than another one.
+fn of_host<'m, T>(map: &'m BTreeMap<String, T>, host: &str) -> Option<&'m T> {
+    let mut all = map.iter();
+    map.get(host).or_else(|| {
+        all.find(|(key, _)| host_of(key) == host_of(host))
+            .map(|(_, value)| value)
+    })
+}
+
 impl DockerEntry {
-    fn credentials(&self) -> Option<RegistryAuth> {
+    fn credentials(&self) -> Option<Credentials> {
+        if !self.identitytoken.is_empty() {
+            return Some(Credentials::Identity(self.identitytoken.clone()));
+        }
         if !self.registrytoken.is_empty() {
-            return Some(RegistryAuth::Bearer(self.registrytoken.clone()));
+            return Some(Credentials::Bearer(self.registrytoken.clone()));
         }
         if !self.username.is_empty() {
             let (name, word) = (self.username.clone(), self.password.clone());
-            return Some(RegistryAuth::Basic(name, word));
+            return Some(Credentials::Password { name, word });
         }
         let both = String::from_utf8(STANDARD.decode(&self.auth).ok()?).ok()?;
         let (name, word) = both.split_once(':')?;
-        Some(RegistryAuth::Basic(name.to_owned(), word.to_owned()))
+        let (name, word) = (name.to_owned(), word.to_owned());
+        Some(Credentials::Password { name, word })
     }
 }
 
 /// The host that a key of the configuration means: some have scheme and path, and one registry has
 /// three names.
-fn host_of(key: &str) -> &str {
+pub(super) fn host_of(key: &str) -> &str {
     let rest = key.split_once("://").map_or(key, |(_, rest)| rest);
     match rest.split('/').next().unwrap_or(rest) {
         "index.docker.io" | "registry-1.docker.io" => "docker.io",
@@ -159,21 +254,45 @@ fn host_of(key: &str) -> &str {
 mod tests {
     use super::*;
 
+    fn password(name: &str, word: &str) -> Credentials {
+        let (name, word) = (name.to_owned(), word.to_owned());
+        Credentials::Password { name, word }
+    }
+
     #[test]
     fn docker_configurations_are_read_by_host() {
         let json = br#"{"auths": {
             "https://index.docker.io/v1/": {"auth": "YW5uOnNlOmNyZXQ="},
             "r.example:5000": {"username": "bob", "password": "word"},
-            "empty.example": {"identitytoken": "x"}
-        }, "credsStore": "none"}"#;
+            "token.example": {"auth": "YW5uOg==", "identitytoken": "x"},
+            "empty.example": {"auth": "!"}
+        }, "credHelpers": {"own.example": "pass"}}"#;
         let of = |host| Access::from_docker_config(json, host).map(|access| access.credentials);
-        let basic = |name: &str, word: &str| RegistryAuth::Basic(name.into(), word.into());
-        assert_eq!(of("docker.io"), Ok(basic("ann", "se:cret")));
-        assert_eq!(of("r.example:5000"), Ok(basic("bob", "word")));
-        assert_eq!(of("r.example"), Ok(RegistryAuth::Anonymous));
+        assert_eq!(of("docker.io"), Ok(password("ann", "se:cret")));
+        assert_eq!(of("r.example:5000"), Ok(password("bob", "word")));
+        assert_eq!(of("r.example"), Ok(Credentials::Anonymous));
+        let identity = Credentials::Identity("x".to_owned());
+        assert_eq!(of("token.example"), Ok(identity));
         assert!(matches!(of("empty.example"), Err(AccessError::Entry(_))));
+        let asks = "no program is asked on behalf of a secret";
+        assert!(
+            matches!(of("own.example"), Err(AccessError::Entry(_))),
+            "{asks}"
+        );
         let bad = Access::from_docker_config(b"{\n]", "r.example");
         assert_eq!(bad, Err(AccessError::Config(2)));
+    }
+
+    #[test]
+    fn helpers_are_asked_where_the_file_has_nothing() {
+        let json = br#"{"auths": {"a.example": {}, "b.example": {"auth": "YW5uOng="}},
+            "credHelpers": {"c.example": "own"}, "credsStore": "all"}"#;
+        let of = |host| look_up(json, host).unwrap();
+        let helper = |name: &str| Entry::Helper(name.to_owned());
+        assert_eq!(of("a.example"), helper("all"));
+        assert_eq!(of("b.example"), Entry::Credentials(password("ann", "x")));
+        assert_eq!(of("c.example"), helper("own"));
+        assert_eq!(of("d.example"), helper("all"));
     }
 
     #[test]
@@ -186,10 +305,7 @@ mod tests {
         };
         let both = values(&[("username", "ann\n"), ("password", "secret\n")]);
         let access = Access::from_secret(&both, "r.example").unwrap();
-        assert_eq!(
-            access.credentials,
-            RegistryAuth::Basic("ann".into(), "secret".into())
-        );
+        assert_eq!(access.credentials, password("ann", "secret"));
         assert!(!format!("{access:?}").contains("secret"));
         let half = Access::from_secret(&values(&[("password", "x")]), "r.example");
         assert_eq!(half, Err(AccessError::Half("password", "username")));

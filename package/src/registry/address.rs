@@ -79,6 +79,12 @@ impl RegistryReference {
     }
 }
 
+/// True for the name of a repository that a reference can have.
+pub(crate) fn is_repository(name: &str) -> bool {
+    let parsed = Parsed::try_from(format!("localhost/{name}:tag"));
+    parsed.is_ok_and(|parsed| parsed.repository() == name)
+}
+
 /// True for an address of the sixth version in brackets, with a port or without.
 fn is_six(host: &str) -> bool {
     let Some((address, port)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) else {

@@ -1,6 +1,6 @@
 //! What a registry's answers mean.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use oci_distribution::errors::OciEnvelope;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
@@ -65,10 +65,14 @@ pub(super) fn is_passing(status: StatusCode) -> bool {
         || status == StatusCode::REQUEST_TIMEOUT
 }
 
-/// How long the registry asks to be left alone.
+/// How long the registry asks to be left alone: seconds, or until a time.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    seconds.parse().ok().map(Duration::from_secs)
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = httpdate::parse_http_date(text).ok()?;
+    until.duration_since(SystemTime::now()).ok()
 }
 
 /// What the registry says of an error, shortened.

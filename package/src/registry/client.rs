@@ -5,12 +5,11 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
-use oci_distribution::secrets::RegistryAuth;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 
-use super::access::Access;
+use super::access::{Access, Credentials};
 use super::address::RegistryReference;
 use super::answer;
 use super::error::{Fault, Outcome, RegistryError};
@@ -56,7 +55,7 @@ impl Limits {
 pub struct Registry {
     http: Client,
     origin: Url,
-    pub(super) credentials: RegistryAuth,
+    pub(super) credentials: Credentials,
     pub(super) limits: Limits,
     tokens: Mutex<BTreeMap<Scope, HeaderValue>>,
 }
@@ -148,10 +147,15 @@ impl Registry {
             {
                 return Err(fault);
             }
-            let pause = wish.unwrap_or(PAUSE * (1 << attempt.min(8)));
-            tokio::time::sleep(pause.min(self.limits.pause)).await;
+            self.wait(wish, attempt).await;
             attempt += 1;
         }
+    }
+
+    /// Leaves the registry alone for as long as it wishes, or longer from attempt to attempt.
+    pub(super) async fn wait(&self, wish: Option<Duration>, attempt: u32) {
+        let pause = wish.unwrap_or(PAUSE * (1 << attempt.min(8)));
+        tokio::time::sleep(pause.min(self.limits.pause)).await;
     }
 
     async fn ask_once(

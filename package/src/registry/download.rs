@@ -16,15 +16,15 @@ use super::client::{Registry, slow};
 use super::error::{Fault, Outcome, RegistryError};
 use super::token::Scope;
 use super::{Progress, RegistryReference, answer};
-use crate::files;
+use crate::files::{self, PART};
 use crate::layout::Layout;
 
 /// A blob that is wanted.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted<'a> {
-    pub(super) repository: &'a str,
-    pub(super) digest: Digest,
-    pub(super) size: u64,
+pub(crate) struct Wanted<'a> {
+    pub(crate) repository: &'a str,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
 }
 
 /// What has come of a blob so far. It lies beside the layout's blobs, so that nobody takes it for
@@ -36,7 +36,6 @@ struct Part {
     size: u64,
 }
 
-const PART: &str = ".placet-part-";
 /// A blob that comes in pieces may take so many times as long as one that comes at once.
 const TIMES: u32 = 4;
 /// Bytes that are handed to the disk at once.
@@ -72,7 +71,7 @@ impl Registry {
         fetched.map_err(|fault| RegistryError::new(reference, fault))
     }
 
-    pub(super) async fn fetch_blob(
+    pub(crate) async fn fetch_blob(
         &self,
         wanted: Wanted<'_>,
         layout: &Layout,
@@ -166,7 +165,12 @@ impl Registry {
         Ok(travelled)
     }
 
-    async fn ask_from(&self, wanted: Wanted<'_>, offset: u64, what: &str) -> Outcome<Response> {
+    pub(super) async fn ask_from(
+        &self,
+        wanted: Wanted<'_>,
+        offset: u64,
+        what: &str,
+    ) -> Outcome<Response> {
         let url = self.url(wanted.repository, &format!("blobs/{}", wanted.digest))?;
         let scope = Scope::pull(wanted.repository);
         let answer = self
@@ -188,7 +192,7 @@ impl Registry {
     }
 }
 
-fn what(wanted: &Wanted<'_>) -> String {
+pub(super) fn what(wanted: &Wanted<'_>) -> String {
     format!("blob {}", wanted.digest)
 }
 

@@ -114,8 +114,13 @@ pub enum Fault {
     #[error("failed to prepare for requests")]
     Client(#[source] reqwest::Error),
     /// What came is no package, or it cannot be stored.
-    #[error("{0}")]
-    Package(#[source] Problem),
+    #[error(transparent)]
+    Package(Problem),
+    /// It keeps everything.
+    #[error(
+        "the registry does not delete (405); whoever runs it can turn that on: CNCF Distribution wants `delete: {{enabled: true}}` below `storage`"
+    )]
+    KeepsAll,
     /// The disk refused.
     #[error("failed to keep {what}")]
     Keep {

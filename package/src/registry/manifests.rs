@@ -1,29 +1,33 @@
 //! Manifests and tags: small documents, read whole.
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use placet_model::Digest;
-use reqwest::StatusCode;
-use reqwest::header::{ACCEPT, HeaderMap, LINK};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, LINK};
+use reqwest::{StatusCode, Url};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
-use super::RegistryReference;
+use super::address::is_repository;
 use super::answer;
 use super::client::Registry;
 use super::error::{Fault, Outcome, RegistryError};
+use super::referrers::{is_fallback, signed_by_tag};
 use super::token::Scope;
+use super::{AT_ONCE, RegistryReference};
+use crate::document::Document;
 use crate::manifest::{IMAGE_INDEX, IMAGE_MANIFEST, MANIFEST_MAX};
 use crate::reference::{Selector, check_tag};
-
-/// A manifest as it came, compared with its digest.
-#[derive(Debug)]
-pub(super) struct Document {
-    pub(super) digest: Digest,
-    pub(super) bytes: Vec<u8>,
-}
 
 #[derive(Deserialize)]
 struct Tags {
     #[serde(default)]
     tags: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Repositories {
+    #[serde(default)]
+    repositories: Option<Vec<String>>,
 }
 
 const DIGEST_HEADER: &str = "docker-content-digest";
@@ -46,6 +50,11 @@ impl Registry {
     }
 
     async fn head(&self, reference: &RegistryReference) -> Outcome<Digest> {
+        self.look(reference).await.map(|(digest, _)| digest)
+    }
+
+    /// The digest of the manifest that a tag names, and whether it is an index.
+    pub(super) async fn look(&self, reference: &RegistryReference) -> Outcome<(Digest, bool)> {
         let (url, what) = self.manifest_url(reference)?;
         let scope = Scope::pull(&reference.repository);
         let answer = self
@@ -54,10 +63,15 @@ impl Registry {
             })
             .await?;
         let answer = answer::expect(answer, &[StatusCode::OK], &what).await?;
+        let kind = answer.headers().get(CONTENT_TYPE);
+        let is_index = kind.is_some_and(|kind| kind == IMAGE_INDEX);
         match announced(answer.headers()) {
-            Some(digest) => Ok(digest),
+            Some(digest) => Ok((digest, is_index)),
             // Whoever says no digest has to send the whole.
-            None => Ok(self.manifest(reference).await?.digest),
+            None => {
+                let document = self.manifest(reference).await?;
+                Ok((document.digest, document.config.is_none()))
+            }
         }
     }
 
@@ -71,21 +85,70 @@ impl Registry {
         tags.map_err(|fault| RegistryError::new(reference, fault))
     }
 
-    async fn read_tags(&self, repository: &str) -> Outcome<Vec<String>> {
-        let what = "the list of tags";
+    pub(super) async fn read_tags(&self, repository: &str) -> Outcome<Vec<String>> {
+        let url = self.url(repository, "tags/list")?;
         let scope = Scope::pull(repository);
-        let mut url = self.url(repository, "tags/list")?;
-        let mut found = Vec::new();
+        let pages: Vec<Tags> = self.pages(url, &scope, "the list of tags").await?;
+        let tags = pages.into_iter().filter_map(|page| page.tags).flatten();
+        Ok(tags.filter(|tag| check_tag(tag).is_ok()).collect())
+    }
+
+    /// The digest of the manifest that each tag names now, but for tags under which there are lists
+    /// of referrers, or signatures.
+    pub(crate) async fn listed(
+        &self,
+        reference: &RegistryReference,
+    ) -> Outcome<Vec<(Digest, Option<String>)>> {
+        let tags = self.read_tags(&reference.repository).await?.into_iter();
+        let looks: Vec<_> = tags
+            .filter(|tag| !is_fallback(tag) && signed_by_tag(tag).is_none())
+            .map(|tag| async move {
+                let place = reference.with(Selector::Tag(tag.clone()));
+                match self.look(&place).await {
+                    Err(Fault::NotFound(_)) => Ok(None),
+                    found => found.map(|(digest, _)| Some((digest, Some(tag)))),
+                }
+            })
+            .collect();
+        let looked: Vec<_> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+        Ok(looked.into_iter().flatten().collect())
+    }
+
+    /// Every repository of the registry that it tells of, in its order.
+    ///
+    /// # Errors
+    ///
+    /// The registry cannot be asked, or does not list them: many do not.
+    pub async fn repositories(&self) -> Result<Vec<String>, RegistryError> {
+        let read = self.read_repositories().await;
+        read.map_err(|fault| RegistryError::new(self.origin(), fault))
+    }
+
+    async fn read_repositories(&self) -> Outcome<Vec<String>> {
+        let what = "the list of repositories";
+        let url = self.origin().join("/v2/_catalog");
+        let url = url.map_err(|error| Fault::answer(what, error.to_string()))?;
+        let pages: Vec<Repositories> = self.pages(url, &Scope::Catalog, what).await?;
+        let names = pages.into_iter().filter_map(|page| page.repositories);
+        Ok(names.flatten().filter(|name| is_repository(name)).collect())
+    }
+
+    async fn pages<T: DeserializeOwned>(
+        &self,
+        mut url: Url,
+        scope: &Scope,
+        what: &str,
+    ) -> Outcome<Vec<T>> {
+        let mut pages = Vec::new();
         for _ in 0..PAGES_MOST {
-            let answer = self.ask(&scope, what, |http| http.get(url.clone())).await?;
+            let answer = self.ask(scope, what, |http| http.get(url.clone())).await?;
             let answer = answer::expect(answer, &[StatusCode::OK], what).await?;
             let next = next_page(answer.headers());
             let body = self.body(answer, PAGE_MOST, what).await?;
-            let page: Tags = serde_json::from_slice(&body)
+            let page = serde_json::from_slice(&body)
                 .map_err(|error| Fault::answer(what, error.to_string()))?;
-            let tags = page.tags.unwrap_or_default().into_iter();
-            found.extend(tags.filter(|tag| check_tag(tag).is_ok()));
-            let Some(next) = next else { return Ok(found) };
+            pages.push(page);
+            let Some(next) = next else { return Ok(pages) };
             let next = self.origin().join(&next);
             url = next.map_err(|error| Fault::answer(what, error.to_string()))?;
             if !self.is_own(&url) {
@@ -95,7 +158,8 @@ impl Registry {
         Err(Fault::answer(what, "it has no end"))
     }
 
-    pub(super) async fn manifest(&self, reference: &RegistryReference) -> Outcome<Document> {
+    /// A manifest or an index as it came, compared with its digest.
+    pub(crate) async fn manifest(&self, reference: &RegistryReference) -> Outcome<Document> {
         let (url, what) = self.manifest_url(reference)?;
         let scope = Scope::pull(&reference.repository);
         let answer = self
@@ -117,17 +181,11 @@ impl Registry {
                 wanted,
                 found,
             }),
-            None => Ok(Document {
-                digest: found,
-                bytes,
-            }),
+            None => Ok(Document::read(bytes)?),
         }
     }
 
-    pub(super) fn manifest_url(
-        &self,
-        reference: &RegistryReference,
-    ) -> Outcome<(reqwest::Url, String)> {
+    pub(super) fn manifest_url(&self, reference: &RegistryReference) -> Outcome<(Url, String)> {
         let name = match &reference.selector {
             Selector::Tag(tag) => tag.clone(),
             Selector::Digest(digest) => digest.to_string(),

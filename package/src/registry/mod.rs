@@ -16,11 +16,14 @@ mod answer;
 mod client;
 mod download;
 mod error;
+mod helper;
+mod login;
 mod manifests;
-mod pull;
-mod push;
+mod metadata;
 mod referrers;
+mod remove;
 mod roots;
+mod stream;
 mod token;
 mod upload;
 
@@ -28,10 +31,11 @@ pub use access::{Access, AccessError};
 pub use address::RegistryReference;
 pub(crate) use address::{PLAIN_SCHEME, SCHEME};
 pub use client::{Limits, Registry};
+pub(crate) use download::Wanted;
 pub use error::{Fault, RegistryError};
-pub use pull::Pulled;
-pub(crate) use pull::sizes;
-pub use push::Pushed;
+pub(crate) use metadata::blocking;
+pub(crate) use referrers::{signatures_tag, signed_by_tag};
+pub(crate) use upload::Source;
 
 /// Told of bytes on their way, for whoever draws bars. `()` wants to know nothing.
 pub trait Progress: Send + Sync {
@@ -51,4 +55,4 @@ impl Progress for () {
 
 /// Blobs that travel at the same time: enough to hide the way there and back, and few enough to
 /// leave a registry to others.
-const AT_ONCE: usize = 8;
+pub(crate) const AT_ONCE: usize = 8;

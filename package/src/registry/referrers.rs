@@ -13,14 +13,15 @@ use super::error::{Fault, Outcome, RegistryError};
 use super::token::Scope;
 use super::upload::Source;
 use super::{RegistryReference, answer};
-use crate::manifest::{Descriptor, IMAGE_INDEX, IMAGE_MANIFEST, MANIFEST_MAX, descriptor};
+use crate::document::Document;
+use crate::manifest::{
+    Descriptor, EMPTY, EMPTY_TYPE, IMAGE_INDEX, IMAGE_MANIFEST, MANIFEST_MAX, descriptor,
+};
 use crate::reference::Selector;
 
 const WHAT: &str = "the list of referrers";
 /// The registry says with it that it keeps the list itself.
 const SUBJECT: &str = "oci-subject";
-const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
-const EMPTY: &[u8] = b"{}";
 
 impl Registry {
     /// What refers to the manifest `digest`: type and digest of each.
@@ -42,7 +43,7 @@ impl Registry {
         Ok(typed.collect())
     }
 
-    async fn read_referrers(
+    pub(crate) async fn read_referrers(
         &self,
         reference: &RegistryReference,
         digest: &Digest,
@@ -122,15 +123,28 @@ impl Registry {
         let manifest = canonical_json(&manifest);
         let digest = Digest::of(&manifest);
         let place = reference.with(Selector::Digest(digest));
-        let headers = self
-            .send_manifest(&place, IMAGE_MANIFEST, &manifest)
+        self.send_document(&place, &Document::read(manifest)?)
             .await?;
-        if !headers.contains_key(SUBJECT) {
-            let mut entry = descriptor(IMAGE_MANIFEST, digest, manifest.len() as u64);
-            entry.artifact_type = Some(artifact_type.to_owned());
-            self.add_to_fallback(reference, &subject, &entry).await?;
-        }
         Ok(digest)
+    }
+
+    /// Stores a manifest or an index. Where it refers to another one and the registry keeps no list
+    /// of such, the list under the other one's tag is kept.
+    pub(crate) async fn send_document(
+        &self,
+        reference: &RegistryReference,
+        document: &Document,
+    ) -> Outcome<()> {
+        let sent = self.send_manifest(reference, &document.media_type, &document.bytes);
+        let is_kept = sent.await?.contains_key(SUBJECT);
+        match &document.subject {
+            Some(subject) if !is_kept => {
+                let entry = document.descriptor();
+                self.add_to_fallback(reference, &subject.digest, &entry)
+                    .await
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn add_to_fallback(
@@ -157,7 +171,24 @@ fn described(media_type: &str, bytes: &[u8]) -> Descriptor {
     descriptor(media_type, Digest::of(bytes), bytes.len() as u64)
 }
 
-fn tag_of(digest: &Digest) -> Selector {
+/// True for tags under which such lists stand.
+pub(super) fn is_fallback(tag: &str) -> bool {
+    let digits = tag.strip_prefix("sha256-");
+    digits.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|it| it.is_ascii_hexdigit()))
+}
+
+/// The tag under which older versions of cosign keep the signatures of a manifest.
+pub(crate) fn signatures_tag(digest: &Digest) -> String {
+    format!("sha256-{}.sig", digest.hex())
+}
+
+/// The manifest whose signatures stand under such a tag.
+pub(crate) fn signed_by_tag(tag: &str) -> Option<Digest> {
+    let hex = tag.strip_prefix("sha256-")?.strip_suffix(".sig")?;
+    format!("sha256:{hex}").parse().ok()
+}
+
+pub(super) fn tag_of(digest: &Digest) -> Selector {
     Selector::Tag(digest.to_string().replace(':', "-"))
 }
 

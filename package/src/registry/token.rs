@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use oci_distribution::secrets::RegistryAuth;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
+use super::access::Credentials;
 use super::address::is_loopback;
 use super::answer;
 use super::client::Registry;
@@ -14,31 +14,42 @@ use super::error::{Fault, Outcome};
 
 /// What a request is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Scope {
-    pub(super) repository: String,
-    pub(super) writes: bool,
+pub(super) enum Scope {
+    /// To read from a repository.
+    Pull(String),
+    /// To write into a repository, and to take blobs from another one.
+    Push { to: String, from: Option<String> },
+    /// To remove from a repository.
+    Delete(String),
+    /// To list the repositories.
+    Catalog,
 }
 
 impl Scope {
     pub(super) fn pull(repository: &str) -> Self {
-        let repository = repository.to_owned();
-        Self {
-            repository,
-            writes: false,
-        }
+        Self::Pull(repository.to_owned())
     }
 
     pub(super) fn push(repository: &str) -> Self {
-        let repository = repository.to_owned();
-        Self {
-            repository,
-            writes: true,
+        Self::Push {
+            to: repository.to_owned(),
+            from: None,
         }
     }
 
-    fn text(&self) -> String {
-        let actions = if self.writes { "pull,push" } else { "pull" };
-        format!("repository:{}:{actions}", self.repository)
+    /// As they stand in a request for a token.
+    fn texts(&self) -> Vec<String> {
+        let of = |name: &str, actions: &str| format!("repository:{name}:{actions}");
+        match self {
+            Self::Pull(name) => vec![of(name, "pull")],
+            Self::Push { to, from: None } => vec![of(to, "pull,push")],
+            Self::Push {
+                to,
+                from: Some(from),
+            } => vec![of(to, "pull,push"), of(from, "pull")],
+            Self::Delete(name) => vec![of(name, "delete,pull")],
+            Self::Catalog => vec!["registry:catalog:*".to_owned()],
+        }
     }
 }
 
@@ -86,22 +97,23 @@ impl Registry {
     }
 
     fn basic(&self) -> Outcome<HeaderValue> {
-        match &self.credentials {
-            RegistryAuth::Basic(..) => self.shown_basic(),
-            RegistryAuth::Bearer(token) => shown(&format!("Bearer {token}")),
-            RegistryAuth::Anonymous => Err(Fault::Denied {
-                what: "access".to_owned(),
-                status: StatusCode::UNAUTHORIZED.as_u16(),
-                text: String::new(),
-                advice: "it wants a name and a password, and none were given",
-            }),
-        }
+        let advice = match &self.credentials {
+            Credentials::Password { name, word } => return self.shown_basic(name, word),
+            Credentials::Bearer(token) => return shown(&format!("Bearer {token}")),
+            Credentials::Identity(_) => {
+                "it wants a name and a password, and takes no identity token"
+            }
+            Credentials::Anonymous => "it wants a name and a password, and none were given",
+        };
+        Err(Fault::Denied {
+            what: "access".to_owned(),
+            status: StatusCode::UNAUTHORIZED.as_u16(),
+            text: String::new(),
+            advice,
+        })
     }
 
-    fn shown_basic(&self) -> Outcome<HeaderValue> {
-        let RegistryAuth::Basic(name, word) = &self.credentials else {
-            return Err(Fault::answer(WHAT, "there are no credentials"));
-        };
+    fn shown_basic(&self, name: &str, word: &str) -> Outcome<HeaderValue> {
         let request = self.http().get(self.origin().clone());
         let request = request.basic_auth(name, Some(word)).build();
         let request = request.map_err(Fault::Client)?;
@@ -115,10 +127,10 @@ impl Registry {
         service: Option<&str>,
         scope: &Scope,
     ) -> Outcome<HeaderValue> {
-        if let RegistryAuth::Bearer(token) = &self.credentials {
+        if let Credentials::Bearer(token) = &self.credentials {
             return shown(&format!("Bearer {token}"));
         }
-        let mut url = Url::parse(realm)
+        let url = Url::parse(realm)
             .map_err(|error| Fault::answer(WHAT, format!("its address is none: {error}")))?;
         let host = url.host_str().unwrap_or_default();
         let is_private = url.scheme() == "https"
@@ -128,12 +140,8 @@ impl Registry {
             return Err(Fault::answer(WHAT, why));
         }
         let wanted = service.map(|service| ("service", service.to_owned()));
-        let query = wanted.into_iter().chain([("scope", scope.text())]);
-        url.query_pairs_mut().extend_pairs(query);
-        let mut request = self.http().get(url);
-        if let RegistryAuth::Basic(name, word) = &self.credentials {
-            request = request.basic_auth(name, Some(word));
-        }
+        let scopes = scope.texts().into_iter().map(|text| ("scope", text));
+        let request = self.token_request(url, wanted.into_iter().chain(scopes));
         let response = self.answer_to(request, WHAT).await?;
         let response = answer::expect(response, &[StatusCode::OK], WHAT).await?;
         let body = self.body(response, TOKEN_MOST, WHAT).await?;
@@ -144,6 +152,33 @@ impl Registry {
             .filter(|token| !token.is_empty())
             .unwrap_or(token.access_token);
         shown(&format!("Bearer {token}"))
+    }
+
+    /// With an identity token the request is a form, as OAuth 2 has it; otherwise a question.
+    fn token_request(
+        &self,
+        mut url: Url,
+        wanted: impl Iterator<Item = (&'static str, String)>,
+    ) -> RequestBuilder {
+        if let Credentials::Identity(token) = &self.credentials {
+            let mut form = self.origin().clone();
+            let fixed = [
+                ("grant_type", "refresh_token"),
+                ("client_id", "placet"),
+                ("refresh_token", token),
+            ];
+            form.query_pairs_mut().clear().extend_pairs(fixed);
+            form.query_pairs_mut().extend_pairs(wanted);
+            let body = form.query().unwrap_or_default().to_owned();
+            let kind = "application/x-www-form-urlencoded";
+            return self.http().post(url).header(CONTENT_TYPE, kind).body(body);
+        }
+        url.query_pairs_mut().extend_pairs(wanted);
+        let request = self.http().get(url);
+        match &self.credentials {
+            Credentials::Password { name, word } => request.basic_auth(name, Some(word)),
+            _ => request,
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The package format on real parts: files that gcc and binutils made, layouts on disk.
 
 #[cfg(test)]
+mod composite;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod elf;
@@ -10,6 +12,8 @@ mod foreign;
 mod hostile;
 #[cfg(test)]
 mod layout;
+#[cfg(test)]
+mod removal;
 #[cfg(test)]
 mod signature;
 #[cfg(test)]

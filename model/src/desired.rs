@@ -116,7 +116,7 @@ pub struct Wants {
     /// Features wanted. A module that names features is received if one of them is wanted; a
     /// feature that no listed package offers is looked for among all packages (D3).
     pub features: BTreeSet<String>,
-    /// Characteristics that a package chosen for a feature may not contradict.
+    /// Characteristics that a package chosen for a feature, and a module, may not contradict.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub characteristics: BTreeMap<String, String>,
 }

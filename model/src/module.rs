@@ -1,6 +1,6 @@
 //! The module: one file that is delivered (B2), and what its ELF headers say (B3).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -26,6 +26,9 @@ pub struct Module {
     /// What it is for, in the author's words (`routing`, `geo-data`); nodes may choose by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
+    /// Free characteristics; a node that wants another value of one does not receive the module.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub characteristics: BTreeMap<String, String>,
     /// Processor architecture, read from the ELF header; `neutral` otherwise.
     #[serde(default)]
     pub architecture: Architecture,

@@ -152,6 +152,9 @@ pub struct RemoteRequirement {
     pub package: PackageName,
     /// The versions that satisfy it.
     pub version: VersionRequirement,
+    /// Types of nodes with the package for which it holds; empty means all.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub node_types: BTreeSet<String>,
     /// Which other nodes are looked at, by class; none given means every class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
@@ -163,6 +166,13 @@ pub struct RemoteRequirement {
     pub labels: BTreeMap<String, String>,
     /// How many of them have to satisfy it.
     pub quantifier: Quantifier,
+}
+
+impl RemoteRequirement {
+    /// True if it holds for a node of this type that has the package.
+    pub fn concerns(&self, node_type: Option<&str>) -> bool {
+        self.node_types.is_empty() || node_type.is_some_and(|it| self.node_types.contains(it))
+    }
 }
 
 /// How many of the nodes looked at have to satisfy a remote requirement.

@@ -1,6 +1,6 @@
 //! Manifests for tests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use placet_model::{
     Architecture, ChosenPackage, Digest, ManifestEntry, Mode, Module, ModuleType, NodeManifest,
@@ -26,6 +26,7 @@ pub(crate) fn file(path: &str, mode: &str, content: &[u8]) -> Module {
         features: BTreeSet::new(),
         provides: BTreeSet::new(),
         uses: BTreeSet::new(),
+        characteristics: BTreeMap::new(),
         supplemental: Vec::new(),
         optional: BTreeSet::new(),
         process: None,

@@ -97,6 +97,24 @@ pub enum ConfigFault {
     },
 }
 
+impl ConfigFault {
+    /// The path of the module that has to be looked at, where it is one.
+    pub fn module(&self) -> Option<&str> {
+        match self {
+            Self::Duplicate { path, .. }
+            | Self::Process { path, .. }
+            | Self::Unsorted { path }
+            | Self::Inside { path, .. }
+            | Self::Link { path, .. }
+            | Self::NotExecutable { path, .. }
+            | Self::NotThere { path } => Some(path.as_str()),
+            Self::DuplicateProcess { second, .. } => Some(second.as_str()),
+            Self::Text { path, .. } => Some(path),
+            Self::TooMany { .. } => None,
+        }
+    }
+}
+
 /// Checks what the types of the config do not check by themselves.
 ///
 /// # Errors
@@ -296,6 +314,9 @@ fn module_texts(module: &Module) -> Texts<'_> {
             .iter()
             .map(|text| ("feature", text.as_str())),
     );
+    for (key, value) in &module.characteristics {
+        texts.extend([("characteristic", key.as_str()), ("characteristic", value)]);
+    }
     for api in module.provides.iter().chain(&module.uses) {
         texts.extend([("API", api.name.as_str()), ("API version", &api.version)]);
     }

@@ -42,6 +42,7 @@ impl Assembly {
             owner: owner(entry, &source.owner),
             kind: ModuleType::Data,
             function: entry.function.clone(),
+            characteristics: entry.characteristics.clone(),
             architecture: Architecture::default(),
             size: bytes.len() as u64,
             digest,

@@ -6,10 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use placet_model::{
-    Digest, LocalRequirement, Module, ModulePath, PackageConfig, RemoteRequirement, Upgrade,
-};
-use placet_package::Layout;
+use placet_model::{Digest, Module, ModulePath, PackageConfig};
+use placet_package::{ConfigFault, Layout, check_config};
 
 use crate::assemble::Assembly;
 use crate::error::{Error, ModuleFault};
@@ -17,7 +15,7 @@ use crate::file::PackageFile;
 use crate::gather::{self, Found};
 use crate::taint::Warning;
 use crate::watch::{self, Step, Watch};
-use crate::{Confine, Confinement, commands, opens, suite, yaml};
+use crate::{Confine, Confinement, commands, config, contradictions, opens, suite, yaml};
 
 /// How to build.
 #[derive(Debug, Clone, Default)]
@@ -82,6 +80,7 @@ pub fn build_watched(
 ) -> Result<Built, Error> {
     let file = yaml::read(package_yaml)?;
     suite::check(package_yaml, &file)?;
+    contradictions::check(package_yaml, &file)?;
     let folder = folder(package_yaml, &file, options)?;
     let epoch = epoch(options)?;
     let plan = commands::Plan {
@@ -101,7 +100,8 @@ pub fn build_watched(
     };
     let found = gather::gather(package_yaml, &assembly.folder, &file)?;
     let modules = modules(package_yaml, &found, &mut assembly, watch)?;
-    let config = config(file, epoch, modules);
+    let config = config::config(&file, epoch, modules);
+    check_config(&config).map_err(|fault| config_refused(package_yaml, &found, fault))?;
     let tag = config.version.tag();
     let layout = Layout::create(layout_dir)?;
     let digest = layout.write_package(&config, &assembly.blobs, &tag)?;
@@ -188,40 +188,12 @@ fn check_opens(package_yaml: &Path, found: &[Found<'_>], modules: &[Module]) -> 
     Err(found.refused(package_yaml, ModuleFault::Opens(opener.clone())))
 }
 
-fn config(file: PackageFile, created: Timestamp, modules: Vec<Module>) -> PackageConfig {
-    let requires = file.requires.into_iter().map(|entry| LocalRequirement {
-        package: entry.package,
-        version: entry.version,
-        node_types: entry.node_types,
-    });
-    let requires_remote = file
-        .requires_remote
-        .into_iter()
-        .map(|entry| RemoteRequirement {
-            package: entry.package,
-            version: entry.version,
-            class: entry.class,
-            node_type: entry.node_type,
-            labels: entry.labels,
-            quantifier: entry.quantifier,
-        });
-    let upgrades = file.upgrades.into_iter().map(|entry| Upgrade {
-        package: entry.package,
-        version: entry.version,
-    });
-    PackageConfig {
-        name: file.name,
-        version: file.version,
-        created,
-        purpose: file.purpose,
-        characteristics: file.characteristics,
-        features: file.features,
-        node_types: file.node_types,
-        source_revision: file.source_revision,
-        requires: requires.collect(),
-        requires_remote: requires_remote.collect(),
-        upgrades: upgrades.collect(),
-        derived: None,
-        modules,
+/// A rule of the format that is broken, at the module that breaks it.
+fn config_refused(package_yaml: &Path, found: &[Found<'_>], fault: ConfigFault) -> Error {
+    let of_fault = |it: &&Found<'_>| fault.module() == Some(it.path.as_str());
+    let location = found.iter().find(of_fault).map(|it| it.entry.referenced);
+    Error::Config {
+        place: yaml::place(package_yaml, location),
+        fault,
     }
 }

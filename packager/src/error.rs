@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use placet_model::{ModulePath, PathError, visible};
-use placet_package::{ElfError, PackageError};
+use placet_model::{ModulePath, PackageName, PathError, VersionRequirement, visible};
+use placet_package::{ConfigFault, ElfError, PackageError};
 
 /// A place in a package file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +129,22 @@ pub enum Error {
         /// The package file.
         place: Place,
     },
+    /// What the file says cannot be meant.
+    #[error("{place}: {fault}")]
+    Contradiction {
+        /// Where it stands.
+        place: Place,
+        /// What is wrong.
+        fault: FileFault,
+    },
+    /// A rule of the format that every reader checks is broken.
+    #[error("{place}: {fault}")]
+    Config {
+        /// Where it stands.
+        place: Place,
+        /// The rule.
+        fault: ConfigFault,
+    },
     /// A module cannot be delivered.
     #[error("{place}: module `{}` is refused", visible(module))]
     Module {
@@ -145,12 +161,66 @@ pub enum Error {
     Store(#[from] PackageError),
 }
 
+/// What contradicts itself in a package file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FileFault {
+    /// A package requires itself.
+    #[error("a package cannot require itself on the same node; leave that out")]
+    RequiresItself,
+    /// A package upgrades itself.
+    #[error(
+        "a package cannot upgrade itself: a newer version takes the place of an older one as it is; name another package, or leave that out"
+    )]
+    UpgradesItself,
+    /// No version is what two entries ask for.
+    #[error(
+        "no version of `{package}` is both `{first}` (line {line}) and `{second}`; correct one of them"
+    )]
+    NoVersion {
+        /// The package.
+        package: PackageName,
+        /// One range.
+        first: VersionRequirement,
+        /// Where it stands.
+        line: u64,
+        /// The other.
+        second: VersionRequirement,
+    },
+    /// A node type to which the package does not apply.
+    #[error(
+        "node type `{}` is not among the `nodeTypes` of the package; add it there, or leave it out here", visible(.0)
+    )]
+    OtherType(String),
+    /// A requirement that always holds.
+    #[error("`at-least: 0` is satisfied by no node at all; say how many are needed")]
+    NobodyNeeded,
+}
+
 /// What is wrong with a module of a package file.
 #[derive(Debug, thiserror::Error)]
 pub enum ModuleFault {
     /// A test is described as a service.
     #[error("it is a test, which runs once and ends, so that `{0}` means nothing: leave that out")]
     Test(&'static str),
+    /// A feature of which the package knows nothing.
+    #[error(
+        "feature `{}` is not among the `features` of the package ({}); add it there, or correct it", visible(.0), visible(.1)
+    )]
+    UnknownFeature(String, String),
+    /// It would need itself.
+    #[error("`{0}` names the module itself; leave that out")]
+    NeedsItself(&'static str),
+    /// It is needed, and not needed.
+    #[error(
+        "`{0}` is both in `supplemental`, where it is needed, and in `optional`; leave out one"
+    )]
+    NeededAndOptional(ModulePath),
+    /// Nothing to choose from.
+    #[error("an entry of `supplemental` names no module in `oneOf`; name at least one")]
+    NoChoice,
+    /// A field that says nothing here.
+    #[error("`{0}` means nothing {1}; leave that out")]
+    Meaningless(&'static str, &'static str),
     /// None of file, files and link, or several.
     #[error("it needs exactly one of `source`, `sources` and `link`")]
     OneSource,

@@ -55,13 +55,13 @@ pub struct PackageFile {
     pub node_types: BTreeSet<String>,
     /// Package versions needed on the same node.
     #[serde(default)]
-    pub requires: Vec<LocalRequirementEntry>,
+    pub requires: Vec<Spanned<LocalRequirementEntry>>,
     /// Package versions needed on other nodes.
     #[serde(default)]
-    pub requires_remote: Vec<RemoteRequirementEntry>,
+    pub requires_remote: Vec<Spanned<RemoteRequirementEntry>>,
     /// Packages whose modules this one partly replaces.
     #[serde(default)]
-    pub upgrades: Vec<UpgradeEntry>,
+    pub upgrades: Vec<Spanned<UpgradeEntry>>,
     /// Revision of the source, for people.
     #[serde(default)]
     pub source_revision: Option<String>,
@@ -119,6 +119,9 @@ pub struct RemoteRequirementEntry {
     pub package: PackageName,
     /// The versions that satisfy it.
     pub version: VersionRequirement,
+    /// Types of nodes with this package for which it holds; all where left out.
+    #[serde(default)]
+    pub node_types: BTreeSet<String>,
     /// Which other nodes are looked at, by class; all where left out.
     #[serde(default)]
     pub class: Option<String>,
@@ -185,7 +188,11 @@ pub struct ModuleEntry {
     /// What it is for (`routing`, `geo-data`); nodes may choose by it.
     #[serde(default)]
     pub function: Option<String>,
-    /// Features that it serves; every node that has the package gets it where left out.
+    /// Free characteristics (`size: small`); a node that wants another value of one does not receive
+    /// the module.
+    #[serde(default)]
+    pub characteristics: BTreeMap<String, String>,
+    /// Features that it serves, each one of the package's; every node that has the package gets it where left out.
     #[serde(default)]
     pub features: BTreeSet<String>,
     /// Named interfaces that it provides, each with `name` and `version`.

@@ -14,6 +14,8 @@ mod assemble;
 mod build;
 mod commands;
 mod composite;
+mod config;
+mod contradictions;
 mod error;
 mod file;
 mod gather;
@@ -34,7 +36,7 @@ pub use commands::{Confine, Confinement};
 pub use composite::{
     CompositeError, CompositeFile, CompositePlan, read_composite_file, source_files,
 };
-pub use error::{Error, ModuleFault, Place};
+pub use error::{Error, FileFault, ModuleFault, Place};
 pub use file::{
     LocalRequirementEntry, ModuleEntry, OwnerEntry, PackageFile, ProcessEntry,
     RemoteRequirementEntry, SupplementalEntry, UpgradeEntry,

@@ -213,7 +213,9 @@ impl<'a> Mixture<'a> {
         let mut asking = BTreeMap::<Key, (_, _, BTreeSet<&NodeName>)>::new();
         for (name, manifest) in runs {
             for package in &manifest.packages {
-                for (index, requirement) in package.requires_remote.iter().enumerate() {
+                let own_type = self.members[*name].target.node_type.as_deref();
+                let requirements = package.requires_remote.iter().enumerate();
+                for (index, requirement) in requirements.filter(|(_, it)| it.concerns(own_type)) {
                     let entry = asking.entry((package.digest, index));
                     let entry = entry.or_insert((package, requirement, BTreeSet::new()));
                     entry.2.insert(name);

@@ -186,6 +186,12 @@ fn is_suite(entry: &CatalogEntry, all: &[&CatalogEntry]) -> bool {
 
 impl Configuration {
     /// True if something for these node types, or for all if there is none, is for this one.
+    /// True if nothing wanted is contradicted; what is not spoken of agrees.
+    fn agrees(&self, characteristics: &BTreeMap<String, String>) -> bool {
+        let mut wanted = self.characteristics.iter();
+        wanted.all(|(key, value)| characteristics.get(key).is_none_or(|own| own == value))
+    }
+
     fn is_of(&self, node_types: &BTreeSet<String>) -> bool {
         let is_named = |own: &String| node_types.contains(own);
         node_types.is_empty() || self.node_type.as_ref().is_some_and(is_named)

@@ -392,6 +392,7 @@ fn module(path: &str, text: &str, blobs: &mut BTreeMap<Digest, Blob>) -> Module 
         features: std::collections::BTreeSet::new(),
         provides: std::collections::BTreeSet::new(),
         uses: std::collections::BTreeSet::new(),
+        characteristics: BTreeMap::new(),
         supplemental: Vec::new(),
         optional: std::collections::BTreeSet::new(),
         process: None,

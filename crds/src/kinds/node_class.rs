@@ -148,8 +148,9 @@ pub struct Wanted {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 128), regex(pattern = WORD)))]
     pub features: BTreeSet<String>,
-    /// Characteristics of packages (`tier: core`). A package that says otherwise of itself is not
-    /// chosen for a feature; one that says nothing is.
+    /// Characteristics of packages and modules (`tier: core`). A package that says otherwise of
+    /// itself is not chosen for a feature, and a module that does is not received; those that say
+    /// nothing are.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub characteristics: BTreeMap<String, String>,

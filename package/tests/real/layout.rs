@@ -31,6 +31,7 @@ pub(crate) fn module(path: &str, bytes: &[u8]) -> Module {
         features: std::collections::BTreeSet::default(),
         provides: std::collections::BTreeSet::default(),
         uses: std::collections::BTreeSet::default(),
+        characteristics: BTreeMap::new(),
         supplemental: Vec::new(),
         optional: std::collections::BTreeSet::default(),
         process: None,

@@ -193,26 +193,108 @@ fn test_suites_have_tests_that_are_no_services() {
     }
 }
 
-/// Rules that every reader checks too come with the place of the layout.
+/// Rules that every reader checks too.
 #[test]
 fn what_readers_would_refuse_is_not_stored() {
     let with = |lines: &str, expected: &str| {
         let workshop = Workshop::with_module(lines);
         workshop.write("file", "text");
-        let error = chain(&workshop.build().expect_err(expected));
-        assert!(error.contains(expected), "{error}");
+        workshop.refused(expected);
     };
     with(
         "  - path: a\n    link: ../b\n",
-        "points out of the generation",
+        "package.yaml:4:5: symbolic link `a` -> `../b` is refused: path `../b` is refused: it points out of the generation",
     );
     with(
         "  - path: a\n    source: file\n  - path: a/b\n    source: file\n",
-        "would lie inside it",
+        "package.yaml:6:5: `a` is a file or link, and `a/b` would lie inside it",
     );
     with(
         "  - path: a\n    source: file\n    process: {kind: simple}\n",
-        "give it the mode \"0755\"",
+        "package.yaml:4:5: `a` is a process, but its mode lets nobody execute it: give it the mode \"0755\"",
+    );
+}
+
+#[test]
+fn a_package_is_not_its_own_condition() {
+    let with = |lines: &str, expected: &str| {
+        refused(&format!("{HEAD}{lines}\nmodules: []\n"), expected);
+    };
+    with(
+        "requires:\n  - {package: b, version: \"*\"}\n  - {package: a, version: \"<1\"}",
+        "package.yaml:5:5: a package cannot require itself",
+    );
+    with(
+        "upgrades: [{package: a, version: \"<1\"}]",
+        "package.yaml:3:12: a package cannot upgrade itself",
+    );
+    with(
+        "requires:\n  - {package: b, version: \">=2\"}\nupgrades:\n  - {package: b, version: \"<2\"}",
+        "package.yaml:6:5: no version of `b` is both `>=2` (line 4) and `<2`",
+    );
+    with(
+        "requires:\n  - {package: b, version: ^1}\n  - {package: b, version: ^2}",
+        "package.yaml:5:5: no version of `b` is both `^1` (line 4) and `^2`",
+    );
+    with(
+        "nodeTypes: [x]\nrequires:\n  - {package: b, version: ^1, nodeTypes: [x, y]}",
+        "package.yaml:5:5: node type `y` is not among the `nodeTypes`",
+    );
+    with(
+        "requiresRemote:\n  - {package: b, version: ^1, quantifier: {at-least: 0}}",
+        "package.yaml:4:5: `at-least: 0` is satisfied by no node",
+    );
+    let apart = "requires:\n  - {package: b, version: ^1, nodeTypes: [x]}\n  - {package: b, version: ^2, nodeTypes: [y]}";
+    Workshop::new(&format!("{HEAD}{apart}\nmodules: []\n")).built();
+}
+
+#[test]
+fn fields_of_a_module_that_contradict_each_other_are_refused() {
+    let with = |lines: &str, expected: &str| {
+        let package = format!("{HEAD}features: [b, c]\nmodules:\n  - path: a\n{lines}");
+        let at = format!("package.yaml:5:5: module `a` is refused: {expected}");
+        refused(&package, &at);
+    };
+    let source = "    source: file\n";
+    for (line, expected) in [
+        (
+            "features: [b, d]",
+            "feature `d` is not among the `features` of the package (b, c)",
+        ),
+        ("optional: [a]", "`optional` names the module itself"),
+        (
+            "supplemental: [{oneOf: [b, a]}]",
+            "`supplemental` names the module itself",
+        ),
+        (
+            "supplemental: [{oneOf: []}]",
+            "an entry of `supplemental` names no module in `oneOf`",
+        ),
+        (
+            "supplemental: [{oneOf: [b]}]\n    optional: [b]",
+            "`b` is both in `supplemental`, where it is needed, and in `optional`",
+        ),
+        ("exclude: x", "`exclude` means nothing without `sources`"),
+        (
+            "acknowledgeOpens: true",
+            "`acknowledgeOpens` means nothing unless",
+        ),
+    ] {
+        with(&format!("{source}    {line}\n"), expected);
+    }
+    with(
+        "    link: b\n    mode: \"0755\"\n",
+        "`mode` means nothing of a symbolic link",
+    );
+    with(
+        "    link: b\n    type: data\n",
+        "`type` means nothing of a symbolic link",
+    );
+    let package =
+        format!("{HEAD}modules:\n  - sources: file\n    process: {{kind: simple, name: a}}\n");
+    refused(
+        &package,
+        "module `file` is refused: `process.name` means nothing with `sources`",
     );
 }
 

@@ -17,7 +17,7 @@ nodeTypes: [router]
 requires:
   - {package: base, version: ">=1, <3"}
 requiresRemote:
-  - {package: base, version: "*", class: core, quantifier: all}
+  - {package: base, version: "*", class: core, quantifier: all, nodeTypes: [router]}
   - {package: base, version: "*", quantifier: {at-least: 2}}
 upgrades:
   - {package: old, version: "<1"}
@@ -33,6 +33,7 @@ modules:
     mode: "0750"
     owner: {user: greet}
     function: greeting
+    characteristics: {size: small}
     features: [greeting]
     provides: [{name: greet, version: "1"}]
     supplemental:
@@ -131,6 +132,8 @@ fn everything_that_the_file_says_and_the_bytes_tell_is_in_the_config() {
         kinds,
         expected.map(|(path, kind, mode)| (path, kind, mode.to_owned()))
     );
+    assert!(config.requires_remote[0].node_types.contains("router"));
+    assert_eq!(config.modules[4].characteristics["size"], "small");
     let process = config.modules[4].process.as_ref().unwrap();
     assert_eq!(
         (process.name.as_str(), process.kind),

@@ -185,9 +185,10 @@ impl<'a> Audit<'a> {
             Some(running.manifest())
         };
         let mut unsatisfied = BTreeSet::new();
-        for name in self.target.nodes.keys() {
+        for (name, own) in &self.target.nodes {
             let packages = runs(name).into_iter().flat_map(|it| &it.packages);
-            for needed in packages.flat_map(|package| &package.requires_remote) {
+            let needs = packages.flat_map(|package| &package.requires_remote);
+            for needed in needs.filter(|it| it.concerns(own.node_type.as_deref())) {
                 let others = self.target.nodes.iter().filter(|(other, of)| {
                     *other != name
                         && needed.class.as_ref().is_none_or(|class| *class == of.class)

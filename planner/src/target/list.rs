@@ -154,11 +154,7 @@ pub(super) fn candidates<'c>(scope: &Scope<'_, 'c>, feature: &str) -> Vec<&'c Ca
         let config = &entry.config;
         let mut modules = config.modules.iter();
         let runs = modules.any(|it| it.architecture.runs_on(&configuration.architecture));
-        let mut wanted = configuration.characteristics.iter();
-        let agrees = wanted.all(|(key, value)| {
-            let own = config.characteristics.get(key);
-            own.is_none_or(|own| own == value)
-        });
+        let agrees = configuration.agrees(&config.characteristics);
         configuration.is_of(&config.node_types) && (runs || config.modules.is_empty()) && agrees
     };
     scope.shelf.offering(feature).filter(fits).collect()

@@ -24,7 +24,9 @@ pub(super) fn check(
                 .filter(|(_, placed)| placed.configuration == **configuration)
         };
         for package in &result.packages {
-            for requirement in &package.config.requires_remote {
+            let own_type = configuration.node_type.as_deref();
+            let requirements = package.config.requires_remote.iter();
+            for requirement in requirements.filter(|it| it.concerns(own_type)) {
                 let looked_at = LookedAt::new(requirement, nodes, computed);
                 let failing: BTreeSet<_> = members()
                     .map(|(name, _)| name)

@@ -68,6 +68,7 @@ fn wants(configuration: &Configuration, module: &Module) -> bool {
     module.architecture.runs_on(&configuration.architecture)
         && (types.is_empty() || types.contains(&module.kind))
         && (functions.is_empty() || has_function)
+        && configuration.agrees(&module.characteristics)
         && (module.features.is_empty() || !module.features.is_disjoint(&configuration.features))
 }
 

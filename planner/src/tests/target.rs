@@ -211,6 +211,25 @@ fn d3_a_wanted_feature_that_several_packages_offer_is_a_problem_that_lists_them(
 }
 
 #[test]
+fn d6_modules_that_contradict_wanted_characteristics_are_not_received() {
+    let size = |value: &str| [("size".to_owned(), value.to_owned())];
+    let mut large = file("etc/large");
+    large.0.characteristics.extend(size("large"));
+    let mut small = file("etc/small");
+    small.0.characteristics.extend(size("small"));
+    let fleet = fleet([package("app 1.0.0", [large, small, file("etc/any")])])
+        .class("core", &["app 1.0.0"])
+        .with_class("core", |class| {
+            class.wants.characteristics.extend(size("small"));
+        });
+    check(&fleet, &expect![[r#"
+        core-1 (core): app 1.0.0
+          etc/any <- app
+          etc/small <- app
+    "#]]);
+}
+
+#[test]
 fn d3_a_wanted_feature_that_no_fitting_package_offers_is_a_problem() {
     let bgp = package("bgp 1.0.0", [process("bgpd")])
         .feature("routing/bgp")

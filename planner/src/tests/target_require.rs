@@ -246,6 +246,30 @@ fn d7_an_upgrade_needs_its_base() {
 }
 
 #[test]
+fn d7_a_remote_requirement_of_one_node_type_holds_on_nodes_of_that_type_alone() {
+    let mut agent = package("agent 1.0.0", [process("agent")]).requires_on_others(
+        "server >=1",
+        Quantifier::Any,
+        "hub",
+    );
+    let requirement = &mut agent.0.requires_remote[0];
+    requirement.node_types = ["router".to_owned()].into();
+    let fleet = fleet([agent])
+        .class("core", &["agent 1.0.0"])
+        .node("router-1", |node| {
+            node.class = Some("core".to_owned());
+            node.facts.kind = Some("router".to_owned());
+        });
+    check(&fleet, &expect![[r#"
+        core-1 (core): agent 1.0.0
+          usr/bin/agent <- agent
+        router-1 (core): agent 1.0.0
+          usr/bin/agent <- agent
+        problem: node router-1: package agent needs server >=1 on another node with class hub; nothing in the catalog provides it
+    "#]]);
+}
+
+#[test]
 fn d7_remote_requirements_look_at_the_target_of_all_other_nodes() {
     let fleet = fleet([
         package("agent 1.0.0", [process("agent")]).requires_on_others(

@@ -485,7 +485,10 @@ pub(crate) struct Ask {
 #[derive(Debug, Subcommand)]
 pub(crate) enum PackageCommand {
     /// Build a package from its `package.yaml` into an OCI layout.
-    Build(Build),
+    Build(package::build::Arguments),
+    /// Print the JSON Schema of `package.yaml`, for editors.
+    #[command(after_help = "Example:\n  placet package schema > package.schema.json")]
+    Schema,
     /// Show what a package holds and needs.
     Inspect(Inspect),
     /// Send a package to a registry; what is there already does not travel.
@@ -527,18 +530,6 @@ pub(crate) struct Login {
     /// Certificate authorities that the registry is trusted by, PEM [default: the machine's].
     #[arg(long, value_name = "PATH")]
     pub(crate) ca_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  placet package build chat/package.yaml --to oci-layout:packages/chat"
-)]
-pub(crate) struct Build {
-    /// The package file.
-    pub(crate) file: PathBuf,
-    /// The OCI layout to write to; made if absent.
-    #[arg(long, value_name = "LAYOUT")]
-    pub(crate) to: String,
 }
 
 #[derive(Debug, Args)]

@@ -108,6 +108,7 @@ impl PackageConfig {
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Purpose {
     /// It brings a function.
     #[default]
@@ -178,6 +179,7 @@ impl RemoteRequirement {
 /// How many of the nodes looked at have to satisfy a remote requirement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Quantifier {
     /// Every one.
     All,

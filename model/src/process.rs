@@ -16,6 +16,7 @@ pub use check::{ProcessFault, SocketAddress};
 /// Whether a process handles updates by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ProcessKind {
     /// Restarted by the system manager when a change affects it; knows nothing of updates.
     Simple,
@@ -37,6 +38,7 @@ impl fmt::Display for ProcessKind {
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Silence {
     /// No answer at all: the node's verdict says so, and a person decides.
     #[default]
@@ -157,6 +159,7 @@ impl Default for ProcessSpec {
 /// second are for the process with all its children, and need cgroups.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {
     /// Open files (`RLIMIT_NOFILE`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -200,6 +203,7 @@ impl Limits {
 /// connection is refused meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ListenSocket {
     /// The name by which the process finds it (`LISTEN_FDNAMES`).
     pub name: ProcessName,
@@ -222,6 +226,7 @@ pub struct ListenSocket {
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum SocketType {
     /// TCP, or a stream of a path.
     #[default]
@@ -237,6 +242,7 @@ pub enum SocketType {
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "UPPERCASE")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum StopSignal {
     /// SIGTERM.
     #[default]
@@ -258,6 +264,7 @@ pub enum StopSignal {
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "UPPERCASE")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ReloadSignal {
     /// SIGHUP.
     #[default]
@@ -271,6 +278,7 @@ pub enum ReloadSignal {
 /// A command that says whether a process does its work: it exits with 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HealthCommand {
     /// The program and its arguments. A relative path stands in the process's own generation.
     pub command: Vec<String>,
@@ -290,6 +298,7 @@ pub struct HealthCommand {
 /// accept, with 1 to veto with the message on standard error, with 75 to defer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VoteCommand {
     /// The program and its arguments. A relative path stands in the process's own generation.
     pub command: Vec<String>,
@@ -301,6 +310,7 @@ pub struct VoteCommand {
 /// The formats of saved state that a process writes and reads (C-S6).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StateFormats {
     /// Formats that it writes when it goes.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
@@ -362,6 +372,7 @@ serde_as_text!(StateFormat);
 /// restrict.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Follow {
     /// Paths of modules; `*` stands for anything but `/`, `**` for anything.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
@@ -438,6 +449,7 @@ fn matches(pattern: &str, text: &str) -> bool {
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum FollowAction {
     /// Nothing: it is told, if it listens.
     Nothing,

@@ -5,7 +5,10 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::{DecisionKind, Digest, ModulePath, NodeName, PackageName, ProcessName, Signature};
+use crate::{
+    DecisionKind, Digest, LinkTarget, Mode, ModulePath, NodeName, PackageName, ProcessName,
+    Signature, StateFormat,
+};
 
 macro_rules! text {
     ($($name:ident: $most:literal, $pattern:literal;)+) => {$(
@@ -36,6 +39,9 @@ text! {
     NodeName: 253, "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
     PackageName: 128, "^[a-z0-9]([-a-z0-9._+]*[a-z0-9])?$";
     ProcessName: 64, "^[a-z0-9]([-a-z0-9._]*[a-z0-9])?$";
+    Mode: 4, "^0[0-7]{3}$";
+    StateFormat: 75, "^[a-z0-9]([-a-z0-9._]*[a-z0-9])?/(0|[1-9][0-9]{0,9})$";
+    LinkTarget: 1024, "^[^/\\\\\\x00-\\x1f\\x7f][^\\\\\\x00-\\x1f\\x7f]*$";
     ModulePath: 1024, "^[^/\\\\\\x00-\\x1f\\x7f][^\\\\\\x00-\\x1f\\x7f]*$";
 }
 

@@ -1,25 +1,24 @@
 //! From an entry of a package file to a module with everything that its bytes say.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use placet_model::{
-    Architecture, Digest, Module, ModulePath, ModuleType, Owner, ProcessSpec, Supplemental,
-    canonical_json,
+    Api, Architecture, Digest, Module, ModulePath, ModuleType, Owner, ProcessSpec, Supplemental,
+    VetoRule, canonical_json,
 };
 use placet_package::{Blob, ElfFile, ElfKind, read_elf, signature};
 
 use crate::error::ModuleFault;
-use crate::file::{ModuleEntry, ProcessEntry};
+use crate::file::{ApiEntry, ModuleEntry, ProcessEntry, RuleEntry};
 use crate::gather::Found;
 use crate::source::Content;
-use crate::taint::{self, Warning};
+use crate::taint::{Scanner, Warning};
 
 /// Where modules come from, and what they have given so far.
 #[derive(Debug)]
 pub(crate) struct Assembly {
-    /// The folder of the package file.
-    pub(crate) folder: PathBuf,
+    /// Finds what the build left in modules.
+    pub(crate) scanner: Scanner,
     /// The package file's name, for dependencies to say where they were declared.
     pub(crate) declared_in: String,
     /// The bytes of modules and lists of symbols.
@@ -51,8 +50,8 @@ impl Assembly {
             link: None,
             elf: None,
             features: entry.features.clone(),
-            provides: entry.provides.clone(),
-            uses: entry.uses.clone(),
+            provides: entry.provides.iter().map(api).collect(),
+            uses: entry.uses.iter().map(api).collect(),
             supplemental: self.supplemental(entry),
             optional: entry.optional.clone(),
             process: None,
@@ -65,7 +64,7 @@ impl Assembly {
         } else {
             self.add_file(&mut module, entry, read_elf(&bytes).map_err(damaged)?)?;
             self.warnings
-                .extend(taint::scan(&module.path, &bytes, &self.folder));
+                .extend(self.scanner.scan(&module.path, &bytes));
         }
         let blob = match &source.content {
             Content::File(path) => Blob::File(path.clone()),
@@ -114,6 +113,21 @@ pub(crate) fn set_facts(module: &mut Module, elf: Option<ElfFile>) -> Option<(Di
     module.build_id = elf.build_id;
     module.elf = Some(elf.facts);
     symbols.map(|digest| (digest, Blob::Bytes(canonical_json(&elf.symbols))))
+}
+
+fn api(entry: &ApiEntry) -> Api {
+    Api {
+        name: entry.name.clone(),
+        version: entry.version.clone(),
+    }
+}
+
+fn rule(entry: &RuleEntry) -> VetoRule {
+    VetoRule {
+        name: entry.name.clone(),
+        rule: entry.rule.clone(),
+        message: entry.message.clone(),
+    }
 }
 
 /// Whom the package file names, or else the source.
@@ -172,7 +186,7 @@ fn spec(path: &ModulePath, process: &ProcessEntry) -> Result<ProcessSpec, Module
         health: process.health.clone(),
         state: process.state.clone(),
         follows: process.follows.clone(),
-        rules: process.rules.clone(),
+        rules: process.rules.iter().map(rule).collect(),
         vote_command: process.vote_command.clone(),
     })
 }

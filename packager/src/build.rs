@@ -13,9 +13,9 @@ use crate::assemble::Assembly;
 use crate::error::{Error, ModuleFault};
 use crate::file::PackageFile;
 use crate::gather::{self, Found};
-use crate::taint::Warning;
+use crate::taint::{Scanner, Warning};
 use crate::watch::{self, Step, Watch};
-use crate::{Confine, Confinement, commands, config, contradictions, opens, suite, yaml};
+use crate::{Confine, Confinement, commands, config, opens, yaml};
 
 /// How to build.
 #[derive(Debug, Clone, Default)]
@@ -79,8 +79,6 @@ pub fn build_watched(
     watch: Watch<'_>,
 ) -> Result<Built, Error> {
     let file = yaml::read(package_yaml)?;
-    suite::check(package_yaml, &file)?;
-    contradictions::check(package_yaml, &file)?;
     let folder = folder(package_yaml, &file, options)?;
     let epoch = epoch(options)?;
     let plan = commands::Plan {
@@ -90,15 +88,15 @@ pub fn build_watched(
         epoch: epoch.as_second(),
         confine: options.confine,
     };
-    let confinement = commands::run(&plan, watch)?;
+    let ran = commands::run(&plan, watch)?;
     let name = package_yaml.file_name().unwrap_or_default();
     let mut assembly = Assembly {
-        folder,
+        scanner: Scanner::new(&folder, ran.as_ref(), epoch),
         declared_in: name.to_string_lossy().into_owned(),
         blobs: BTreeMap::new(),
         warnings: Vec::new(),
     };
-    let found = gather::gather(package_yaml, &assembly.folder, &file)?;
+    let found = gather::gather(package_yaml, &folder, &file)?;
     let modules = modules(package_yaml, &found, &mut assembly, watch)?;
     let config = config::config(&file, epoch, modules);
     check_config(&config).map_err(|fault| config_refused(package_yaml, &found, fault))?;
@@ -109,7 +107,7 @@ pub fn build_watched(
         digest,
         config,
         tag,
-        confinement,
+        confinement: ran.map_or(Confinement::NoCommands, |ran| ran.confinement),
         warnings: assembly.warnings,
     })
 }

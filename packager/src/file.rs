@@ -5,14 +5,16 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 use placet_model::{
-    Api, Follow, HealthCommand, Limits, LinkTarget, ListenSocket, Mode, ModulePath, ModuleType,
+    Follow, HealthCommand, Limits, LinkTarget, ListenSocket, Mode, ModulePath, ModuleType,
     PackageName, ProcessKind, ProcessName, Purpose, Quantifier, ReloadSignal, Silence,
-    StateFormats, StopSignal, Version, VersionRequirement, VetoRule, VoteCommand,
+    StateFormats, StopSignal, Version, VersionRequirement, VoteCommand,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_yaml::Spanned;
 
 use crate::glob::Globs;
+use crate::schema;
 use crate::variable::VariableName;
 
 /// A package file: what the package is, how it is built, and which files it delivers.
@@ -32,13 +34,14 @@ use crate::variable::VariableName;
 /// ```
 ///
 /// Fields that are not described here are refused.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PackageFile {
     /// Name of the package: up to 128 lower-case letters, digits, `-`, `.`, `_` and `+`.
     pub name: PackageName,
     /// Semantic version (`1.2.3`, `1.2.3-rc.1+build.5`), or Debian's or RPM's (`deb:1:2.3-4`,
     /// `rpm:2.3-4.el9`). It becomes the tag; `+` is written `_`.
+    #[schemars(schema_with = "schema::version")]
     pub version: Version,
     /// Why the package exists: `feature` (the default), `update`, `boot`, or `test`: its processes
     /// are tests that run on nodes in test mode, and are no services.
@@ -55,12 +58,15 @@ pub struct PackageFile {
     pub node_types: BTreeSet<String>,
     /// Package versions needed on the same node.
     #[serde(default)]
+    #[schemars(with = "Vec<LocalRequirementEntry>")]
     pub requires: Vec<Spanned<LocalRequirementEntry>>,
     /// Package versions needed on other nodes.
     #[serde(default)]
+    #[schemars(with = "Vec<RemoteRequirementEntry>")]
     pub requires_remote: Vec<Spanned<RemoteRequirementEntry>>,
     /// Packages whose modules this one partly replaces.
     #[serde(default)]
+    #[schemars(with = "Vec<UpgradeEntry>")]
     pub upgrades: Vec<Spanned<UpgradeEntry>>,
     /// Revision of the source, for people.
     #[serde(default)]
@@ -79,6 +85,7 @@ pub struct PackageFile {
     /// compilers write; a command that compiles has to use them. The first command that fails ends
     /// the build.
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub build: Vec<Spanned<String>>,
     /// Variables that build commands find beside those.
     #[serde(default)]
@@ -89,22 +96,25 @@ pub struct PackageFile {
     /// Folders beside the build folder in which commands may write, absolute or beginning with
     /// `~/`: caches of tools. Those of Cargo and Go are among them without being named.
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub build_writable: Vec<Spanned<String>>,
     /// Seconds that each build command may take; 3600 where left out.
     #[serde(default)]
     pub build_seconds: Option<NonZeroU32>,
     /// The files that the package delivers.
+    #[schemars(with = "Vec<ModuleEntry>")]
     pub modules: Vec<Spanned<ModuleEntry>>,
 }
 
 /// A package version needed on the same node.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LocalRequirementEntry {
     /// The package.
     pub package: PackageName,
     /// The versions that satisfy it (`>=1.2, <2`, `deb:>= 1.2-3, << 2`, `rpm:>= 1.2`), all of one
     /// scheme.
+    #[schemars(schema_with = "schema::version_range")]
     pub version: VersionRequirement,
     /// Node types for which it holds; all where left out.
     #[serde(default)]
@@ -112,12 +122,13 @@ pub struct LocalRequirementEntry {
 }
 
 /// A package version needed on other nodes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RemoteRequirementEntry {
     /// The package.
     pub package: PackageName,
     /// The versions that satisfy it.
+    #[schemars(schema_with = "schema::version_range")]
     pub version: VersionRequirement,
     /// Types of nodes with this package for which it holds; all where left out.
     #[serde(default)]
@@ -136,17 +147,18 @@ pub struct RemoteRequirementEntry {
 }
 
 /// A package that this one partly replaces.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UpgradeEntry {
     /// The package.
     pub package: PackageName,
     /// The versions to which the upgrade applies.
+    #[schemars(schema_with = "schema::version_range")]
     pub version: VersionRequirement,
 }
 
 /// One file that the package delivers.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModuleEntry {
     /// Where it is installed, relative to the root of the node's software. With `sources`: the
@@ -156,6 +168,7 @@ pub struct ModuleEntry {
     /// The file, relative to the folder of the package file; made by a build command, or there
     /// before. A symbolic link is followed. One of `source`, `sources` and `link` is given.
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub source: Option<Spanned<String>>,
     /// Many files at once: a pattern or a list of them (`build/lib/**/*.so`), each of which has to
     /// match something. `*` and `?` stay within a folder, `**` crosses them.
@@ -164,6 +177,7 @@ pub struct ModuleEntry {
     /// without a wildcard. Symbolic links are kept as links. What else the entry says holds for
     /// each file; a path that has an entry of its own is left to that.
     #[serde(default)]
+    #[schemars(with = "Option<Globs>")]
     pub sources: Option<Spanned<Globs>>,
     /// Files that `sources` leaves out: a pattern or a list of them; one without `/` looks at names
     /// in any folder.
@@ -197,10 +211,10 @@ pub struct ModuleEntry {
     pub features: BTreeSet<String>,
     /// Named interfaces that it provides, each with `name` and `version`.
     #[serde(default)]
-    pub provides: BTreeSet<Api>,
+    pub provides: BTreeSet<ApiEntry>,
     /// Named interfaces that it uses.
     #[serde(default)]
-    pub uses: BTreeSet<Api>,
+    pub uses: BTreeSet<ApiEntry>,
     /// Dependencies that the linker cannot see: libraries opened at run time, plug-ins.
     #[serde(default)]
     pub supplemental: Vec<SupplementalEntry>,
@@ -228,7 +242,7 @@ impl fmt::Display for ModuleEntry {
 }
 
 /// Who owns an installed file.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OwnerEntry {
     /// User name.
@@ -240,15 +254,37 @@ pub struct OwnerEntry {
 }
 
 /// A dependency that the linker cannot see.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SupplementalEntry {
     /// Any one of these modules satisfies it; a change of any that is present affects the user.
     pub one_of: BTreeSet<ModulePath>,
 }
 
+/// A named interface.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApiEntry {
+    /// Its name.
+    pub name: String,
+    /// Its version; a user needs exactly this text.
+    pub version: String,
+}
+
+/// A rule that objects on behalf of a process.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RuleEntry {
+    /// The name by which it stands in a verdict.
+    pub name: ProcessName,
+    /// A CEL expression over `node` and `change`; it objects where this is true.
+    pub rule: String,
+    /// What people are told then.
+    pub message: String,
+}
+
 /// How a process is run.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProcessEntry {
     /// Its name on the node; the file name of its path where left out.
@@ -326,7 +362,7 @@ pub struct ProcessEntry {
     pub follows: Vec<Follow>,
     /// Rules that object on its behalf, each with `name`, `rule` and `message` as in a node class.
     #[serde(default)]
-    pub rules: Vec<VetoRule>,
+    pub rules: Vec<RuleEntry>,
     /// The command that votes on its behalf, of the generation that runs now: with the change set
     /// as JSON on standard input it exits with 0 to accept, with 1 to veto with the message on
     /// standard error, with 75 to defer.

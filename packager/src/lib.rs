@@ -22,6 +22,8 @@ mod gather;
 mod glob;
 mod key;
 mod opens;
+mod reference;
+mod schema;
 mod source;
 mod suite;
 mod taint;
@@ -43,6 +45,10 @@ pub use file::{
 };
 pub use glob::{Glob, GlobError, Globs};
 pub use key::{Passphrase, SigningKey, SigningKeyError};
-pub use taint::Warning;
+pub use reference::generated;
+pub use schema::schema;
+pub use taint::{Leak, Warning};
 pub use variable::{VariableName, VariableNameError};
 pub use watch::{Step, Watch};
+#[doc(hidden)]
+pub use yaml::parse_package_file;

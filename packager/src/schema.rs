@@ -46,21 +46,30 @@ impl Transform for AsRead {
     }
 }
 
-/// Semantic versions.
+/// Versions: semantic ones, Debian's and RPM's.
 pub(crate) fn version(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "string",
-        "pattern": r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-((0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(\.(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?(\+([0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*))?$",
-    })
+    let number = r"(0|[1-9]\d*)";
+    let part = r"(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)";
+    let build = "[0-9a-zA-Z-]+";
+    let semantic =
+        format!(r"{number}\.{number}\.{number}(-{part}(\.{part})*)?(\+{build}(\.{build})*)?");
+    json_schema!({"type": "string", "pattern": format!("^({semantic}|deb:{DEBIAN}|rpm:{RPM})$")})
 }
 
 /// Ranges of versions: comparators with commas between them.
 pub(crate) fn version_range(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "string",
-        "pattern": r"^ *(\*|[xX]|(=|>|>=|<|<=|~|\^)? *(0|[1-9]\d*)(\.(0|[1-9]\d*|[*xX])){0,2}(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?)( *, *(=|>|>=|<|<=|~|\^)? *(0|[1-9]\d*)(\.(0|[1-9]\d*|[*xX])){0,2}(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?)* *$",
-    })
+    let number = r"(0|[1-9]\d*)";
+    let rest = r"(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?";
+    let semantic = format!(r"(=|>|>=|<|<=|~|\^)? *{number}(\.({number}|[*xX])){{0,2}}{rest}");
+    let debian = format!(r"(<<|<=|=|>=|>>) *{DEBIAN}");
+    let rpm = format!(r"(<|<=|=|>=|>) *{RPM}");
+    let list = |one: &str| format!(r" *(\*|{one}( *, *{one})*) *");
+    let (semantic, debian, rpm) = (list(&semantic), list(&debian), list(&rpm));
+    json_schema!({"type": "string", "pattern": format!("^({semantic}|deb:{debian}|rpm:{rpm})$")})
 }
+
+const DEBIAN: &str = r"([0-9]+:)?[A-Za-z0-9][A-Za-z0-9.+~:-]*";
+const RPM: &str = r"([0-9]+:)?[A-Za-z0-9._+~^]+(-[A-Za-z0-9._+~^]+)?";
 
 impl JsonSchema for Glob {
     fn inline_schema() -> bool {

@@ -1,81 +1,319 @@
-//! Modules that remember where they were built.
+//! Modules that remember where or when they were built.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use aho_corasick::AhoCorasick;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use placet_model::{ModulePath, visible};
 use placet_package::section_at;
 
-use crate::commands::MAPPED_ROOT;
+use crate::commands::{MAPPED_ROOT, Ran};
 
-/// Something about a package that was built all the same.
+/// Something about a package that was built all the same: a module that another build would make
+/// differently.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Warning {
-    /// A module holds the path of the folder in which it was built.
-    Tainted {
-        /// The module.
-        path: ModulePath,
-        /// Where in its bytes, the first time.
-        offset: u64,
-        /// In which section of an ELF file.
-        section: Option<String>,
-        /// How often.
-        count: usize,
-        /// The path that it holds.
-        root: PathBuf,
-    },
+pub struct Warning {
+    /// The module.
+    pub path: ModulePath,
+    /// What it holds.
+    pub leak: Leak,
+    /// Where in its bytes, the first time.
+    pub offset: u64,
+    /// In which section of an ELF file.
+    pub section: Option<String>,
+    /// In which function or object, where the file names it.
+    pub symbol: Option<String>,
+    /// How often.
+    pub count: usize,
+}
+
+/// What of a build may get into what it makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leak {
+    /// The path of a folder in which it was built.
+    Folder(PathBuf),
+    /// The day, in this spelling.
+    Day(String),
+    /// The time of day, in this spelling.
+    Time(String),
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Tainted {
-            path,
-            offset,
-            section,
-            count,
-            root,
-        } = self;
-        let root = root.to_string_lossy();
-        write!(
-            f,
-            "`{path}` is tainted: it holds the path of its build folder `{}`",
-            visible(&root)
-        )?;
-        write!(f, " {count} times, first at offset {offset:#x}")?;
-        if let Some(section) = section {
+        let path = &self.path;
+        write!(f, "`{path}` is tainted: it holds {}", self.leak)?;
+        let times = if self.count == 1 { "once" } else { "first" };
+        write!(f, ", {times} at offset {:#x}", self.offset)?;
+        if let Some(section) = &self.section {
             write!(f, " in section {}", visible(section))?;
         }
-        write!(
-            f,
-            "; a build in another folder differs. Compile with $CFLAGS, $CXXFLAGS or $RUSTFLAGS"
-        )
+        if let Some(symbol) = &self.symbol {
+            write!(f, ", symbol `{}`", visible(symbol))?;
+        }
+        if self.count > 1 {
+            write!(f, " ({} times in all)", self.count)?;
+        }
+        f.write_str(match self.leak {
+            Leak::Folder(_) => {
+                "; a build in another folder differs. Compile with $CFLAGS, $CXXFLAGS or $RUSTFLAGS"
+            }
+            Leak::Day(_) | Leak::Time(_) => {
+                "; a build at another time differs. Take the date from $SOURCE_DATE_EPOCH, or leave it out"
+            }
+        })
     }
 }
 
-/// Looks for the path of `folder` in `bytes`.
-pub(crate) fn scan(path: &ModulePath, bytes: &[u8], folder: &Path) -> Option<Warning> {
-    let root = folder.as_os_str().as_bytes();
-    if root == b"/" || folder == Path::new(MAPPED_ROOT) {
-        return None;
+impl fmt::Display for Leak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => write!(
+                f,
+                "the path of its build folder `{}`",
+                visible(&folder.to_string_lossy())
+            ),
+            Self::Day(text) => write!(f, "the day of its build, `{text}`"),
+            Self::Time(text) => write!(f, "the time of its build, `{text}`"),
+        }
     }
-    let mut found = occurrences(bytes, root);
-    let first = found.next()? as u64;
-    Some(Warning::Tainted {
-        path: path.clone(),
-        offset: first,
-        section: section_at(bytes, first),
-        count: 1 + found.count(),
-        root: folder.to_owned(),
-    })
 }
 
-/// Where `root` stands in `bytes` as a path of its own or as the beginning of a longer one.
-fn occurrences<'a>(bytes: &'a [u8], root: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-    let continues = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.+".contains(byte);
-    let slashes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-    slashes.map(|(index, _)| index).filter(move |index| {
-        let rest = bytes[*index..].strip_prefix(root);
-        rest.is_some_and(|rest| !rest.first().is_some_and(continues))
-    })
+/// How a day is written, in the words of `strftime`.
+const DAYS: &[&str] = &[
+    "%Y-%m-%d",
+    "%Y/%m/%d",
+    "%Y%m%d",
+    "%d.%m.%Y",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    // `__DATE__`, and the same with a zero.
+    "%b %e %Y",
+    "%b %d %Y",
+    "%b %-d, %Y",
+    "%B %-d, %Y",
+    "%-d %b %Y",
+    "%d %b %Y",
+    "%-d %B %Y",
+    // What `date` prints without being asked for more.
+    "%a %b %e",
+];
+
+/// Builds that take longer see too many times of day by chance.
+const TIMES_MAX: i64 = 3_600;
+
+/// Looks for what a build should not leave in its modules.
+#[derive(Debug)]
+pub(crate) struct Scanner {
+    leaks: Vec<Leak>,
+    patterns: AhoCorasick,
+    /// Seconds of the day, from the start of the commands to their end.
+    times: Option<(i64, i64)>,
+}
+
+impl Scanner {
+    /// For modules that were built in `folder` by commands that ran as said, with the build date
+    /// `epoch`.
+    pub(crate) fn new(folder: &Path, ran: Option<&Ran>, epoch: Timestamp) -> Self {
+        let scratch = ran.and_then(|ran| ran.scratch.as_deref());
+        let folders = [Some(folder), scratch].into_iter().flatten();
+        let folders = folders.filter(|it| *it != Path::new("/") && *it != Path::new(MAPPED_ROOT));
+        let mut leaks: Vec<_> = folders.map(|it| Leak::Folder(it.to_owned())).collect();
+        let mut times = None;
+        if let Some(ran) = ran {
+            let (first, last) = (day(ran.started), day(ran.ended));
+            let days = BTreeSet::from([first, last]).into_iter();
+            let days = days.filter(|it| *it != day(epoch));
+            let spellings: BTreeSet<_> = days.flat_map(spellings).collect();
+            leaks.extend(spellings.into_iter().map(Leak::Day));
+            let seconds = |time: Timestamp| time.as_second().rem_euclid(86_400);
+            let short = ran.ended.as_second() - ran.started.as_second() <= TIMES_MAX;
+            times = (first == last && short && first != day(epoch))
+                .then(|| (seconds(ran.started), seconds(ran.ended)));
+        }
+        let patterns = AhoCorasick::new(leaks.iter().map(Leak::bytes));
+        Self {
+            leaks,
+            patterns: patterns.expect("a few short texts"),
+            times,
+        }
+    }
+
+    /// For files that were built in `folder`, nobody knows when.
+    pub(crate) fn of_folder(folder: &Path) -> Self {
+        Self::new(folder, None, Timestamp::UNIX_EPOCH)
+    }
+
+    /// What `bytes`, those of the module `path`, hold: the first place of each kind.
+    pub(crate) fn scan(&self, path: &ModulePath, bytes: &[u8]) -> Vec<Warning> {
+        let mut found: Vec<(Leak, usize, usize)> = Vec::new();
+        let mut add = |leak: &Leak, offset: usize| match found
+            .iter_mut()
+            .find(|(known, ..)| same(known, leak))
+        {
+            Some((.., count)) => *count += 1,
+            None => found.push((leak.clone(), offset, 1)),
+        };
+        for hit in self.patterns.find_overlapping_iter(bytes) {
+            let leak = &self.leaks[hit.pattern().as_usize()];
+            if leak.stands_alone(bytes, hit.start(), hit.end()) {
+                add(leak, hit.start());
+            }
+        }
+        for (offset, text) in self.times(bytes) {
+            add(&Leak::Time(text), offset);
+        }
+        let warnings = found.into_iter().map(|(leak, offset, count)| Warning {
+            path: path.clone(),
+            leak,
+            offset: offset as u64,
+            section: section_at(bytes, offset as u64),
+            symbol: None,
+            count,
+        });
+        warnings.collect()
+    }
+
+    /// Times of day at which the commands ran, and where they stand.
+    fn times<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = (usize, String)> + 'a {
+        let (first, last) = self.times.unwrap_or((1, 0));
+        let windows = bytes.windows(8).enumerate();
+        let like_times = windows.filter(|(_, it)| it[2] == b':' && it[5] == b':');
+        like_times.filter_map(move |(offset, window)| {
+            let text = std::str::from_utf8(window).ok()?;
+            let digit_after = bytes.get(offset + 8).is_some_and(u8::is_ascii_digit);
+            let during = (first..=last).contains(&time_of_day(text)?) && !digit_after;
+            during.then(|| (offset, text.to_owned()))
+        })
+    }
+}
+
+impl Leak {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Folder(folder) => folder.as_os_str().as_bytes(),
+            Self::Day(text) | Self::Time(text) => text.as_bytes(),
+        }
+    }
+
+    /// True if what was found is not a part of something longer: of the name of another folder, of
+    /// another number.
+    fn stands_alone(&self, bytes: &[u8], start: usize, end: usize) -> bool {
+        let after = bytes.get(end);
+        if let Self::Folder(_) = self {
+            let continues = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.+".contains(byte);
+            return !after.is_some_and(continues);
+        }
+        let before = start.checked_sub(1).and_then(|before| bytes.get(before));
+        ![before, after]
+            .into_iter()
+            .flatten()
+            .any(u8::is_ascii_digit)
+    }
+}
+
+/// One day may be found in one spelling inside another; that counts once.
+fn same(known: &Leak, other: &Leak) -> bool {
+    match (known, other) {
+        (Leak::Folder(known), Leak::Folder(other)) => known == other,
+        (known, other) => std::mem::discriminant(known) == std::mem::discriminant(other),
+    }
+}
+
+fn day(time: Timestamp) -> Date {
+    time.to_zoned(TimeZone::UTC).date()
+}
+
+fn spellings(day: Date) -> impl Iterator<Item = String> {
+    DAYS.iter()
+        .map(move |format| day.strftime(format).to_string().trim().to_owned())
+}
+
+/// Seconds of the day that `HH:MM:SS` stands for.
+fn time_of_day(text: &str) -> Option<i64> {
+    let mut parts = text.split(':').map(|part| {
+        let plain = part.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then(|| part.parse::<i64>().ok()).flatten()
+    });
+    let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
+    (hours < 24 && minutes < 60 && seconds < 60).then_some((hours * 60 + minutes) * 60 + seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scanner(epoch: i64) -> Scanner {
+        let at = |text: &str| text.parse().unwrap();
+        let ran = Ran {
+            confinement: crate::Confinement::Namespace,
+            scratch: None,
+            started: at("2026-03-04T23:10:00Z"),
+            ended: at("2026-03-04T23:10:09Z"),
+        };
+        let epoch = Timestamp::from_second(epoch).unwrap();
+        Scanner::new(Path::new("/src/a"), Some(&ran), epoch)
+    }
+
+    #[track_caller]
+    fn holds(text: &str, expected: &[&str]) {
+        let path = "x".parse().unwrap();
+        let found = scanner(0).scan(&path, text.as_bytes());
+        let found: Vec<_> = found.iter().map(|it| it.leak.to_string()).collect();
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn days_and_times_of_the_build_are_found_in_usual_spellings() {
+        for text in [
+            "2026-03-04",
+            "x20260304y",
+            "Mar  4 2026",
+            "Mar 04 2026",
+            "March 4, 2026",
+            "4 Mar 2026",
+            "Wed Mar  4",
+            "03/04/2026",
+        ] {
+            let path = "x".parse().unwrap();
+            let found = scanner(0).scan(&path, text.as_bytes());
+            assert_eq!(found.len(), 1, "{text}: {found:?}");
+            assert!(matches!(found[0].leak, Leak::Day(_)), "{text}");
+        }
+        holds("at 23:10:05", &["the time of its build, `23:10:05`"]);
+        for text in [
+            "2026-03-05",
+            "120260304",
+            "14 Mar 2026",
+            "Mar  4 20261",
+            "23:10:10",
+            "23:10:059",
+            "aa:bb:cc",
+        ] {
+            holds(text, &[]);
+        }
+    }
+
+    #[test]
+    fn the_folder_is_found_and_others_of_like_names_are_not() {
+        holds("/src/a/b.c", &["the path of its build folder `/src/a`"]);
+        holds("/src/a", &["the path of its build folder `/src/a`"]);
+        holds("/src/ab /src/a-b", &[]);
+    }
+
+    #[test]
+    fn the_day_of_the_build_date_may_be_anywhere() {
+        let same_day = scanner(
+            "2026-03-04T00:00:00Z"
+                .parse::<Timestamp>()
+                .unwrap()
+                .as_second(),
+        );
+        let path = "x".parse().unwrap();
+        assert_eq!(same_day.scan(&path, b"2026-03-04 23:10:05"), []);
+    }
 }

@@ -9,6 +9,7 @@ use serde_yaml::{Error as YamlError, Location, UserMessageFormatter};
 
 use crate::error::{Error, Place};
 use crate::file::PackageFile;
+use crate::{contradictions, suite};
 
 /// What a file may have at most.
 #[derive(Debug)]
@@ -38,7 +39,29 @@ pub(crate) fn read(path: &Path) -> Result<PackageFile, Error> {
 /// Reads the file at `path`, which is no larger than a package file, as what it should be.
 pub(crate) fn read_as<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let text = read_text(path, PACKAGE_FILE.size)?;
-    parse(&text, path, &PACKAGE_FILE)
+    checked(&text, path)
+}
+
+fn checked(text: &str, path: &Path) -> Result<PackageFile, Error> {
+    let file = parse(text, path, &PACKAGE_FILE)?;
+    suite::check(path, &file)?;
+    contradictions::check(path, &file)?;
+    Ok(file)
+}
+
+/// What a build reads before it runs anything, from bytes: for tests with damaged files.
+///
+/// # Errors
+///
+/// As [`build`](crate::build).
+#[doc(hidden)]
+pub fn parse_package_file(bytes: &[u8]) -> Result<PackageFile, Error> {
+    let path = Path::new("package.yaml");
+    let text = std::str::from_utf8(bytes).map_err(|error| Error::Read {
+        path: path.to_owned(),
+        source: std::io::Error::other(error),
+    })?;
+    checked(text, path)
 }
 
 /// What `text` says, which stands in the file at `path`.

@@ -55,7 +55,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     (
         "placet-xtask",
-        &["placet-crds", "placet-model", "placet-package"],
+        &[
+            "placet-crds",
+            "placet-model",
+            "placet-package",
+            "placet-packager",
+        ],
     ),
 ];
 

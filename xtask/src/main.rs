@@ -177,10 +177,14 @@ fn is_root() -> bool {
 }
 
 fn generate() -> anyhow::Result<()> {
-    let folder = root().join("charts/placet/definitions");
-    fs::create_dir_all(&folder)?;
-    for (name, text) in placet_crds::generated() {
-        let path = folder.join(name);
+    let definitions = Path::new("charts/placet/definitions");
+    let definitions = placet_crds::generated()
+        .into_iter()
+        .map(|(name, text)| (definitions.join(name), text));
+    let package_file = placet_packager::generated().map(|(name, text)| (name.into(), text));
+    for (path, text) in definitions.chain(package_file) {
+        let path = root().join(path);
+        fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
         fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
         println!("wrote {}", path.display());
     }

@@ -1,6 +1,7 @@
 //! `placet package`: the build environment.
 
 pub(crate) mod api;
+pub(crate) mod build;
 pub(crate) mod composite;
 pub(crate) mod copy;
 pub(crate) mod diff;
@@ -16,21 +17,20 @@ pub(crate) mod shade;
 mod storage;
 pub(crate) mod tags;
 
-use std::path::Path;
-
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use placet_model::PackageConfig;
 use placet_package::Reference;
 use serde_json::json;
 
-use crate::arguments::{Build, Common, Inspect, PackageCommand};
+use crate::arguments::{Common, Inspect, PackageCommand};
 use crate::output::{self, Answer, Format};
 
 /// `placet package`.
 pub(crate) async fn run(command: PackageCommand, common: &Common) -> anyhow::Result<Answer> {
     match command {
         PackageCommand::Api(arguments) => api::run(arguments, common),
-        PackageCommand::Build(arguments) => build(&arguments, common),
+        PackageCommand::Build(arguments) => build::run(arguments, common).await,
+        PackageCommand::Schema => schema(),
         PackageCommand::Inspect(arguments) => inspect(&arguments, common).await,
         PackageCommand::Push(arguments) => push::run(&arguments, common).await,
         PackageCommand::Pull(arguments) => pull::run(&arguments, common).await,
@@ -46,27 +46,9 @@ pub(crate) async fn run(command: PackageCommand, common: &Common) -> anyhow::Res
     }
 }
 
-/// `placet package build`.
-fn build(arguments: &Build, common: &Common) -> anyhow::Result<Answer> {
-    let Some(layout) = arguments.to.strip_prefix("oci-layout:") else {
-        bail!(
-            "`{}` is not an OCI layout; write --to oci-layout:DIR",
-            arguments.to
-        );
-    };
-    let options = placet_packager::BuildOptions::default();
-    let built = placet_packager::build(&arguments.file, Path::new(layout), &options)
-        .with_context(|| format!("failed to build {}", arguments.file.display()))?;
-    for warning in &built.warnings {
-        output::warn(warning);
-    }
-    let reference = format!("oci-layout:{layout}:{}", built.tag);
-    if common.output == Format::Table {
-        anstream::println!("{reference}  {}", built.digest);
-    } else {
-        let value = json!({"reference": reference, "digest": built.digest, "config": built.config});
-        output::print(&value, common.output)?;
-    }
+/// `placet package schema`.
+fn schema() -> anyhow::Result<Answer> {
+    output::print(&placet_packager::schema(), Format::Json)?;
     Ok(Answer::Done)
 }
 

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use placet_model::visible;
 use serde_yaml::Spanned;
 use tempfile::TempDir;
@@ -91,15 +92,26 @@ struct Workplace {
     sandbox: Result<Sandbox, String>,
     variables: BTreeMap<OsString, OsString>,
     /// Removed with everything in it once the commands have run.
-    _scratch: TempDir,
+    scratch: TempDir,
 }
 
-/// Runs the commands one after the other, until one fails.
-pub(crate) fn run(plan: &Plan<'_>, watch: Watch<'_>) -> Result<Confinement, Error> {
+/// How and when the commands of a build ran.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) confinement: Confinement,
+    /// The folder for temporary files, where it has another path for each build.
+    pub(crate) scratch: Option<PathBuf>,
+    pub(crate) started: Timestamp,
+    pub(crate) ended: Timestamp,
+}
+
+/// Runs the commands one after the other, until one fails; `None` if there are none.
+pub(crate) fn run(plan: &Plan<'_>, watch: Watch<'_>) -> Result<Option<Ran>, Error> {
     let commands = &plan.file.build;
     if commands.is_empty() {
-        return Ok(Confinement::NoCommands);
+        return Ok(None);
     }
+    let started = Timestamp::now();
     let workplace = plan.workplace()?;
     for (index, command) in commands.iter().enumerate() {
         plan.run_one(&workplace, command, |line| {
@@ -114,10 +126,17 @@ pub(crate) fn run(plan: &Plan<'_>, watch: Watch<'_>) -> Result<Confinement, Erro
             .is_continue()
         })?;
     }
-    Ok(match workplace.sandbox {
-        Ok(_) => Confinement::Namespace,
-        Err(why) => Confinement::None(why),
-    })
+    let scratch = workplace.scratch.path().to_owned();
+    let (confinement, scratch) = match workplace.sandbox {
+        Ok(_) => (Confinement::Namespace, None),
+        Err(why) => (Confinement::None(why), Some(scratch)),
+    };
+    Ok(Some(Ran {
+        confinement,
+        scratch,
+        started,
+        ended: Timestamp::now(),
+    }))
 }
 
 impl Plan<'_> {
@@ -153,7 +172,7 @@ impl Plan<'_> {
         Ok(Workplace {
             sandbox,
             variables,
-            _scratch: scratch,
+            scratch,
         })
     }
 

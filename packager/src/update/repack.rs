@@ -10,7 +10,8 @@ use super::{Naming, Update, UpdateError, matching, name};
 use crate::error::ModuleFault;
 use crate::glob::Glob;
 use crate::source::Source;
-use crate::{assemble, opens, taint};
+use crate::taint::Scanner;
+use crate::{assemble, opens};
 
 /// A file that takes the place of a module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,8 +108,8 @@ impl Update {
             .extend([Some(blob), symbols].into_iter().flatten());
         let folder = file.canonicalize().ok();
         let folder = folder.as_deref().and_then(Path::parent);
-        let tainted = folder.and_then(|folder| taint::scan(path, &bytes, folder));
-        self.warnings.extend(tainted);
+        let tainted = folder.map(|folder| Scanner::of_folder(folder).scan(path, &bytes));
+        self.warnings.extend(tainted.into_iter().flatten());
         Ok(place)
     }
 

@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod api_file;
 #[cfg(test)]
+mod code_base;
+#[cfg(test)]
 mod debian;
+#[cfg(test)]
+mod debian_source;
 #[cfg(test)]
 mod environment;
 #[cfg(test)]
@@ -12,6 +16,8 @@ mod patterns;
 mod refusals;
 #[cfg(test)]
 mod reproducible;
+#[cfg(test)]
+mod schema;
 #[cfg(test)]
 mod update;
 #[cfg(test)]

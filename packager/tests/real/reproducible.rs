@@ -163,12 +163,32 @@ fn a_module_that_remembers_its_folder_is_tainted() {
     let warnings = workshop.build_as(Confine::Never).unwrap().warnings;
     let texts: Vec<_> = warnings.iter().map(ToString::to_string).collect();
     assert!(
-        texts[0].contains("`out.so` is tainted") && texts[0].contains(".rodata"),
+        texts[0].contains("`out.so` is tainted: it holds the path of its build folder")
+            && texts[0].contains(".rodata"),
         "{texts:?}"
     );
     assert!(
-        texts[1].contains("`text` is tainted")
-            && texts[1].contains("1 times, first at offset 0x2;"),
+        texts[1].contains("`text` is tainted") && texts[1].contains(", once at offset 0x2;"),
+        "{texts:?}"
+    );
+}
+
+#[test]
+fn a_module_that_remembers_its_day_is_tainted_at_a_symbol() {
+    let workshop = Workshop::new(
+        "name: a\nversion: 1.0.0\nbuild:\n  - 'gcc -fPIC -shared -DDAY=\"\\\"$(date +%F)\\\"\" -o out.so source.c'\n\
+         modules:\n  - path: out.so\n    source: out.so\n",
+    );
+    workshop.write(
+        "source.c",
+        "const char built_on[] = DAY; const char macros[] = __DATE__ __TIME__;",
+    );
+    let warnings = workshop.built().warnings;
+    let texts: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert!(
+        texts[0].contains("`out.so` is tainted: it holds the day of its build, `20")
+            && texts[0].contains("in section .rodata"),
         "{texts:?}"
     );
 }

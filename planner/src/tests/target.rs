@@ -222,11 +222,14 @@ fn d6_modules_that_contradict_wanted_characteristics_are_not_received() {
         .with_class("core", |class| {
             class.wants.characteristics.extend(size("small"));
         });
-    check(&fleet, &expect![[r#"
+    check(
+        &fleet,
+        &expect![[r#"
         core-1 (core): app 1.0.0
           etc/any <- app
           etc/small <- app
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

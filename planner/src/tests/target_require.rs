@@ -260,13 +260,16 @@ fn d7_a_remote_requirement_of_one_node_type_holds_on_nodes_of_that_type_alone() 
             node.class = Some("core".to_owned());
             node.facts.kind = Some("router".to_owned());
         });
-    check(&fleet, &expect![[r#"
+    check(
+        &fleet,
+        &expect![[r#"
         core-1 (core): agent 1.0.0
           usr/bin/agent <- agent
         router-1 (core): agent 1.0.0
           usr/bin/agent <- agent
         problem: node router-1: package agent needs server >=1 on another node with class hub; nothing in the catalog provides it
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

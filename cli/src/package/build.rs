@@ -1,0 +1,207 @@
+//! `placet package build`.
+
+use std::io::IsTerminal as _;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use placet_packager::{BuildOptions, Built, Confine, Confinement, Step};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::arguments::Common;
+use crate::output::{self, Answer, Format};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  placet package build --to oci-layout:packages              From package.yaml in this folder
+  placet package build chat/package.yaml --to oci-layout:packages/chat
+  placet package build --confine always --to oci-layout:packages
+  SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) placet package build --to oci-layout:packages")]
+pub(crate) struct Arguments {
+    /// The package file.
+    #[arg(default_value = "package.yaml")]
+    file: PathBuf,
+    /// The OCI layout to write to; made if absent.
+    #[arg(long, value_name = "LAYOUT")]
+    to: String,
+    /// The folder in which commands run and to which sources are relative [default: what the
+    /// package file says, or else its own].
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// The build date, in seconds since 1970 [default: the variable `SOURCE_DATE_EPOCH`, or else
+    /// 1980-01-01].
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    source_date_epoch: Option<i64>,
+    /// Whether build commands run in a namespace, at `/build`, where they can write nowhere else.
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    confine: When,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum When {
+    /// Where the machine allows it.
+    #[default]
+    Auto,
+    /// Never.
+    Never,
+    /// Always: otherwise nothing is built.
+    Always,
+}
+
+impl From<When> for Confine {
+    fn from(when: When) -> Self {
+        match when {
+            When::Auto => Self::Auto,
+            When::Never => Self::Never,
+            When::Always => Self::Always,
+        }
+    }
+}
+
+pub(crate) async fn run(arguments: Arguments, common: &Common) -> anyhow::Result<Answer> {
+    let Some(layout) = arguments.to.strip_prefix("oci-layout:") else {
+        bail!(
+            "`{}` is not an OCI layout; write --to oci-layout:DIR",
+            arguments.to
+        );
+    };
+    let layout = layout.to_owned();
+    let built = watched(arguments, PathBuf::from(&layout)).await?;
+    let reference = format!("oci-layout:{layout}:{}", built.tag);
+    if common.output == Format::Table {
+        print_table(&built);
+        anstream::println!("{reference}  {}", built.digest);
+    } else {
+        let warnings = built.warnings.iter().map(ToString::to_string);
+        let value = json!({
+            "reference": reference,
+            "digest": built.digest,
+            "config": built.config,
+            "confined": built.confinement == Confinement::Namespace,
+            "warnings": warnings.collect::<Vec<_>>(),
+        });
+        output::print(&value, common.output)?;
+    }
+    print_warnings(&built);
+    Ok(Answer::Done)
+}
+
+/// Builds on a thread of its own, with a bar, until it is done or somebody wants it to end.
+async fn watched(arguments: Arguments, layout: PathBuf) -> anyhow::Result<Built> {
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&cancelled);
+    let work = tokio::task::spawn_blocking(move || {
+        let options = BuildOptions {
+            root: arguments.root,
+            source_date_epoch: arguments.source_date_epoch,
+            confine: arguments.confine.into(),
+        };
+        let bar = bar();
+        let watch = |step: Step<'_>| {
+            show(&bar, &step);
+            if seen.load(Ordering::Relaxed) {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        };
+        let built = placet_packager::build_watched(&arguments.file, &layout, &options, &watch);
+        bar.finish_and_clear();
+        built.with_context(|| format!("failed to build {}", arguments.file.display()))
+    });
+    let ending = tokio::spawn(async move {
+        if end_wanted().await.is_ok() {
+            cancelled.store(true, Ordering::Relaxed);
+        }
+    });
+    let built = work.await.context("the build broke off")?;
+    ending.abort();
+    built
+}
+
+/// Returns at Ctrl-C, and when the terminal or the system manager wants the program to end.
+async fn end_wanted() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result,
+        _ = terminate.recv() => Ok(()),
+        _ = hang_up.recv() => Ok(()),
+    }
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    if !std::io::stderr().is_terminal() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    let style = "{spinner} {prefix} {elapsed} {wide_msg:.dim}";
+    let style = ProgressStyle::with_template(style).expect("the template is fixed");
+    bar.set_style(style);
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+fn show(bar: &ProgressBar, step: &Step<'_>) {
+    match step {
+        Step::Command {
+            number,
+            count,
+            command,
+            line,
+        } => {
+            bar.set_prefix(format!("command {number} of {count}"));
+            let first = command.lines().next().unwrap_or_default();
+            let said = if line.is_empty() { first } else { *line };
+            bar.set_message(placet_model::visible(said.trim_end()).to_string());
+        }
+        Step::Module {
+            number,
+            count,
+            path,
+        } => {
+            bar.set_prefix(format!("module {number} of {count}"));
+            bar.set_message(path.to_string());
+        }
+    }
+}
+
+fn print_table(built: &Built) {
+    let modules = &built.config.modules;
+    let rows = modules.iter().map(|module| {
+        let signature = module.signature.to_string();
+        vec![
+            module.path.to_string(),
+            module.kind.to_string(),
+            module.architecture.to_string(),
+            module.size.to_string(),
+            signature[..signature.len().min(16)].to_owned(),
+        ]
+    });
+    output::table(
+        &["module", "type", "for", "bytes", "signature"],
+        rows.collect(),
+    );
+    let bytes = modules.iter().map(|module| module.size).sum();
+    let word = if modules.len() == 1 {
+        "module"
+    } else {
+        "modules"
+    };
+    anstream::println!("\n{} {word}, {}", modules.len(), HumanBytes(bytes));
+}
+
+fn print_warnings(built: &Built) {
+    for warning in &built.warnings {
+        output::warn(warning);
+    }
+    if let confinement @ Confinement::None(_) = &built.confinement {
+        output::warn(confinement);
+    }
+}

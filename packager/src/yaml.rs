@@ -33,17 +33,16 @@ const REPEATED_MAX: usize = 10_000;
 
 /// Reads and checks the package file at `path`.
 pub(crate) fn read(path: &Path) -> Result<PackageFile, Error> {
-    read_as(path)
+    check(path, read_as(path)?)
 }
 
 /// Reads the file at `path`, which is no larger than a package file, as what it should be.
 pub(crate) fn read_as<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let text = read_text(path, PACKAGE_FILE.size)?;
-    checked(&text, path)
+    parse(&text, path, &PACKAGE_FILE)
 }
 
-fn checked(text: &str, path: &Path) -> Result<PackageFile, Error> {
-    let file = parse(text, path, &PACKAGE_FILE)?;
+fn check(path: &Path, file: PackageFile) -> Result<PackageFile, Error> {
     suite::check(path, &file)?;
     contradictions::check(path, &file)?;
     Ok(file)
@@ -61,7 +60,7 @@ pub fn parse_package_file(bytes: &[u8]) -> Result<PackageFile, Error> {
         path: path.to_owned(),
         source: std::io::Error::other(error),
     })?;
-    checked(text, path)
+    check(path, parse(text, path, &PACKAGE_FILE)?)
 }
 
 /// What `text` says, which stands in the file at `path`.

@@ -516,6 +516,10 @@ pub(crate) enum PackageCommand {
     Shade(package::shade::Arguments),
     /// Make an update with other files for some modules.
     Repack(package::repack::Arguments),
+    /// Say by which signature a change of files is found, or why two files differ in it.
+    Signature(package::signature::Arguments),
+    /// Make a library without code to link against, from a library or an API file.
+    Stub(package::stub::Arguments),
 }
 
 /// What a registry wants to see.

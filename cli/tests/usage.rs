@@ -36,6 +36,8 @@ fn every_command_has_help_and_those_with_arguments_an_example() {
         &["node", "ask"],
         &["package", "build"],
         &["package", "inspect"],
+        &["package", "signature"],
+        &["package", "stub"],
         &["completion"],
     ] {
         let output = placet(&[words, &["--help"]].concat());

@@ -11,6 +11,7 @@ mod dynamic;
 mod error;
 mod headers;
 mod image;
+mod lookup;
 mod notes;
 mod sparse;
 mod symbols;
@@ -22,6 +23,7 @@ use placet_model::{Architecture, ElfClass, ElfFacts, SymbolLists, digest_of};
 pub use error::ElfError;
 pub(crate) use headers::{Headers, Section, Segment, need};
 pub(crate) use image::Image;
+pub(crate) use lookup::symbol_at;
 pub(crate) use notes::{build_id_descriptor, ignored_descriptors};
 pub use sparse::ElfHeaders;
 pub use symbols::{DynamicSymbol, SymbolKind, SymbolRole};
@@ -167,6 +169,11 @@ impl<'data> Elf<'data> {
     /// The processor, by its Linux name.
     pub fn architecture(&self) -> Architecture {
         architecture::name(&self.image)
+    }
+
+    /// The flags of the ELF header: the processor's own, as its calling convention.
+    pub fn header_flags(&self) -> u32 {
+        self.image.flags
     }
 
     /// GNU build id in lower-case hexadecimal.

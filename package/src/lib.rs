@@ -45,5 +45,7 @@ pub use manifest::{
 };
 pub use package::{Package, open_package};
 pub use reference::{Reference, ReferenceError, Selector, check_tag};
-pub use signature::{Fingerprint, file_signature, fingerprint, signature};
+pub use signature::{
+    Comparison, Difference, Fingerprint, compare, file_signature, fingerprint, ignored, signature,
+};
 pub use source::ReadError;

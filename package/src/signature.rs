@@ -11,11 +11,13 @@
 //! A file is read piece by piece, so that the memory needed does not depend on its size.
 
 mod archive;
+mod explain;
 mod object;
 mod parts;
 mod plan;
 mod program;
 mod ranges;
+mod regions;
 mod symbols;
 
 use std::fs::File;
@@ -27,6 +29,8 @@ use placet_model::{Digest, Signature, SignatureKind};
 use crate::elf::{ElfError, Headers};
 use crate::source::{FileSource, ReadError, Source};
 use parts::{Parts, Stream};
+
+pub use explain::{Comparison, Difference, compare, ignored};
 
 /// What identifies the content of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

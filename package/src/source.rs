@@ -24,6 +24,11 @@ pub(crate) trait Source {
     fn pieces(&mut self, range: Range<u64>, take: &mut dyn FnMut(&[u8]))
     -> Result<(), Self::Error>;
 
+    /// Where the bytes begin in the file that holds them.
+    fn origin(&self) -> u64 {
+        0
+    }
+
     /// True if the bytes were read and make no sense.
     fn is_about_content(error: &Self::Error) -> bool;
 

@@ -41,6 +41,11 @@ impl Sample {
         most.mul_f64(self.random.random::<f64>())
     }
 
+    /// A random number below `limit`.
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.random.random_range(0..limit)
+    }
+
     /// A random one of `items`.
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.random.random_range(0..items.len())]

@@ -14,7 +14,9 @@ pub(crate) mod push;
 pub(crate) mod remove;
 pub(crate) mod repack;
 pub(crate) mod shade;
+pub(crate) mod signature;
 mod storage;
+pub(crate) mod stub;
 pub(crate) mod tags;
 
 use anyhow::Context as _;
@@ -43,6 +45,8 @@ pub(crate) async fn run(command: PackageCommand, common: &Common) -> anyhow::Res
         PackageCommand::Diff(arguments) => diff::run(&arguments, common).await,
         PackageCommand::Shade(arguments) => shade::run(&arguments, common).await,
         PackageCommand::Repack(arguments) => repack::run(&arguments, common).await,
+        PackageCommand::Signature(arguments) => signature::run(&arguments, common),
+        PackageCommand::Stub(arguments) => stub::run(&arguments, common),
     }
 }
 

@@ -234,6 +234,10 @@ impl<S: Source> Source for Inner<'_, S> {
             .pieces(start + range.start..start + range.end, take)
     }
 
+    fn origin(&self) -> u64 {
+        self.source.origin() + self.range.start
+    }
+
     fn is_about_content(error: &S::Error) -> bool {
         S::is_about_content(error)
     }

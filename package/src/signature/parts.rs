@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use md5::{Digest as _, Md5};
 
+use super::ranges::merge;
 use crate::source::Source;
 
 /// Takes the parts of a file that count.
@@ -78,5 +79,40 @@ impl Parts for Stream {
 
     fn raw<S: Source>(&mut self, source: &mut S, range: Range<u64>) -> Result<(), S::Error> {
         source.pieces(range, &mut |piece| self.0.update(piece))
+    }
+}
+
+/// Notes which bytes of the file count.
+#[derive(Debug, Default)]
+pub(super) struct Coverage(Vec<Range<u64>>);
+
+impl Coverage {
+    /// What counts, ascending.
+    pub(super) fn finish(self) -> Vec<Range<u64>> {
+        merge(self.0)
+    }
+
+    fn add(&mut self, range: Range<u64>) {
+        match self.0.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ if range.is_empty() => {}
+            _ => self.0.push(range),
+        }
+    }
+}
+
+impl Parts for Coverage {
+    fn number_at(&mut self, _value: u64, from: Range<u64>) {
+        self.add(from);
+    }
+
+    fn derived(&mut self, _bytes: &[u8], from: Range<u64>) {
+        self.add(from);
+    }
+
+    fn raw<S: Source>(&mut self, source: &mut S, range: Range<u64>) -> Result<(), S::Error> {
+        let origin = source.origin();
+        self.add(origin + range.start..origin + range.end);
+        Ok(())
     }
 }

@@ -38,3 +38,15 @@ pub(super) fn overlap(mut ranges: Vec<Range<u64>>) -> bool {
     ranges.sort_unstable_by_key(|range| range.start);
     ranges.windows(2).any(|pair| pair[0].end > pair[1].start)
 }
+
+/// The parts of the merged `ranges` that lie in `within`.
+pub(super) fn inside<'a>(
+    ranges: &'a [Range<u64>],
+    within: &'a Range<u64>,
+) -> impl Iterator<Item = Range<u64>> + 'a {
+    let first = ranges.partition_point(|range| range.end <= within.start);
+    let touching = ranges[first..].iter();
+    touching
+        .take_while(|range| range.start < within.end)
+        .map(|range| range.start.max(within.start)..range.end.min(within.end))
+}

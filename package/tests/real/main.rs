@@ -7,6 +7,8 @@ mod damage;
 #[cfg(test)]
 mod elf;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod foreign;
 #[cfg(test)]
 mod hostile;

@@ -11,6 +11,12 @@ mod debian_source;
 #[cfg(test)]
 mod environment;
 #[cfg(test)]
+mod figures;
+#[cfg(test)]
+mod flips;
+#[cfg(test)]
+mod loader;
+#[cfg(test)]
 mod patterns;
 #[cfg(test)]
 mod refusals;
@@ -18,6 +24,8 @@ mod refusals;
 mod reproducible;
 #[cfg(test)]
 mod schema;
+#[cfg(test)]
+mod stubs;
 #[cfg(test)]
 mod update;
 #[cfg(test)]

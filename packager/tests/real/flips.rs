@@ -106,7 +106,7 @@ fn sections(path: &Path) -> Vec<(String, Range<usize>)> {
     let mut sections = Vec::new();
     for line in text
         .lines()
-        .filter(|line| line.trim_start().starts_with('['))
+        .filter(|line| line.trim_start().starts_with('[') && !line.contains("[Nr]"))
     {
         let words: Vec<_> = line.split(']').nth(1).unwrap().split_whitespace().collect();
         if words.len() > 5 && words[1] != "NOBITS" && words[1] != "NULL" && words[0] != "NULL" {

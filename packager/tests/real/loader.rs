@@ -1,6 +1,11 @@
 //! What comes into memory of an ELF program, worked out by the specification and the kernel's rules
 //! and without the code under test.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "offsets of files that are in memory"
+)]
+
 use std::collections::BTreeMap;
 
 /// A program in memory.

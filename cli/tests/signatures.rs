@@ -70,7 +70,7 @@ fn a_difference_is_explained() {
     let folder = folder.path();
     fs::write(
         folder.join("a.c"),
-        "const char greeting[] = \"Hello\"; int main(void) { return greeting[1]; }",
+        "const char greeting[] = \"Hello\"; int main(int count) { return greeting[count]; }",
     )
     .unwrap();
     run(

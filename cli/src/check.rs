@@ -25,14 +25,15 @@ pub(crate) fn run(arguments: &Check, common: &Common) -> anyhow::Result<Answer> 
     let fetched = tempfile::tempdir().context("failed to make a temporary folder")?;
     let nowhere = fetched.path().join("secrets");
     let secrets = Secrets::Folder(arguments.secrets.clone().unwrap_or(nowhere));
+    let packages = arguments.packages.as_deref();
+    let base = packages.unwrap_or_else(|| repository.folder());
+    let base =
+        std::path::absolute(base).with_context(|| format!("failed to find {}", base.display()))?;
     let reader = Reader {
         repository: &repository,
         path: &arguments.path,
         packages: Packages::with_registries(fetched.path(), MODULES_MOST, secrets),
-        base: arguments
-            .packages
-            .as_deref()
-            .unwrap_or_else(|| repository.folder()),
+        base: &base,
     };
     let before = reader.side(Place::Revision(&arguments.from), true)?;
     let after = reader.side(to, false)?;

@@ -10,6 +10,8 @@ mod backup;
 mod check;
 mod client;
 mod demo;
+#[cfg(test)]
+mod documentation;
 mod dry_run;
 mod events;
 mod home;

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use placet_model::{Desired, Digest, NodeManifest, NodeName};
-use placet_planner::{Catalog, ChangeView, NodeView, Problem, Rules, TargetNode, change};
+use placet_model::{Desired, Digest, NodeManifest, NodeName, visible};
+use placet_planner::{
+    Catalog, ChangeView, NodeView, Problem, Rules, TargetNode, Unresolved, change,
+};
 
 use crate::effect::{
     Counts, Effect, GroupChange, Obstacle, Outcome, Processes, Travel, UnknownNode, Veto,
@@ -72,6 +74,18 @@ fn require_packages(sides: &[(&Side, &Known)]) -> Result<(), Unknowable> {
         let missing = known.target.problems.iter();
         let missing = missing.filter(|problem| matches!(problem, Problem::Package { .. }));
         reasons.extend(missing.map(|problem| format!("in {}: {problem}", side.revision)));
+        // Of packages that could not be had no node can be told what it is.
+        let lacking = side.catalog.entries.iter();
+        let lacking = lacking.filter(|_| !known.unknown.is_empty());
+        reasons.extend(lacking.filter_map(|(reference, entry)| {
+            let Unresolved(why) = entry.as_ref().err()?;
+            let text = format!(
+                "in {}: package {}: {why}",
+                side.revision,
+                visible(reference)
+            );
+            Some(text)
+        }));
     }
     if reasons.is_empty() {
         Ok(())

@@ -188,7 +188,15 @@ fn generate() -> anyhow::Result<()> {
         fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
         println!("wrote {}", path.display());
     }
-    Ok(())
+    // The reference of the commands: its test writes what it compares with.
+    let test = [
+        "test",
+        "--locked",
+        "--package",
+        "placet-cli",
+        "the_reference_is_current",
+    ];
+    cargo(&test, &[("UPDATE_EXPECT", "1")])
 }
 
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {

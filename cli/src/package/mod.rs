@@ -18,6 +18,7 @@ pub(crate) mod signature;
 mod storage;
 pub(crate) mod stub;
 pub(crate) mod tags;
+mod update;
 
 use anyhow::Context as _;
 use placet_model::PackageConfig;
@@ -76,7 +77,7 @@ fn print_config(digest: &placet_model::Digest, config: &PackageConfig) {
     anstream::println!("Package:  {} {}", config.name, config.version);
     anstream::println!("Digest:   {digest}");
     anstream::println!("Built:    {}", config.created);
-    if let Some(origin) = place::origin(config) {
+    if let Some(origin) = update::origin(config) {
         anstream::println!("Made of:  {origin}");
     }
     for requirement in &config.requires {

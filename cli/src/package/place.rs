@@ -4,18 +4,16 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use placet_model::{Digest, PackageConfig};
+use placet_model::Digest;
 use placet_package::copy::{CopyOptions, Name, Place, copy};
 use placet_package::registry::{Registry, RegistryReference};
 use placet_package::{Layout, Package, Reference, Selector, open_package};
 use placet_packager::update::Update;
-use serde_json::json;
 use tempfile::TempDir;
 
 use super::progress::Bar;
 use super::storage::{connect, repository};
-use crate::arguments::{Common, Login};
-use crate::output::{self, Format};
+use crate::arguments::Login;
 
 /// A package; of one in a registry, what was fetched of it lies in a temporary layout.
 pub(super) struct Opened {
@@ -133,7 +131,11 @@ impl Target {
     }
 
     /// Stores an update of `from` under its own tag.
-    async fn store(&self, from: &Opened, update: &Update) -> anyhow::Result<(Reference, Digest)> {
+    pub(super) async fn store(
+        &self,
+        from: &Opened,
+        update: &Update,
+    ) -> anyhow::Result<(Reference, Digest)> {
         let selector = Selector::Tag(update.config.version.tag());
         let place = match self {
             Self::Layout(dir) => {
@@ -162,38 +164,4 @@ impl Target {
         let copied = copy(Place::Layout(&package.layout), to, options, &bar).await?;
         Ok((Reference::Registry(place.1.with(selector)), copied.digest))
     }
-}
-
-/// Stores an update of `from`, and says where it is and what it is.
-pub(super) async fn store(
-    target: &Target,
-    from: &Opened,
-    update: &Update,
-    common: &Common,
-) -> anyhow::Result<()> {
-    for warning in &update.warnings {
-        output::warn(warning);
-    }
-    let (reference, digest) = target.store(from, update).await?;
-    let config = &update.config;
-    if common.output == Format::Table {
-        anstream::println!("{reference}  {digest}");
-        if let Some(line) = origin(config) {
-            anstream::eprintln!("{line}");
-        }
-    } else {
-        let value = json!({
-            "reference": reference.to_string(),
-            "digest": digest,
-            "config": config,
-        });
-        output::print(&value, common.output)?;
-    }
-    Ok(())
-}
-
-/// What a package was made from, where it was made from another.
-pub(super) fn origin(config: &PackageConfig) -> Option<String> {
-    let derived = config.derived.as_ref()?;
-    Some(placet_simulator::diff::origin(derived))
 }

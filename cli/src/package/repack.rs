@@ -3,13 +3,12 @@
 use std::str::FromStr;
 
 use clap::Args;
-use placet_model::{ModulePath, Version};
-use placet_package::Reference;
+use placet_model::ModulePath;
 use placet_packager::Glob;
 use placet_packager::update::{self, Naming, Replacement};
 
-use super::place::{self, Target};
-use crate::arguments::{Common, Login};
+use super::update::Making;
+use crate::arguments::Common;
 use crate::output::Answer;
 
 #[derive(Debug, Args)]
@@ -26,8 +25,6 @@ What the author said of a module stays; what the bytes say is read again. The ve
 one, as 1.0.0+1.repack."
 )]
 pub(crate) struct Arguments {
-    /// The package: `oci-layout:DIR:TAG` or `oci://HOST/REPOSITORY:TAG`.
-    reference: Reference,
     /// Let this file take the place of a module; may be given several times.
     #[arg(long, value_name = "PATH=FILE")]
     replace: Vec<Pair>,
@@ -39,15 +36,8 @@ pub(crate) struct Arguments {
     /// may be given several times.
     #[arg(long, value_name = "PATH")]
     acknowledge_opens: Vec<ModulePath>,
-    /// Where the update is stored: `oci-layout:DIR` or `oci://HOST/REPOSITORY` [default: beside
-    /// the package].
-    #[arg(long, value_name = "PLACE")]
-    to: Option<String>,
-    /// The version of the update [default: the next one].
-    #[arg(long)]
-    version: Option<Version>,
     #[command(flatten)]
-    login: Login,
+    making: Making,
 }
 
 /// A module and the file that takes its place.
@@ -70,23 +60,11 @@ impl FromStr for Pair {
 
 /// Makes the update and stores it.
 pub(super) async fn run(arguments: &Arguments, common: &Common) -> anyhow::Result<Answer> {
-    let opened = place::open(&arguments.reference, &arguments.login).await?;
-    let target = Target::new(
-        arguments.to.as_deref(),
-        &arguments.reference,
-        &arguments.login,
-    )
-    .await?;
-    let tags = target.tags().await?;
-    let naming = Naming {
-        version: arguments.version.as_ref(),
-        tags: &tags,
-    };
     let pairs = arguments.replace.iter();
     let replacements: Vec<_> = pairs.map(|pair| pair.0.clone()).collect();
     let may_open = arguments.acknowledge_opens.iter().cloned().collect();
-    let package = &opened.package;
-    let update = update::repack(package, &replacements, &arguments.remove, &may_open, naming)?;
-    place::store(&target, &opened, &update, common).await?;
-    Ok(Answer::Done)
+    let make = |package: &_, naming: Naming<'_>| {
+        update::repack(package, &replacements, &arguments.remove, &may_open, naming)
+    };
+    arguments.making.run(common, make).await
 }

@@ -1,14 +1,11 @@
 //! `placet package shade`.
 
 use clap::Args;
-
-use placet_model::Version;
-use placet_package::Reference;
 use placet_packager::Glob;
 use placet_packager::update::{self, Naming, Shade};
 
-use super::place::{self, Target};
-use crate::arguments::{Common, Login};
+use super::update::Making;
+use crate::arguments::Common;
 use crate::output::Answer;
 
 #[derive(Debug, Args)]
@@ -24,8 +21,6 @@ The bytes of the modules stay: nothing has to be stored, sent or fetched again. 
 next one, as 1.0.0+1.white; it satisfies whatever asks for 1.0.0."
 )]
 pub(crate) struct Arguments {
-    /// The package: `oci-layout:DIR:TAG` or `oci://HOST/REPOSITORY:TAG`.
-    reference: Reference,
     /// Keep all signatures.
     #[arg(long)]
     white: bool,
@@ -35,34 +30,15 @@ pub(crate) struct Arguments {
     /// Make the signatures of these modules random; `*` stays within a folder, `**` does not.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     gray: Vec<Glob>,
-    /// Where the update is stored: `oci-layout:DIR` or `oci://HOST/REPOSITORY` [default: beside
-    /// the package].
-    #[arg(long, value_name = "PLACE")]
-    to: Option<String>,
-    /// The version of the update [default: the next one].
-    #[arg(long)]
-    version: Option<Version>,
     /// The same text gives the same random signatures [default: others each time].
     #[arg(long, value_name = "TEXT")]
     seed: Option<String>,
     #[command(flatten)]
-    login: Login,
+    making: Making,
 }
 
 /// Makes the update and stores it.
 pub(super) async fn run(arguments: &Arguments, common: &Common) -> anyhow::Result<Answer> {
-    let opened = place::open(&arguments.reference, &arguments.login).await?;
-    let target = Target::new(
-        arguments.to.as_deref(),
-        &arguments.reference,
-        &arguments.login,
-    )
-    .await?;
-    let tags = target.tags().await?;
-    let naming = Naming {
-        version: arguments.version.as_ref(),
-        tags: &tags,
-    };
     let shade = match (arguments.white, arguments.black) {
         (true, _) => Shade::White,
         (_, true) => Shade::Black,
@@ -72,7 +48,6 @@ pub(super) async fn run(arguments: &Arguments, common: &Common) -> anyhow::Resul
         Some(seed) => seed.as_bytes().to_vec(),
         None => rand::random::<[u8; 32]>().to_vec(),
     };
-    let update = update::shade(&opened.package, &shade, &seed, naming)?;
-    place::store(&target, &opened, &update, common).await?;
-    Ok(Answer::Done)
+    let make = |package: &_, naming: Naming<'_>| update::shade(package, &shade, &seed, naming);
+    arguments.making.run(common, make).await
 }

@@ -14,6 +14,7 @@ mod line;
 mod logins;
 mod proxy;
 mod removal;
+mod updates;
 
 use std::fs;
 use std::path::Path;

@@ -23,7 +23,7 @@ use placet_model::{Architecture, ElfClass, ElfFacts, SymbolLists, digest_of};
 pub use error::ElfError;
 pub(crate) use headers::{Headers, Section, Segment, need};
 pub(crate) use image::Image;
-pub(crate) use lookup::symbol_at;
+pub(crate) use lookup::symbol_in;
 pub(crate) use notes::{build_id_descriptor, ignored_descriptors};
 pub use sparse::ElfHeaders;
 pub use symbols::{DynamicSymbol, SymbolKind, SymbolRole};
@@ -188,6 +188,13 @@ impl<'data> Elf<'data> {
     pub fn kind(&self) -> ElfKind {
         kind(&self.image, &self.dynamic)
     }
+}
+
+/// The function or object that holds the byte at `offset` of an ELF file, where a symbol names it.
+pub fn symbol_at(bytes: &[u8], offset: u64) -> Option<String> {
+    let image = Image::parse(bytes).ok()??;
+    let symbol = symbol_in(&image, &bytes, offset).ok()?;
+    symbol.map(|symbol| placet_model::visible(&symbol).to_string())
 }
 
 /// The name of the section that holds the byte at `offset` of an ELF file, where there is one.

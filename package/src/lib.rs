@@ -35,7 +35,7 @@ pub mod trust;
 pub use check::{ConfigFault, check_config};
 pub use elf::{
     DynamicSymbol, Elf, ElfError, ElfFile, ElfHeaders, ElfKind, SymbolKind, SymbolRole,
-    VersionDefinition, read_elf, section_at,
+    VersionDefinition, read_elf, section_at, symbol_at,
 };
 pub use error::{PackageError, Problem};
 pub use layout::{Blob, Freed, Layout, Removed};

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use placet_model::{ModulePath, visible};
-use placet_package::section_at;
+use placet_package::{section_at, symbol_at};
 
 use crate::commands::{MAPPED_ROOT, Ran};
 
@@ -172,7 +172,7 @@ impl Scanner {
             leak,
             offset: offset as u64,
             section: section_at(bytes, offset as u64),
-            symbol: None,
+            symbol: symbol_at(bytes, offset as u64),
             count,
         });
         warnings.collect()

@@ -13,7 +13,7 @@ const CHUNK: u64 = 4_096;
 const NAME_MAX: u64 = 4_096;
 
 /// The function or object that covers the byte at `offset`, where a symbol table names it.
-pub(crate) fn symbol_at<S: Source>(
+pub(crate) fn symbol_in<S: Source>(
     headers: &Headers,
     source: &S,
     offset: u64,
@@ -23,6 +23,10 @@ pub(crate) fn symbol_at<S: Source>(
     let Some((index, section)) = holding.next() else {
         return Ok(None);
     };
+    if headers.is_program() && !section.is_loaded() {
+        // It has no address, and what it holds is of no function or object.
+        return Ok(None);
+    }
     let into = offset - section.range.start;
     let wanted = if headers.is_program() {
         section.address.saturating_add(into)

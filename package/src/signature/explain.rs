@@ -11,7 +11,7 @@ use super::parts::Coverage;
 use super::ranges::inside;
 use super::regions::{Region, regions};
 use super::{sign, walk};
-use crate::elf::{Headers, symbol_at};
+use crate::elf::{Headers, symbol_in};
 use crate::source::{FileSource, ReadError, Source};
 
 /// How two files differ.
@@ -233,7 +233,7 @@ fn symbol(
     let Ok(Some(headers)) = Headers::read(&inner) else {
         return Ok(None);
     };
-    let symbol = symbol_at(&headers, &inner, offset - start)?;
+    let symbol = symbol_in(&headers, &inner, offset - start)?;
     Ok(symbol.map(|symbol| visible(&symbol).to_string()))
 }
 

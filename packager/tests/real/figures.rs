@@ -175,7 +175,7 @@ fn signatures_beside_plain_md5() {
         path
     };
     let (most, rounds, size) = if is_full() {
-        (400 << 20, 10, 2 << 30)
+        (200 << 20, 10, 2 << 30)
     } else {
         (20 << 20, 1, 64 << 20)
     };

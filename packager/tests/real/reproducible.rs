@@ -188,7 +188,7 @@ fn a_module_that_remembers_its_day_is_tainted_at_a_symbol() {
     assert_eq!(texts.len(), 1, "{texts:?}");
     assert!(
         texts[0].contains("`out.so` is tainted: it holds the day of its build, `20")
-            && texts[0].contains("in section .rodata"),
+            && texts[0].contains("in section .rodata, symbol `built_on`"),
         "{texts:?}"
     );
 }

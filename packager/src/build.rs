@@ -192,6 +192,6 @@ fn config_refused(package_yaml: &Path, found: &[Found<'_>], fault: ConfigFault) 
     let location = found.iter().find(of_fault).map(|it| it.entry.referenced);
     Error::Config {
         place: yaml::place(package_yaml, location),
-        fault,
+        fault: Box::new(fault),
     }
 }

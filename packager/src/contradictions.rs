@@ -28,16 +28,16 @@ pub(crate) fn check(package_yaml: &Path, file: &PackageFile) -> Result<(), Error
     Ok(())
 }
 
-type Refused = (Location, FileFault);
+type Refused = (Location, Box<FileFault>);
 
 fn check_itself(file: &PackageFile) -> Result<(), Refused> {
     let mut requires = file.requires.iter();
     if let Some(entry) = requires.find(|it| it.value.package == file.name) {
-        return Err((entry.referenced, FileFault::RequiresItself));
+        return Err((entry.referenced, Box::new(FileFault::RequiresItself)));
     }
     let mut upgrades = file.upgrades.iter();
     match upgrades.find(|it| it.value.package == file.name) {
-        Some(entry) => Err((entry.referenced, FileFault::UpgradesItself)),
+        Some(entry) => Err((entry.referenced, Box::new(FileFault::UpgradesItself))),
         None => Ok(()),
     }
 }
@@ -87,7 +87,7 @@ fn check_versions(file: &PackageFile) -> Result<(), Refused> {
                 line: first.location.line(),
                 second: second.version.clone(),
             };
-            return Err((second.location, fault));
+            return Err((second.location, Box::new(fault)));
         }
     }
     Ok(())
@@ -145,12 +145,12 @@ fn check_types(file: &PackageFile) -> Result<(), Refused> {
     for (location, node_types) in local.chain(remote) {
         let mut others = node_types.difference(&file.node_types);
         if let Some(other) = others.next().filter(|_| !file.node_types.is_empty()) {
-            return Err((location, FileFault::OtherType(other.clone())));
+            return Err((location, Box::new(FileFault::OtherType(other.clone()))));
         }
     }
     let mut remote = file.requires_remote.iter();
     match remote.find(|it| it.value.quantifier == Quantifier::AtLeast(0)) {
-        Some(entry) => Err((entry.referenced, FileFault::NobodyNeeded)),
+        Some(entry) => Err((entry.referenced, Box::new(FileFault::NobodyNeeded))),
         None => Ok(()),
     }
 }

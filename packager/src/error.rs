@@ -135,7 +135,7 @@ pub enum Error {
         /// Where it stands.
         place: Place,
         /// What is wrong.
-        fault: FileFault,
+        fault: Box<FileFault>,
     },
     /// A rule of the format that every reader checks is broken.
     #[error("{place}: {fault}")]
@@ -143,7 +143,7 @@ pub enum Error {
         /// Where it stands.
         place: Place,
         /// The rule.
-        fault: ConfigFault,
+        fault: Box<ConfigFault>,
     },
     /// A module cannot be delivered.
     #[error("{place}: module `{}` is refused", visible(module))]

@@ -22,14 +22,18 @@ pub fn generated() -> [(&'static str, String); 2] {
 }
 
 fn tables(schema: &Value) -> String {
-    let mut text = section("The package", schema);
-    let definitions = schema["$defs"].as_object();
-    for (name, definition) in definitions.into_iter().flatten() {
-        if definition.get("properties").is_some() {
-            text.push_str(&section(&title(name), definition));
+    let definitions = &schema["$defs"];
+    let mut text = section("The package", schema, definitions);
+    for (name, definition) in definitions.as_object().into_iter().flatten() {
+        if has_fields(definition) {
+            text.push_str(&section(&title(name), definition, definitions));
         }
     }
     text
+}
+
+fn has_fields(definition: &Value) -> bool {
+    definition.get("properties").is_some()
 }
 
 /// `ModuleEntry` is `Module`, `RemoteRequirementEntry` is `Remote requirement`.
@@ -47,7 +51,7 @@ fn title(name: &str) -> String {
     title
 }
 
-fn section(title: &str, schema: &Value) -> String {
+fn section(title: &str, schema: &Value, definitions: &Value) -> String {
     let required = schema["required"].as_array();
     let is_required = |name: &str| required.is_some_and(|it| it.iter().any(|it| it == name));
     let mut text = format!("### {title}\n\n| field | type | meaning |\n|---|---|---|\n");
@@ -55,7 +59,8 @@ fn section(title: &str, schema: &Value) -> String {
     for (name, field) in fields {
         let needed = if is_required(name) { ", required" } else { "" };
         let meaning = meaning(field);
-        writeln!(text, "| `{name}` | {}{needed} | {meaning} |", kind(field))
+        let kind = kind(field, definitions);
+        writeln!(text, "| `{name}` | {kind}{needed} | {meaning} |")
             .expect("writing to a string does not fail");
     }
     text.push('\n');
@@ -70,18 +75,21 @@ fn meaning(field: &Value) -> String {
         .replace('|', "\\|")
 }
 
-/// The type in a word or two, with a link where it has a table of its own.
-fn kind(field: &Value) -> String {
+/// The type in a word or two: the values that there are, or a link where it has a table of its own.
+fn kind(field: &Value, definitions: &Value) -> String {
     if let Some(reference) = field["$ref"].as_str() {
-        return linked(reference);
+        let name = reference.rsplit('/').next().unwrap_or(reference);
+        let definition = &definitions[name];
+        return if has_fields(definition) {
+            linked(name)
+        } else {
+            kind(definition, definitions)
+        };
     }
     let choices = field["anyOf"].as_array().or(field["oneOf"].as_array());
     if let Some(choices) = choices {
-        let mut kinds: Vec<_> = choices
-            .iter()
-            .filter(|it| it["type"] != "null")
-            .map(kind)
-            .collect();
+        let choices = choices.iter().filter(|it| it["type"] != "null");
+        let mut kinds: Vec<_> = choices.map(|it| kind(it, definitions)).collect();
         kinds.dedup();
         return kinds.join(" or ");
     }
@@ -90,19 +98,27 @@ fn kind(field: &Value) -> String {
     }
     if let Some(values) = field["enum"].as_array() {
         let values: Vec<_> = values.iter().filter_map(Value::as_str).collect();
-        return format!("`{}`", values.join("`, `"));
+        return format!("`{}`", values.join("` or `"));
     }
     match main_type(field) {
-        "array" => format!("list of {}", plural(&kind(&field["items"]))),
-        "object" => match field["properties"].as_object() {
-            Some(properties) => only_key(properties),
-            None => format!("map of {}", plural(&kind(&field["additionalProperties"]))),
-        },
+        "array" => format!("list of {}", plural(&kind(&field["items"], definitions))),
+        "object" => object(field, definitions),
         "integer" => "number".to_owned(),
         "string" => "text".to_owned(),
         "boolean" => "`true` or `false`".to_owned(),
         other => other.to_owned(),
     }
+}
+
+/// A value with the one key that it has, or a map from any key.
+fn object(field: &Value, definitions: &Value) -> String {
+    if let Some(properties) = field["properties"].as_object() {
+        return only_key(properties);
+    }
+    let patterns = field["patternProperties"].as_object();
+    let values = patterns.and_then(|it| it.values().next());
+    let values = values.unwrap_or(&field["additionalProperties"]);
+    format!("map of {}", plural(&kind(values, definitions)))
 }
 
 fn only_key(properties: &Map<String, Value>) -> String {
@@ -125,8 +141,7 @@ fn plural(kind: &str) -> String {
     }
 }
 
-fn linked(reference: &str) -> String {
-    let name = reference.rsplit('/').next().unwrap_or(reference);
+fn linked(name: &str) -> String {
     let title = title(name);
     let anchor = title.to_lowercase().replace(' ', "-");
     format!("[{}](#{anchor})", title.to_lowercase())

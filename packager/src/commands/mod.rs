@@ -212,6 +212,10 @@ impl Plan<'_> {
         }
         let toolchains = environment::toolchains().filter(|(name, _)| *name != "RUSTUP_HOME");
         folders.extend(toolchains.map(|(_, folder)| folder));
+        // A link in a path would lead out of the namespace while that is put together.
+        for folder in &mut folders {
+            *folder = fs::canonicalize(&*folder).map_err(Error::Prepare)?;
+        }
         // What lies in the machine's own `/tmp` needs a place in that of the build.
         for folder in &folders {
             if let Ok(rest) = folder.strip_prefix("/tmp") {

@@ -173,12 +173,12 @@ fn what_is_wrong_with_a_composite_is_said_with_file_and_line() {
     );
     let unknown = said(good.replace("version:", "versoin:"), &declared);
     assert!(
-        unknown.contains("composite.yaml:10:") && unknown.contains("versoin"),
+        unknown.contains("composite.yaml:9:") && unknown.contains("versoin"),
         "{unknown}"
     );
     let outside = said(good.replace("  - fleet", "  - ../fleet"), &declared);
     assert!(
-        outside.contains("composite.yaml:17:") && outside.contains("`../fleet`"),
+        outside.contains("composite.yaml:16:") && outside.contains("`../fleet`"),
         "{outside}"
     );
     let invalid = said(

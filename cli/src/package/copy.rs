@@ -35,13 +35,10 @@ pub(crate) struct Copy {
 
 /// `placet package copy`.
 pub(crate) async fn run(arguments: &Copy, common: &Common) -> anyhow::Result<Answer> {
-    let login = match arguments.from_login.login() {
-        // A login without `from` is for the only registry there is.
-        None if storage::is_one_registry(&arguments.from, &arguments.to) => arguments.login.clone(),
-        login => login.unwrap_or_default(),
-    };
-    let (from, selector) = storage::source(&arguments.from, &login).await?;
-    let (to, tag) = storage::target(&arguments.to, &arguments.login, Some(&from)).await?;
+    let Copy { from, to, .. } = arguments;
+    let login = arguments.from_login.or(&arguments.login, from, to);
+    let (from, selector) = storage::source(from, &login).await?;
+    let (to, tag) = storage::target(to, &arguments.login, Some(&from)).await?;
     let tag = tag.or_else(|| match &selector {
         Selector::Tag(tag) => Some(tag.clone()),
         Selector::Digest(_) => None,

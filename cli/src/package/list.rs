@@ -127,7 +127,8 @@ fn row(prefix: &str, listed: &Listed) -> Vec<String> {
             name.to_string()
         },
         visible(&listed.version).to_string(),
-        HumanBytes(listed.bytes).to_string(),
+        // A number stays with its unit.
+        HumanBytes(listed.bytes).to_string().replace(' ', "\u{a0}"),
         visible(date).to_string(),
         listed.digest.short(),
     ]

@@ -9,7 +9,7 @@ use clap::Args;
 use placet_model::Digest;
 use placet_package::copy::{Copied, Place};
 use placet_package::registry::{Access, Fault, Limits, Registry, RegistryReference};
-use placet_package::{Layout, Reference, Selector, check_tag};
+use placet_package::{Layout, Reference, Selector, check_tag, list};
 use serde_json::json;
 
 use super::progress;
@@ -31,15 +31,20 @@ pub(crate) struct FromLogin {
 }
 
 impl FromLogin {
-    /// None where nothing was said.
-    pub(crate) fn login(&self) -> Option<Login> {
+    /// What the registry of `from` wants to see. Where nothing is said of it, and at most one
+    /// registry is asked, `own` is meant for that.
+    pub(crate) fn or(&self, own: &Login, from: &str, to: &str) -> Login {
         let login = Login {
             username: self.from_username.clone(),
             password_file: self.from_password_file.clone(),
             ca_file: self.from_ca_file.clone(),
         };
         let is_said = login.username.is_some() || login.ca_file.is_some();
-        is_said.then_some(login)
+        if is_said || !is_one_registry(from, to) {
+            login
+        } else {
+            own.clone()
+        }
     }
 }
 
@@ -90,7 +95,7 @@ pub(crate) async fn source(text: &str, login: &Login) -> anyhow::Result<(Opened,
     let folder = text.strip_prefix(LAYOUT).unwrap_or(text);
     let is_folder = !is_registry(text) && !text.contains('@') && Path::new(folder).is_dir();
     if is_folder {
-        return only_one(folder);
+        return only_one(folder).await;
     }
     match text.parse()? {
         Reference::Layout { dir, selector } => Ok((Opened::Layout(Layout::open(&dir)?), selector)),
@@ -109,7 +114,7 @@ pub(crate) fn is_registry(text: &str) -> bool {
 }
 
 /// True if at most one registry is asked for a copy.
-pub(crate) fn is_one_registry(from: &str, to: &str) -> bool {
+fn is_one_registry(from: &str, to: &str) -> bool {
     let host = |text: &str| {
         let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
         rest.split('/').next().unwrap_or_default().to_owned()
@@ -118,9 +123,11 @@ pub(crate) fn is_one_registry(from: &str, to: &str) -> bool {
 }
 
 /// The only package of a layout.
-fn only_one(folder: &str) -> anyhow::Result<(Opened, Selector)> {
+async fn only_one(folder: &str) -> anyhow::Result<(Opened, Selector)> {
     let layout = Layout::open(Path::new(folder))?;
-    let tags: Vec<_> = layout.tags()?.into_keys().collect();
+    // Signatures may have tags too.
+    let (listed, _) = list(Place::Layout(&layout)).await?;
+    let tags: Vec<_> = listed.into_iter().flat_map(|it| it.tags).collect();
     let tag = match tags.as_slice() {
         [tag] => tag.clone(),
         [] => bail!("`{folder}` has no package with a tag; build one into it"),

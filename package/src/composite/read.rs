@@ -41,7 +41,7 @@ pub async fn read_composite(place: Place<'_>, selector: &Selector) -> Result<Com
     let parts: Vec<Part> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
     for part in parts {
         match part {
-            Part::Package(package) => composite.packages.push(package),
+            Part::Package(package) => composite.packages.push(*package),
             Part::Declarations(files) => composite.declarations.extend(files),
         }
     }
@@ -50,7 +50,7 @@ pub async fn read_composite(place: Place<'_>, selector: &Selector) -> Result<Com
 }
 
 enum Part {
-    Package(CompositePart),
+    Package(Box<CompositePart>),
     Declarations(Vec<Declaration>),
 }
 
@@ -90,7 +90,7 @@ async fn read_part(place: Place<'_>, child: &Descriptor) -> Result<Part, CopyErr
     if document.is(ARTIFACT_TYPE) {
         let config = place.config(None, &document).await?;
         let digest = document.digest;
-        return Ok(Part::Package(CompositePart { digest, config }));
+        return Ok(Part::Package(Box::new(CompositePart { digest, config })));
     }
     if document.is(NODES_TYPE) {
         return read_declarations(place, &document)

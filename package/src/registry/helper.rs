@@ -11,7 +11,7 @@ use tokio::process::Command;
 use super::access::{AccessError, Credentials, host_of};
 
 /// Somebody may have to unlock what is kept.
-const TIME: Duration = Duration::from_secs(60);
+const TIME: Duration = Duration::from_mins(1);
 /// More than the longest token.
 const MOST: u64 = 256 << 10;
 /// As much of what it says as people are shown.

@@ -65,14 +65,12 @@ impl Registry {
         let answer = answer::expect(answer, &[StatusCode::OK], &what).await?;
         let kind = answer.headers().get(CONTENT_TYPE);
         let is_index = kind.is_some_and(|kind| kind == IMAGE_INDEX);
-        match announced(answer.headers()) {
-            Some(digest) => Ok((digest, is_index)),
-            // Whoever says no digest has to send the whole.
-            None => {
-                let document = self.manifest(reference).await?;
-                Ok((document.digest, document.config.is_none()))
-            }
+        if let Some(digest) = announced(answer.headers()) {
+            return Ok((digest, is_index));
         }
+        // Whoever says no digest has to send the whole.
+        let document = self.manifest(reference).await?;
+        Ok((document.digest, document.config.is_none()))
     }
 
     /// Every tag of a repository, in the registry's order.

@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt as _;
 use super::client::Registry;
 use super::download::{Wanted, what};
 use super::error::{Fault, Outcome};
+use crate::error::Problem;
 use crate::manifest::MANIFEST_MAX;
 
 /// What went wrong with a body while it was being sent.
@@ -24,6 +25,7 @@ pub(super) type Wrong = Arc<Mutex<Option<Fault>>>;
 pub(super) struct Passing {
     from: From,
     digest: Digest,
+    size: u64,
     left: u64,
     hasher: Hasher,
     /// Bytes that have moved.
@@ -52,11 +54,12 @@ impl Passing {
         Ok(Self::new(From::Response(response), blob))
     }
 
-    fn new(from: From, (digest, left): (Digest, u64)) -> Self {
+    fn new(from: From, (digest, size): (Digest, u64)) -> Self {
         Self {
             from,
             digest,
-            left,
+            size,
+            left: size,
             hasher: Hasher::default(),
             moved: Arc::default(),
             wrong: Wrong::default(),
@@ -83,21 +86,52 @@ impl Passing {
 
     /// The next part; the last one is given only if all of them are what was wanted.
     async fn next(&mut self) -> Outcome<Vec<u8>> {
-        let what = format!("blob {}", self.digest);
         let chunk = self.from.chunk().await?;
         let count = chunk.len() as u64;
         if count > self.left || (count == 0 && self.left > 0) {
-            let how = if count == 0 { "fewer" } else { "more" };
-            let why = format!("it has {how} bytes than announced");
-            return Err(Fault::answer(&what, why));
+            return Err(self.wrong_size(self.size - self.left + count));
         }
         self.hasher.update(&chunk);
         self.left -= count;
         self.moved.fetch_add(count, Ordering::Relaxed);
-        if self.left == 0 {
-            check(what, self.digest, self.hasher.clone().finish())?;
+        if self.left > 0 {
+            return Ok(chunk);
         }
-        Ok(chunk)
+        match self.hasher.clone().finish() {
+            found if found == self.digest => Ok(chunk),
+            found => Err(self.wrong_digest(found)),
+        }
+    }
+
+    fn wrong_size(&self, found: u64) -> Fault {
+        let (what, wanted) = (format!("blob {}", self.digest), self.size);
+        match self.from {
+            From::File(_) => Fault::Package(Problem::WrongSize {
+                what,
+                wanted,
+                found,
+            }),
+            From::Response(_) => {
+                let why = format!("{found} bytes have come of {wanted} that were announced");
+                Fault::answer(&what, why)
+            }
+        }
+    }
+
+    fn wrong_digest(&self, found: Digest) -> Fault {
+        let (what, wanted) = (format!("blob {}", self.digest), self.digest);
+        match self.from {
+            From::File(_) => Fault::Package(Problem::WrongDigest {
+                what,
+                wanted,
+                found,
+            }),
+            From::Response(_) => Fault::WrongDigest {
+                what,
+                wanted,
+                found,
+            },
+        }
     }
 
     fn fail(&self, fault: Fault) -> io::Error {
@@ -125,17 +159,6 @@ impl From {
     }
 }
 
-fn check(what: String, wanted: Digest, found: Digest) -> Outcome<()> {
-    if found == wanted {
-        return Ok(());
-    }
-    Err(Fault::WrongDigest {
-        what,
-        wanted,
-        found,
-    })
-}
-
 impl Registry {
     /// A small blob, whole and compared.
     pub(crate) async fn small_blob(&self, wanted: Wanted<'_>) -> Outcome<Vec<u8>> {
@@ -146,7 +169,13 @@ impl Registry {
         }
         let response = self.ask_from(wanted, 0, &what).await?;
         let bytes = self.body(response, wanted.size, &what).await?;
-        check(what, wanted.digest, Digest::of(&bytes))?;
-        Ok(bytes)
+        match Digest::of(&bytes) {
+            found if found == wanted.digest => Ok(bytes),
+            found => Err(Fault::WrongDigest {
+                what,
+                wanted: wanted.digest,
+                found,
+            }),
+        }
     }
 }

@@ -102,16 +102,14 @@ async fn open(text: &str, folder: &Path, arguments: &Build) -> anyhow::Result<(O
         }
         Reference::Registry(_) => text.to_owned(),
     };
-    let login = match arguments.from_login.login() {
-        None if storage::is_one_registry(&text, &arguments.to) => arguments.login.clone(),
-        login => login.unwrap_or_default(),
-    };
+    let login = &arguments.login;
+    let login = arguments.from_login.or(login, &text, &arguments.to);
     storage::source(&text, &login).await
 }
 
 async fn carry(sources: &[Source], to: &Opened) -> anyhow::Result<Copied> {
     let bar = Bar::new("copying");
-    let mut total: Option<Copied> = None;
+    let mut copies = Vec::new();
     for source in sources {
         let selector = Selector::Digest(source.digest);
         let options = CopyOptions {
@@ -119,11 +117,10 @@ async fn carry(sources: &[Source], to: &Opened) -> anyhow::Result<Copied> {
             name: Name::Part,
             referrers: true,
         };
-        let copied = copy(source.from.place(), to.place(), options, &bar).await?;
-        total = Some(match total {
-            Some(total) => total.with(&copied),
-            None => copied,
-        });
+        copies.push(copy(source.from.place(), to.place(), options, &bar).await?);
     }
+    let total = copies
+        .into_iter()
+        .reduce(|total, copied| total.with(&copied));
     total.context("a composite carries one package at least")
 }

@@ -1,10 +1,9 @@
 //! Bringing the packages of a composite to where the fleet gets them from.
 
-use std::path::{self, Path};
+use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use placet_model::Digest;
 use placet_package::composite::{Composite, CompositePart};
 use placet_package::copy::{Copied, CopyOptions, Name, copy};
 use placet_package::registry::{Registry, RegistryReference};
@@ -15,8 +14,10 @@ use crate::package::progress::Bar;
 use crate::package::storage::{self, Opened};
 
 /// Where packages are brought to: one layout for all, or a repository for each.
+#[derive(Clone)]
 pub(super) enum Store {
-    Layout(Layout),
+    /// The folder, which need not be there yet.
+    Layout(PathBuf),
     Registry(Arc<Registry>, RegistryReference),
 }
 
@@ -25,28 +26,39 @@ pub(super) struct Placed<'c> {
     pub(super) part: &'c CompositePart,
     /// How declarations name it.
     pub(super) reference: String,
-    to: Opened,
+    to: Store,
     tag: String,
 }
 
 impl Store {
-    /// Opens `oci-layout:DIR`, or `oci://HOST/PREFIX`, below which each package has a repository.
-    pub(super) async fn open(
+    /// `oci-layout:DIR`, or `oci://HOST/PREFIX`, below which each package has a repository. Nothing is
+    /// made yet.
+    pub(super) async fn find(
         text: &str,
         login: &Login,
         known: Option<&Opened>,
     ) -> anyhow::Result<Self> {
-        // Packages are below it, so that it is no repository itself; the name is a stand-in.
-        let text = if storage::is_registry(text) {
-            format!("{}/any", text.trim_end_matches('/'))
-        } else {
-            text.to_owned()
-        };
-        match storage::target(&text, login, known).await? {
-            (_, Some(tag)) => bail!("`{text}` names the tag `{tag}`; name the place alone"),
-            (Opened::Layout(layout), None) => Ok(Self::Layout(layout)),
-            (Opened::Repository(registry, any), None) => Ok(Self::Registry(registry, any)),
+        if let Some(folder) = text.strip_prefix("oci-layout:") {
+            let folder = path::absolute(folder);
+            return Ok(Self::Layout(
+                folder.with_context(|| format!("failed to find {text}"))?,
+            ));
         }
+        // Packages are below it, so that it is no repository itself; the name is a stand-in.
+        let any = format!("{}/any", text.trim_end_matches('/'));
+        match storage::target(&any, login, known).await? {
+            (Opened::Repository(registry, any), None) => Ok(Self::Registry(registry, any)),
+            _ => bail!("`{text}` is no place for packages; write oci://HOST/PREFIX"),
+        }
+    }
+
+    fn open(&self) -> anyhow::Result<Opened> {
+        Ok(match self {
+            Self::Layout(folder) => Opened::Layout(Layout::create(folder)?),
+            Self::Registry(registry, reference) => {
+                Opened::Repository(Arc::clone(registry), reference.clone())
+            }
+        })
     }
 
     /// Where each package comes to, and how declarations name it, who see the store as `seen`.
@@ -67,14 +79,12 @@ impl Store {
         let (name, digest) = (part.config.name.as_str(), part.digest);
         let version = part.config.version.tag();
         match self {
-            Self::Layout(layout) => {
-                let folder = path::absolute(layout.dir())
-                    .with_context(|| format!("failed to find {}", layout.dir().display()))?;
+            Self::Layout(folder) => {
                 let own = format!("oci-layout:{}", folder.display());
                 Ok(Placed {
                     part,
                     reference: format!("{}@{digest}", seen.unwrap_or(&own)),
-                    to: Opened::Layout(layout.clone()),
+                    to: self.clone(),
                     tag: format!("{}-{version}", name.replace('+', "_")),
                 })
             }
@@ -91,7 +101,7 @@ impl Store {
                 Ok(Placed {
                     part,
                     reference: format!("{own}@{digest}"),
-                    to: Opened::Repository(Arc::clone(registry), reference),
+                    to: Self::Registry(Arc::clone(registry), reference),
                     tag: version,
                 })
             }
@@ -100,19 +110,17 @@ impl Store {
 }
 
 impl Placed<'_> {
-    /// What the tag names now, if that is another package.
-    pub(super) async fn other(&self) -> anyhow::Result<Option<Digest>> {
-        let found = self.to.look_up(&self.tag).await?;
-        Ok(found.filter(|found| *found != self.part.digest))
-    }
-
-    /// What is in the way, for people.
-    pub(super) fn in_the_way(&self, other: &Digest) -> String {
-        let place = self.to.name(&Selector::Tag(self.tag.clone()));
-        format!(
-            "{place} is {other}, and the composite carries {}",
-            self.part.digest
-        )
+    /// What the tag names now, if that is another package; for people.
+    pub(super) async fn in_the_way(&self) -> anyhow::Result<Option<String>> {
+        if matches!(&self.to, Store::Layout(folder) if !folder.exists()) {
+            return Ok(None);
+        }
+        let to = self.to.open()?;
+        let own = self.part.digest;
+        let found = to.look_up(&self.tag).await?;
+        let place = to.name(&Selector::Tag(self.tag.clone()));
+        let tell = |other| format!("{place} is {other}, and the composite carries {own}");
+        Ok(found.filter(|found| *found != own).map(tell))
     }
 
     pub(super) async fn bring(&self, from: &Opened, bar: &Bar) -> anyhow::Result<Copied> {
@@ -122,6 +130,7 @@ impl Placed<'_> {
             name: Name::Tag(&self.tag),
             referrers: true,
         };
-        Ok(copy(from.place(), self.to.place(), options, bar).await?)
+        let to = self.to.open()?;
+        Ok(copy(from.place(), to.place(), options, bar).await?)
     }
 }

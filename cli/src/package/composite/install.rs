@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use placet_crds::{Fault, SourceFile, with_references};
 use placet_package::composite::{Composite, read_composite};
@@ -67,15 +67,11 @@ type Files = Vec<(SourceFile, Change)>;
 
 /// `placet package composite install`.
 pub(crate) async fn run(arguments: &Install, common: &Common) -> anyhow::Result<Answer> {
-    let login = match arguments.from_login.login() {
-        None if storage::is_one_registry(&arguments.from, &arguments.registry) => {
-            arguments.login.clone()
-        }
-        login => login.unwrap_or_default(),
-    };
-    let (from, selector) = storage::source(&arguments.from, &login).await?;
+    let (from, to) = (&arguments.from, &arguments.registry);
+    let login = arguments.from_login.or(&arguments.login, from, to);
+    let (from, selector) = storage::source(from, &login).await?;
     let composite = read_composite(from.place(), &selector).await?;
-    let store = Store::open(&arguments.registry, &arguments.login, Some(&from)).await?;
+    let store = Store::find(to, &arguments.login, Some(&from)).await?;
     let placed = store.place(&composite, arguments.seen_as.as_deref())?;
     let tree = match &arguments.git {
         Some(dir) => Some(Tree::open(dir, &arguments.path)?),
@@ -137,9 +133,9 @@ fn compare(tree: &Tree, files: Vec<SourceFile>) -> anyhow::Result<Files> {
 async fn look(placed: &[Placed<'_>], tree: Option<&Tree>, files: &Files) -> anyhow::Result<bool> {
     let mut is_clear = true;
     for placed in placed {
-        if let Some(other) = placed.other().await? {
+        if let Some(told) = placed.in_the_way().await? {
             is_clear = false;
-            anstream::eprintln!("{}", placed.in_the_way(&other));
+            anstream::eprintln!("{told}");
         }
     }
     for (file, _) in files.iter().filter(|(_, it)| *it == Change::Differs) {
@@ -153,15 +149,14 @@ async fn look(placed: &[Placed<'_>], tree: Option<&Tree>, files: &Files) -> anyh
 
 async fn bring(placed: &[Placed<'_>], from: &Opened) -> anyhow::Result<Copied> {
     let bar = Bar::new("copying");
-    let mut total: Option<Copied> = None;
+    let mut copies = Vec::new();
     for placed in placed {
-        let copied = placed.bring(from, &bar).await?;
-        total = Some(match total {
-            Some(total) => total.with(&copied),
-            None => copied,
-        });
+        copies.push(placed.bring(from, &bar).await?);
     }
-    total.ok_or_else(|| anyhow::anyhow!("the composite carries no package"))
+    let total = copies
+        .into_iter()
+        .reduce(|total, copied| total.with(&copied));
+    total.context("the composite carries no package")
 }
 
 /// Writes what changed; the commit, if one was made.

@@ -80,14 +80,15 @@ impl Tree {
         }
     }
 
-    /// Where a file goes. No link leads there, and not into git's own folder.
+    /// Where a file goes. No link below the working tree leads there, and not into git's own folder.
     fn path(&self, file: &SourceFile) -> anyhow::Result<PathBuf> {
         let mut path = self.folder.clone();
         for part in Path::new(&file.name) {
             if is_git_folder(part) {
                 bail!("`{}` would be written into git's own folder", file.name);
             }
-            if fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
+            let is_link = fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
+            if is_link && path != self.folder {
                 bail!(
                     "`{}` is a link; declarations are not written through links",
                     path.display()

@@ -520,6 +520,8 @@ pub(crate) enum PackageCommand {
     Signature(package::signature::Arguments),
     /// Make a library without code to link against, from a library or an API file.
     Stub(package::stub::Arguments),
+    /// Make a package of a .deb, an .rpm or an OCI image.
+    Import(package::import::Import),
 }
 
 /// What a registry wants to see.

@@ -40,7 +40,7 @@ impl Assembly {
             mode: source.mode,
             owner: owner(entry, &source.owner),
             kind: ModuleType::Data,
-            function: entry.function.clone(),
+            function: entry.function.clone().or_else(|| source.function.clone()),
             characteristics: entry.characteristics.clone(),
             architecture: Architecture::default(),
             size: bytes.len() as u64,
@@ -63,12 +63,14 @@ impl Assembly {
             module.link = Some(target.clone());
         } else {
             self.add_file(&mut module, entry, read_elf(&bytes).map_err(damaged)?)?;
-            self.warnings
-                .extend(self.scanner.scan(&module.path, &bytes));
+            if let Content::File(_) = source.content {
+                let warnings = self.scanner.scan(&module.path, &bytes);
+                self.warnings.extend(warnings);
+            }
         }
         let blob = match &source.content {
-            Content::File(path) => Blob::File(path.clone()),
-            Content::Bytes(_) | Content::Link(_) => Blob::Bytes(bytes),
+            Content::File(path) | Content::Imported(path) => Blob::File(path.clone()),
+            Content::Link(_) => Blob::Bytes(bytes),
         };
         self.blobs.insert(digest, blob);
         Ok(module)

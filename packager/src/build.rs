@@ -13,6 +13,7 @@ use crate::assemble::Assembly;
 use crate::error::{Error, ModuleFault};
 use crate::file::PackageFile;
 use crate::gather::{self, Found};
+use crate::import::Imports;
 use crate::taint::{Scanner, Warning};
 use crate::watch::{self, Step, Watch};
 use crate::{Confine, Confinement, commands, config, opens, yaml};
@@ -80,36 +81,71 @@ pub fn build_watched(
 ) -> Result<Built, Error> {
     let file = yaml::read(package_yaml)?;
     let folder = folder(package_yaml, &file, options)?;
-    let epoch = epoch(options)?;
-    let plan = commands::Plan {
+    let imports = Imports::open(package_yaml, &file.imports, &folder, layout_dir)?;
+    let job = Job {
         package_yaml,
-        file: &file,
-        folder: &folder,
-        epoch: epoch.as_second(),
-        confine: options.confine,
+        file,
+        folder,
+        imports,
     };
-    let ran = commands::run(&plan, watch)?;
-    let name = package_yaml.file_name().unwrap_or_default();
-    let mut assembly = Assembly {
-        scanner: Scanner::new(&folder, ran.as_ref(), epoch),
-        declared_in: name.to_string_lossy().into_owned(),
-        blobs: BTreeMap::new(),
-        warnings: Vec::new(),
-    };
-    let found = gather::gather(package_yaml, &folder, &file)?;
-    let modules = modules(package_yaml, &found, &mut assembly, watch)?;
-    let config = config::config(&file, epoch, modules);
-    check_config(&config).map_err(|fault| config_refused(package_yaml, &found, fault))?;
-    let tag = config.version.tag();
-    let layout = Layout::create(layout_dir)?;
-    let digest = layout.write_package(&config, &assembly.blobs, &tag)?;
-    Ok(Built {
-        digest,
-        config,
-        tag,
-        confinement: ran.map_or(Confinement::NoCommands, |ran| ran.confinement),
-        warnings: assembly.warnings,
-    })
+    job.run(layout_dir, options, watch)
+}
+
+/// A package to be made.
+pub(crate) struct Job<'a> {
+    /// The package file, for messages.
+    pub(crate) package_yaml: &'a Path,
+    pub(crate) file: PackageFile,
+    /// Where commands run and what sources are relative to.
+    pub(crate) folder: PathBuf,
+    pub(crate) imports: Imports,
+}
+
+impl Job<'_> {
+    /// Runs the build commands, reads the modules and stores the package.
+    pub(crate) fn run(
+        self,
+        layout_dir: &Path,
+        options: &BuildOptions,
+        watch: Watch<'_>,
+    ) -> Result<Built, Error> {
+        let Self {
+            package_yaml,
+            file,
+            folder,
+            imports,
+        } = self;
+        let epoch = epoch(options)?;
+        let plan = commands::Plan {
+            package_yaml,
+            file: &file,
+            folder: &folder,
+            epoch: epoch.as_second(),
+            confine: options.confine,
+        };
+        let ran = commands::run(&plan, watch)?;
+        let name = package_yaml.file_name().unwrap_or_default();
+        let mut assembly = Assembly {
+            scanner: Scanner::new(&folder, ran.as_ref(), epoch),
+            declared_in: name.to_string_lossy().into_owned(),
+            blobs: BTreeMap::new(),
+            warnings: Vec::new(),
+        };
+        let found = gather::gather(package_yaml, &folder, &file, &imports)?;
+        let modules = modules(package_yaml, &found, &mut assembly, watch)?;
+        let config = config::config(&file, epoch, modules);
+        check_config(&config).map_err(|fault| config_refused(package_yaml, &found, fault))?;
+        let tag = config.version.tag();
+        let layout = Layout::create(layout_dir)?;
+        let digest = layout.write_package(&config, &assembly.blobs, &tag)?;
+        Ok(Built {
+            digest,
+            config,
+            tag,
+            confinement: ran.map_or(Confinement::NoCommands, |ran| ran.confinement),
+            warnings: assembly.warnings,
+        })
+    }
 }
 
 /// The absolute folder in which to build, free of symbolic links, as compilers see it.

@@ -4,8 +4,10 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use placet_model::{ModulePath, PackageName, PathError, VersionRequirement, visible};
+use placet_model::{Digest, ModulePath, PackageName, PathError, VersionRequirement, visible};
 use placet_package::{ConfigFault, ElfError, PackageError};
+
+use crate::import::ImportError;
 
 /// A place in a package file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,6 +147,55 @@ pub enum Error {
         /// The rule.
         fault: Box<ConfigFault>,
     },
+    /// An archive cannot be read.
+    #[error(transparent)]
+    Archive(ImportError),
+    /// An archive does not say what the package is.
+    #[error(
+        "`{}` does not say what {what} its package should have; give --{what}",
+        visible(archive)
+    )]
+    Unnamed {
+        /// The archive.
+        archive: String,
+        /// Name or version.
+        what: &'static str,
+    },
+    /// An archive of a package file cannot be read.
+    #[error("{place}: import `{}` cannot be used", visible(name))]
+    Import {
+        /// Where it stands.
+        place: Place,
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: Box<ImportError>,
+    },
+    /// An archive is not the one that was meant.
+    #[error(
+        "{place}: import `{}` has digest {found}, and not the one that `digest` says; fetch the right file, or correct it",
+        visible(name)
+    )]
+    ImportDigest {
+        /// Where it stands.
+        place: Place,
+        /// Its name.
+        name: String,
+        /// What is there.
+        found: Digest,
+    },
+    /// Two archives of a package file have one name.
+    #[error(
+        "{place}: there is another import called `{}`; rename one of them",
+        visible(name)
+    )]
+    ImportTwice {
+        /// Where the second one stands.
+        place: Place,
+        /// The name.
+        name: String,
+    },
     /// A module cannot be delivered.
     #[error("{place}: module `{}` is refused", visible(module))]
     Module {
@@ -244,6 +295,33 @@ pub enum ModuleFault {
     /// A link that points where no node may follow.
     #[error("`{}` is a symbolic link that cannot be delivered; make it relative, or leave it out by `exclude`", visible(.0))]
     Link(String, #[source] PathError),
+    /// No archive has the name.
+    #[error("`imports` has none called `{}`; name one that it has, or add it", visible(.0))]
+    NoImport(String),
+    /// The archive does not hold the file.
+    #[error("the import holds no file `{}`; `sources: \"**\"` would take all that it holds", visible(.0))]
+    NotImported(String),
+    /// A pattern stands for nothing of an archive.
+    #[error("the import holds no file that matches `{}`; names in it begin without `/`", visible(.0))]
+    NoneImported(String),
+    /// An import and a link, or a source outside of it.
+    #[error("an entry with `import` takes files of the archive; leave out `link`")]
+    ImportedLink,
+    /// A file of an archive has set-id or sticky bits.
+    #[error(
+        "`{}` has mode {:04o}: set-user-id, set-group-id and sticky bits are refused; leave it out by `exclude` (`--exclude`), or take it without them by `dropSetId: true` (`--drop-set-id`)",
+        visible(.0), .1
+    )]
+    ImportedSetId(String, u32),
+    /// A device, pipe or socket of an archive.
+    #[error("`{}` is {}, and only files and links can be delivered; leave it out by `exclude` (`--exclude`)", visible(.0), .1)]
+    ImportedSpecial(String, &'static str),
+    /// A link of an archive to what it does not hold.
+    #[error(
+        "`{}` is a link to `{}`, which is not in the archive; leave it out by `exclude` (`--exclude`), or have it lead to that path of the node's software by `absoluteLinks: true` (`--absolute-links`)",
+        visible(.0), visible(.1)
+    )]
+    LinkOut(String, String),
     /// The source is not there.
     #[error("source `{}` does not exist; name a file, or add a build command that makes it", visible(.0))]
     Missing(String),
@@ -309,6 +387,11 @@ impl ModuleFault {
                 | Self::NotText(_)
                 | Self::Path(..)
                 | Self::Link(..)
+                | Self::NotImported(_)
+                | Self::NoneImported(_)
+                | Self::ImportedSetId(..)
+                | Self::ImportedSpecial(..)
+                | Self::LinkOut(..)
         )
     }
 }

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_yaml::Spanned;
 
 use crate::glob::Globs;
+use crate::import::ImportEntry;
 use crate::schema;
 use crate::variable::VariableName;
 
@@ -101,6 +102,10 @@ pub struct PackageFile {
     /// Seconds that each build command may take; 3600 where left out.
     #[serde(default)]
     pub build_seconds: Option<NonZeroU32>,
+    /// Archives of other formats whose files may be delivered: Debian and RPM packages, OCI images.
+    #[serde(default)]
+    #[schemars(with = "Vec<ImportEntry>")]
+    pub imports: Vec<Spanned<ImportEntry>>,
     /// The files that the package delivers.
     #[schemars(with = "Vec<ModuleEntry>")]
     pub modules: Vec<Spanned<ModuleEntry>>,
@@ -170,6 +175,12 @@ pub struct ModuleEntry {
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub source: Option<Spanned<String>>,
+    /// The name of one of `imports`, of which `source` and `sources` then name files. Without both,
+    /// the file at `path` is taken; with `sources` and no `path`, each stays where it was. Links,
+    /// modes and owners are kept.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub import: Option<Spanned<String>>,
     /// Many files at once: a pattern or a list of them (`build/lib/**/*.so`), each of which has to
     /// match something. `*` and `?` stay within a folder, `**` crosses them.
     ///

@@ -1,6 +1,6 @@
 //! Which modules the entries of a package file stand for, and what each is made of.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use serde_yaml::Spanned;
 use crate::error::{Error, ModuleFault};
 use crate::file::{ModuleEntry, PackageFile};
 use crate::glob::{Glob, Globs};
+use crate::import::{Imported, Imports};
 use crate::source::Source;
 use crate::yaml;
 
@@ -58,12 +59,13 @@ pub(crate) fn gather<'a>(
     package_yaml: &Path,
     folder: &Path,
     file: &'a PackageFile,
+    imports: &Imports,
 ) -> Result<Vec<Found<'a>>, Error> {
     let single = file.modules.iter().filter(|it| it.value.sources.is_none());
     let own: BTreeSet<_> = single.filter_map(|it| it.value.path.as_ref()).collect();
     let mut modules = Vec::new();
     for entry in &file.modules {
-        let found = of_entry(folder, &entry.value).map_err(|(module, fault)| {
+        let found = of_entry(folder, &entry.value, imports).map_err(|(module, fault)| {
             let fault = with_commands(fault, &file.build);
             refused(package_yaml, entry, module, fault)
         })?;
@@ -95,8 +97,16 @@ fn with_commands(fault: ModuleFault, commands: &[Spanned<String>]) -> ModuleFaul
 type Refused = (String, ModuleFault);
 
 /// Paths and sources of one entry.
-fn of_entry(folder: &Path, entry: &ModuleEntry) -> Result<Vec<(ModulePath, Source)>, Refused> {
+fn of_entry(
+    folder: &Path,
+    entry: &ModuleEntry,
+    imports: &Imports,
+) -> Result<Vec<(ModulePath, Source)>, Refused> {
     let at_entry = |fault| (entry.to_string(), fault);
+    if let Some(import) = &entry.import {
+        let import = imports.get(&import.value).map_err(at_entry)?;
+        return imported(import, entry);
+    }
     let source = match (&entry.source, &entry.sources, &entry.link) {
         (Some(source), None, None) => Source::file(folder, &source.value).map_err(at_entry)?,
         (None, None, Some(target)) => Source::link(target),
@@ -106,6 +116,53 @@ fn of_entry(folder: &Path, entry: &ModuleEntry) -> Result<Vec<(ModulePath, Sourc
     let path = entry.path.clone();
     let path = path.ok_or_else(|| at_entry(ModuleFault::NoPath))?;
     Ok(vec![(path, source)])
+}
+
+/// Paths and sources of an entry that takes files of an archive, which keep their paths where the
+/// entry names none.
+fn imported(import: &Imported, entry: &ModuleEntry) -> Result<Vec<(ModulePath, Source)>, Refused> {
+    let at_entry = |fault| (entry.to_string(), fault);
+    if entry.link.is_some() || (entry.source.is_some() && entry.sources.is_some()) {
+        return Err(at_entry(ModuleFault::ImportedLink));
+    }
+    if let Some(globs) = &entry.sources {
+        return imported_matching(import, entry, &globs.value);
+    }
+    let path = entry.path.clone();
+    let path = path.ok_or_else(|| at_entry(ModuleFault::NoPath))?;
+    let name = entry.source.as_ref().map_or(path.as_str(), |it| &it.value);
+    let source = import.source(name, &path).map_err(at_entry)?;
+    Ok(vec![(path, source)])
+}
+
+fn imported_matching(
+    import: &Imported,
+    entry: &ModuleEntry,
+    globs: &Globs,
+) -> Result<Vec<(ModulePath, Source)>, Refused> {
+    let mut found = BTreeMap::new();
+    for glob in &globs.0 {
+        let covered = |name: &&String| glob.covers(name, false);
+        let mut names = import.names().filter(covered).peekable();
+        if names.peek().is_none() {
+            let fault = ModuleFault::NoneImported(glob.as_str().to_owned());
+            return Err((entry.to_string(), fault));
+        }
+        let excluded = |name: &&String| entry.exclude.0.iter().any(|it| it.covers(name, true));
+        for name in names.filter(|name| !excluded(name)) {
+            let at_file = |fault| (name.clone(), fault);
+            let path = match &entry.path {
+                Some(folder) => below(Some(folder), glob, name),
+                None => name
+                    .parse()
+                    .map_err(|error| ModuleFault::Path(name.clone(), error)),
+            };
+            let path = path.map_err(at_file)?;
+            let source = import.source(name, &path).map_err(at_file)?;
+            found.insert(path, source);
+        }
+    }
+    Ok(found.into_iter().collect())
 }
 
 fn matching(

@@ -20,6 +20,7 @@ mod error;
 mod file;
 mod gather;
 mod glob;
+pub mod import;
 mod key;
 mod opens;
 mod reference;

@@ -22,15 +22,16 @@ pub(crate) struct Source {
     pub(crate) mode: Mode,
     /// The owner of the installed file as far as the package file names none.
     pub(crate) owner: Owner,
+    /// What it is for, unless the package file says it.
+    pub(crate) function: Option<String>,
 }
 
 #[derive(Debug)]
 pub(crate) enum Content {
     /// A regular file that stays where it is until the package is stored.
     File(PathBuf),
-    /// The bytes themselves.
-    #[expect(dead_code, reason = "what archives hold")]
-    Bytes(Vec<u8>),
+    /// A file of an archive, which nothing here has built.
+    Imported(PathBuf),
     /// A symbolic link, which is delivered as one.
     Link(LinkTarget),
 }
@@ -43,6 +44,7 @@ impl Source {
             content: Content::Link(target.clone()),
             mode: mode(0o777),
             owner: Owner::default(),
+            function: None,
         }
     }
 
@@ -64,6 +66,7 @@ impl Source {
             content: Content::File(path),
             mode: mode(if bits & 0o111 != 0 { 0o755 } else { 0o644 }),
             owner: Owner::default(),
+            function: None,
         })
     }
 
@@ -86,8 +89,7 @@ impl Source {
     /// Its bytes; those of a link are its target.
     pub(crate) fn read(&self) -> Result<Vec<u8>, ModuleFault> {
         match &self.content {
-            Content::File(path) => read(&self.name, path),
-            Content::Bytes(bytes) => Ok(bytes.clone()),
+            Content::File(path) | Content::Imported(path) => read(&self.name, path),
             Content::Link(target) => Ok(target.as_str().as_bytes().to_vec()),
         }
     }

@@ -36,6 +36,11 @@ pub(crate) fn read(path: &Path) -> Result<PackageFile, Error> {
     check(path, read_as(path)?)
 }
 
+/// Checks the package file `text`, which messages call `path`.
+pub(crate) fn from_text(path: &Path, text: &str) -> Result<PackageFile, Error> {
+    check(path, parse(text, path, &PACKAGE_FILE)?)
+}
+
 /// Reads the file at `path`, which is no larger than a package file, as what it should be.
 pub(crate) fn read_as<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let text = read_text(path, PACKAGE_FILE.size)?;

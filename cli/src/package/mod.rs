@@ -5,6 +5,7 @@ pub(crate) mod build;
 pub(crate) mod composite;
 pub(crate) mod copy;
 pub(crate) mod diff;
+pub(crate) mod import;
 pub(crate) mod list;
 mod place;
 mod progress;
@@ -35,6 +36,7 @@ pub(crate) async fn run(command: PackageCommand, common: &Common) -> anyhow::Res
         PackageCommand::Build(arguments) => build::run(arguments, common).await,
         PackageCommand::Schema => schema(),
         PackageCommand::Inspect(arguments) => inspect(&arguments, common).await,
+        PackageCommand::Import(arguments) => import::run(&arguments, common),
         PackageCommand::Push(arguments) => push::run(&arguments, common).await,
         PackageCommand::Pull(arguments) => pull::run(&arguments, common).await,
         PackageCommand::Copy(arguments) => copy::run(&arguments, common).await,

@@ -25,7 +25,7 @@ pub enum VersionRequirement {
     Rpm(VersionBounds<RpmVersion>),
 }
 
-/// VersionBounds that all have to hold; without any, every version of the scheme satisfies.
+/// Bounds that all have to hold; without any, every version of the scheme satisfies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionBounds<V>(Vec<(Relation, V)>);
 

@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod api_file;
 #[cfg(test)]
+mod archives;
+#[cfg(test)]
+mod bad_archives;
+#[cfg(test)]
 mod code_base;
 #[cfg(test)]
 mod debian;
@@ -14,6 +18,8 @@ mod environment;
 mod figures;
 #[cfg(test)]
 mod flips;
+#[cfg(test)]
+mod import;
 #[cfg(test)]
 mod loader;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The tutorial is typed as it stands.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -52,20 +53,19 @@ fn script() -> String {
     let page = fs::read_to_string(root.join("docs/tutorial.md")).expect("the tutorial");
     let mut script = PERSON.to_owned();
     for line in typed(&page) {
-        // In the background a function would be another shell, which `kill` would not end.
-        let line = match line.strip_suffix('&') {
-            Some(_) => line.replacen("placet up", "command placet up", 1),
-            None => line.to_owned(),
-        };
         if line.starts_with("placet apply") {
             script += "joined\n";
         }
         let shown = line.replace('\'', r"'\''");
-        script += &format!("echo '$ {shown}'\n{line} || exit 2\n");
-        if line.ends_with('&') {
-            script.truncate(script.len() - " || exit 2\n".len());
-            script.push('\n');
-        }
+        writeln!(script, "echo '$ {shown}'").expect("text");
+        // In the background a function would be another shell, which `kill` would not end.
+        let in_background = line.ends_with('&');
+        let line = if in_background {
+            line.replacen("placet up", "command placet up", 1)
+        } else {
+            format!("{line} || exit 2")
+        };
+        writeln!(script, "{line}").expect("text");
     }
     script
 }

@@ -91,17 +91,28 @@ pub(crate) fn can_build() -> bool {
 }
 
 /// Builds every program that is missing; the folder that has them all, but for those that
-/// `KUBEBUILDER_ASSETS` brings.
+/// `KUBEBUILDER_ASSETS` brings. A program is built anew only where its own module requires something
+/// else than before.
 pub(crate) fn prepare(root: &Path) -> anyhow::Result<PathBuf> {
     let modules = root.join("tests/servers");
     let cache = cache()?;
-    let name = version(&modules)?;
-    let folder = cache.join(&name);
-    fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    let all: Vec<_> = PROGRAMS.iter().map(|program| program.module).collect();
+    let name = version(&modules, &all)?;
+    let (folder, built) = (cache.join(&name), cache.join("built"));
+    for folder in [&folder, &built] {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("failed to make {}", folder.display()))?;
+    }
     for program in PROGRAMS {
         let path = folder.join(program.name);
         if !path.is_file() && !is_given(program.name) {
-            build(program, &modules, &path)?;
+            let version = version(&modules, &[program.module])?;
+            let whole = built.join(format!("{}-{version}", program.name));
+            if !whole.is_file() {
+                build(program, &modules, &whole)?;
+            }
+            fs::hard_link(&whole, &path)
+                .with_context(|| format!("failed to make {}", path.display()))?;
         }
     }
     let current = cache.join("current");
@@ -137,12 +148,12 @@ fn build(program: &Program, modules: &Path, path: &Path) -> anyhow::Result<()> {
     fs::rename(&draft, path).with_context(|| format!("failed to write {}", path.display()))
 }
 
-/// What the modules require, in short: another version of anything is another folder.
-fn version(modules: &Path) -> anyhow::Result<String> {
+/// What these modules require, in short.
+fn version(modules: &Path, names: &[&str]) -> anyhow::Result<String> {
     let mut hasher = Sha256::new();
-    for program in PROGRAMS {
+    for name in names {
         for file in ["go.mod", "go.sum"] {
-            let path = modules.join(program.module).join(file);
+            let path = modules.join(name).join(file);
             let text =
                 fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
             hasher.update(text);

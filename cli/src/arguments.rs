@@ -508,6 +508,8 @@ pub(crate) enum PackageCommand {
     Remove(package::remove::Remove),
     /// Free what interrupted transfers, builds and removals have left in a layout.
     Prune(package::prune::Prune),
+    /// Show which libraries files use, who uses them, and what the loader would miss.
+    Deps(package::deps::Deps),
     /// Print the API that a library offers, as an API file.
     Api(crate::package::api::Api),
     /// Say what differs between two packages, and which processes that touches.

@@ -13,6 +13,7 @@ mod headers;
 mod image;
 mod lookup;
 mod notes;
+mod relocations;
 mod sparse;
 mod symbols;
 mod versions;

@@ -16,7 +16,7 @@ use crate::gather::{self, Found};
 use crate::import::Imports;
 use crate::taint::{Scanner, Warning};
 use crate::watch::{self, Step, Watch};
-use crate::{Confine, Confinement, commands, config, opens, yaml};
+use crate::{Confine, Confinement, apis, commands, config, opens, yaml};
 
 /// How to build.
 #[derive(Debug, Clone, Default)]
@@ -132,7 +132,15 @@ impl Job<'_> {
             warnings: Vec::new(),
         };
         let found = gather::gather(package_yaml, &folder, &file, &imports)?;
-        let modules = modules(package_yaml, &found, &mut assembly, watch)?;
+        let mut modules = modules(package_yaml, &found, &mut assembly, watch)?;
+        apis::apply(
+            package_yaml,
+            &folder,
+            &file.apis,
+            &found,
+            &mut modules,
+            &assembly.blobs,
+        )?;
         let config = config::config(&file, epoch, modules);
         check_config(&config).map_err(|fault| config_refused(package_yaml, &found, fault))?;
         let tag = config.version.tag();

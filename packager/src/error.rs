@@ -368,6 +368,31 @@ pub enum ModuleFault {
         "this simple process can open libraries at run time ({0} imports dlopen), and no dependency on them is declared, so that it would go on with old ones; list them in `supplemental`, or confirm with `acknowledgeOpens: true` that there are none"
     )]
     Opens(ModulePath),
+    /// A library that does not have the soname of the API that it is said to provide.
+    #[error(
+        "it provides API `{}`, whose users look for `{}`, and its soname is {}; link it with -Wl,-soname", visible(.0), visible(.1), visible(.2)
+    )]
+    ApiSoname(String, String, String),
+    /// A library that lacks a part of the API that it is said to provide.
+    #[error("it provides API `{}` and does not export {}; export that, or take it out of the API file", visible(.0), Listed(.1))]
+    ApiMissing(String, Vec<String>),
+}
+
+/// The first names of a list, and how many there are.
+struct Listed<'a>(&'a [String]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 5;
+        for (index, name) in self.0.iter().take(SHOWN).enumerate() {
+            let comma = if index > 0 { ", " } else { "" };
+            write!(f, "{comma}`{}`", visible(name))?;
+        }
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
 }
 
 impl ModuleFault {

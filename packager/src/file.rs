@@ -106,6 +106,12 @@ pub struct PackageFile {
     #[serde(default)]
     #[schemars(with = "Vec<ImportEntry>")]
     pub imports: Vec<Spanned<ImportEntry>>,
+    /// API files, relative to the folder in which the package is built. Modules that provide one
+    /// of these APIs have to export all of it; those that import its functions use it, whether
+    /// they say so or not.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub apis: Vec<Spanned<String>>,
     /// The files that the package delivers.
     #[schemars(with = "Vec<ModuleEntry>")]
     pub modules: Vec<Spanned<ModuleEntry>>,

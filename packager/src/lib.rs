@@ -10,12 +10,14 @@
 //! whatever the folder, the time and the user.
 
 mod api_file;
+mod apis;
 mod assemble;
 mod build;
 mod commands;
 mod composite;
 mod config;
 mod contradictions;
+pub mod deps;
 mod error;
 mod file;
 mod gather;

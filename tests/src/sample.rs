@@ -103,10 +103,12 @@ fn commit(root: &Path) -> String {
     format!("{}{mark}", String::from_utf8_lossy(&head.stdout).trim())
 }
 
-/// What has these figures measured anew. Where the controller is another than the one that the tests
-/// build, they are of that one.
+/// What has these figures measured anew. Where the controller or the program is another than the one
+/// that the tests build, they are of that one.
 fn command() -> &'static str {
-    if env::var_os("PLACET_CONTROLLER").is_some() {
+    if env::var("PLACET_PROGRAM").is_ok_and(|program| program.contains("/release/")) {
+        "PLACET_PROGRAM=$PWD/target/release/placet PLACET_FULL=1 cargo test -p placet-tests --test dependencies"
+    } else if env::var_os("PLACET_CONTROLLER").is_some() {
         "PLACET_CONTROLLER=target/release/placet-controller PLACET_FULL=1 cargo test -p placet-tests --test kubernetes -- many:: figures:: --test-threads=1"
     } else {
         "cargo xtask test --full"

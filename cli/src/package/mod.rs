@@ -4,6 +4,7 @@ pub(crate) mod api;
 pub(crate) mod build;
 pub(crate) mod composite;
 pub(crate) mod copy;
+pub(crate) mod deps;
 pub(crate) mod diff;
 pub(crate) mod import;
 pub(crate) mod list;
@@ -35,6 +36,7 @@ pub(crate) async fn run(command: PackageCommand, common: &Common) -> anyhow::Res
         PackageCommand::Api(arguments) => api::run(arguments, common),
         PackageCommand::Build(arguments) => build::run(arguments, common).await,
         PackageCommand::Schema => schema(),
+        PackageCommand::Deps(arguments) => deps::run(&arguments, common),
         PackageCommand::Inspect(arguments) => inspect(&arguments, common).await,
         PackageCommand::Import(arguments) => import::run(&arguments, common),
         PackageCommand::Push(arguments) => push::run(&arguments, common).await,

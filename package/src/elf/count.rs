@@ -4,10 +4,11 @@ use object::Endianness;
 use object::elf::{self, GnuHashHeader, HashHeader};
 use object::endian::U32;
 use object::pod;
-use object::read::elf::{FileHeader, Rel as _, Rela as _};
+use object::read::elf::FileHeader;
 
 use super::dynamic::Dynamic;
 use super::headers::{absurd, slice};
+use super::relocations;
 use super::{ElfError, Image};
 
 /// How many dynamic symbols there are. No header says it: it is what the hash tables and the
@@ -19,7 +20,7 @@ where
     let counts = [
         hash_count(image, dynamic)?,
         gnu_hash_count(image, dynamic)?,
-        relocation_count::<Elf>(image, dynamic)?,
+        last_relocated::<Elf>(image, dynamic)?,
         mips_count(image, dynamic),
     ];
     Ok(counts.into_iter().max().unwrap_or(0))
@@ -83,38 +84,11 @@ fn index(offset: u64) -> usize {
     usize::try_from(offset).unwrap_or(usize::MAX)
 }
 
-fn relocation_count<Elf>(image: &Image<'_>, dynamic: &Dynamic<'_>) -> Result<u64, ElfError>
+fn last_relocated<Elf>(image: &Image<'_>, dynamic: &Dynamic<'_>) -> Result<u64, ElfError>
 where
     Elf: FileHeader<Endian = Endianness>,
 {
-    let mips64el =
-        image.machine == elf::EM_MIPS && image.is_64 && image.endian == Endianness::Little;
-    let plt_has_addends = dynamic.value(elf::DT_PLTREL) == u64::try_from(elf::DT_RELA.0).ok();
-    let tables = [
-        (elf::DT_RELA, elf::DT_RELASZ, true),
-        (elf::DT_REL, elf::DT_RELSZ, false),
-        (elf::DT_JMPREL, elf::DT_PLTRELSZ, plt_has_addends),
-    ];
     let mut last = 0;
-    for (address, size, has_addends) in tables {
-        let (Some(address), Some(size)) = (dynamic.value(address), dynamic.value(size)) else {
-            continue;
-        };
-        let what = "the relocations (DT_RELA, DT_REL, DT_JMPREL)";
-        let bytes = image.at(address, size, what)?;
-        if has_addends {
-            let count = size / size_of::<Elf::Rela>() as u64;
-            let table: &[Elf::Rela] = slice(bytes, 0, count, what)?;
-            let symbols = table
-                .iter()
-                .map(|entry| entry.r_sym(image.endian, mips64el));
-            last = symbols.max().unwrap_or(0).max(last);
-        } else {
-            let count = size / size_of::<Elf::Rel>() as u64;
-            let table: &[Elf::Rel] = slice(bytes, 0, count, what)?;
-            let symbols = table.iter().map(|entry| entry.r_sym(image.endian));
-            last = symbols.max().unwrap_or(0).max(last);
-        }
-    }
+    relocations::visit::<Elf>(image, dynamic, |symbol, _| last = last.max(symbol))?;
     Ok(if last == 0 { 0 } else { u64::from(last) + 1 })
 }

@@ -1,6 +1,7 @@
 //! Dynamic symbols: what a file offers to others and what it wants of them.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ffi::CStr;
 
 use object::Endianness;
@@ -13,7 +14,7 @@ use super::count::count;
 use super::dynamic::Dynamic;
 use super::headers::{absurd, slice};
 use super::versions::Versions;
-use super::{ElfError, Image};
+use super::{ElfError, Image, relocations};
 
 /// A dynamic symbol through which files are bound to each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub enum SymbolRole {
     Exported,
     /// To be found in another file.
     Imported,
+    /// Both: a program has a copy of an object that another file has to define (copy relocation).
+    Copied,
 }
 
 /// What a symbol stands for (`st_type`).
@@ -110,11 +113,12 @@ where
     let bytes = image.at(address, count.saturating_mul(entry), what)?;
     let table: &[Elf::Sym] = slice(bytes, 0, count, what)?;
     let indexes = version_indexes(image, dynamic, count)?;
+    let copied = relocations::copied::<Elf>(image, dynamic)?;
     let mut length = 0;
     for (index, symbol) in table.iter().enumerate().skip(1) {
-        if symbol.is_local() {
+        let Some(role) = role(symbol, index, image.endian, &copied) else {
             continue;
-        }
+        };
         let name = name_of(symbol, image.endian, dynamic)?;
         let index = indexes.get(index).map_or(1, |it| it.get(image.endian));
         let version = Version::new(index, versions);
@@ -123,7 +127,7 @@ where
             let why = "symbol names of more than 64 MiB";
             return Err(absurd("DT_SYMTAB", count, why));
         }
-        symbols.add(symbol, image.endian, name, &version);
+        symbols.add((symbol, role), image.endian, name, &version);
     }
     Ok(symbols)
 }
@@ -153,25 +157,15 @@ impl<'data> Version<'data> {
 impl<'data> Symbols<'data> {
     fn add<S>(
         &mut self,
-        symbol: &S,
+        (symbol, role): (&S, SymbolRole),
         endian: Endianness,
         name: Cow<'data, str>,
         version: &Version<'data>,
     ) where
         S: Sym<Endian = Endianness>,
     {
-        let is_visible = matches!(
-            symbol.st_visibility(),
-            elf::STV_DEFAULT | elf::STV_PROTECTED
-        );
-        let role = if symbol.is_undefined(endian) {
-            self.opens_libraries |= matches!(&*name, "dlopen" | "dlmopen");
-            SymbolRole::Imported
-        } else if is_visible {
-            SymbolRole::Exported
-        } else {
-            return;
-        };
+        let is_wanted = role == SymbolRole::Imported;
+        self.opens_libraries |= is_wanted && matches!(&*name, "dlopen" | "dlmopen");
         if name.is_empty() {
             return;
         }
@@ -181,7 +175,7 @@ impl<'data> Symbols<'data> {
             role,
             kind: kind(symbol),
             is_weak: symbol.is_weak(),
-            is_default: role == SymbolRole::Exported && version.is_default,
+            is_default: !is_wanted && version.is_default,
             version_index: version.index,
             is_absolute: symbol.is_absolute(endian),
             value: symbol.st_value(endian).into(),
@@ -191,22 +185,28 @@ impl<'data> Symbols<'data> {
 
     /// The names alone; imported ones that are weak are left out.
     pub(super) fn lists(&self) -> SymbolLists {
-        let names = |role| {
-            let symbols = self.all.iter().filter(move |symbol| symbol.role == role);
-            symbols.filter(|symbol| symbol.role == SymbolRole::Exported || !symbol.is_weak)
+        let names = |is: fn(&DynamicSymbol<'data>) -> bool| {
+            let symbols = self.all.iter().filter(move |symbol| is(symbol));
+            symbols.map(ToString::to_string).collect()
         };
         SymbolLists {
-            exported: names(SymbolRole::Exported)
-                .map(ToString::to_string)
-                .collect(),
-            imported: names(SymbolRole::Imported)
-                .map(ToString::to_string)
-                .collect(),
+            exported: names(DynamicSymbol::is_exported),
+            imported: names(DynamicSymbol::is_missed),
         }
     }
 }
 
 impl DynamicSymbol<'_> {
+    /// True if others may be bound to it.
+    pub fn is_exported(&self) -> bool {
+        self.role != SymbolRole::Imported
+    }
+
+    /// True if the loader fails where no other file defines it.
+    pub fn is_missed(&self) -> bool {
+        self.role != SymbolRole::Exported && !self.is_weak
+    }
+
     /// True of an exported symbol that the loader takes for one that wants no version.
     pub fn serves_any(&self) -> bool {
         self.is_default || self.version_index <= 2
@@ -223,6 +223,29 @@ impl std::fmt::Display for DynamicSymbol<'_> {
         };
         f.write_str(if self.is_default { "@@" } else { "@" })?;
         f.write_str(version)
+    }
+}
+
+/// `None` of symbols that stay inside.
+fn role<S>(
+    symbol: &S,
+    index: usize,
+    endian: Endianness,
+    copied: &BTreeSet<u32>,
+) -> Option<SymbolRole>
+where
+    S: Sym<Endian = Endianness>,
+{
+    let visibility = symbol.st_visibility();
+    let is_visible = matches!(visibility, elf::STV_DEFAULT | elf::STV_PROTECTED);
+    if symbol.is_local() {
+        None
+    } else if symbol.is_undefined(endian) {
+        Some(SymbolRole::Imported)
+    } else if u32::try_from(index).is_ok_and(|index| copied.contains(&index)) {
+        Some(SymbolRole::Copied)
+    } else {
+        is_visible.then_some(SymbolRole::Exported)
     }
 }
 

@@ -1,13 +1,13 @@
 //! Facts, compared with what was asked of the compiler and with `readelf`.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use placet_model::{ElfClass, SymbolVersion, digest_of};
 use placet_package::{ElfFile, ElfKind, read_elf};
 
-use crate::tools::{Folder, run_in};
+use crate::readelf::compare_with_readelf;
+use crate::tools::Folder;
 
 fn read(bytes: &[u8]) -> ElfFile {
     read_elf(bytes).unwrap().expect("an ELF file")
@@ -123,41 +123,8 @@ fn the_systems_own_files_read_as_readelf_reads_them() {
     let files = system_files();
     assert!(files.len() > 10, "{files:?}");
     for file in files {
-        let found = read(&fs::read(&file).unwrap());
-        let expected = readelf(&file);
-        let name = file.display();
-        assert_eq!(found.facts.soname, expected.soname, "{name}");
-        assert_eq!(found.facts.needed, expected.needed, "{name}");
-        assert_eq!(found.facts.versions_provided, expected.provided, "{name}");
-        assert_eq!(
-            found.facts.versions_needed, expected.versions_needed,
-            "{name}"
-        );
-        assert_eq!(found.build_id, expected.build_id, "{name}");
-        // readelf shows the symbols that stand for the versions themselves without a version.
-        let exported = found
-            .symbols
-            .exported
-            .iter()
-            .map(|name| match name.split_once("@@") {
-                Some((name, version)) if name == version => name.to_owned(),
-                _ => name.clone(),
-            });
-        assert_same(&exported.collect(), &expected.exported, &file);
-        assert_same(&found.symbols.imported, &expected.imported, &file);
+        compare_with_readelf(&file);
     }
-}
-
-/// Shows the difference alone: libraries have thousands of symbols.
-#[track_caller]
-fn assert_same(found: &BTreeSet<String>, expected: &BTreeSet<String>, file: &Path) {
-    let more: Vec<_> = found.difference(expected).take(9).collect();
-    let missing: Vec<_> = expected.difference(found).take(9).collect();
-    let name = file.display();
-    assert!(
-        more.is_empty() && missing.is_empty(),
-        "{name}: more {more:?}, missing {missing:?}"
-    );
 }
 
 fn system_files() -> Vec<PathBuf> {
@@ -186,65 +153,4 @@ fn system_files() -> Vec<PathBuf> {
     ];
     let files = files.chain(programs.iter().map(PathBuf::from));
     files.filter(|file| file.exists()).collect()
-}
-
-#[derive(Debug, Default)]
-struct Expected {
-    soname: Option<String>,
-    needed: Vec<String>,
-    provided: BTreeSet<String>,
-    versions_needed: BTreeSet<SymbolVersion>,
-    build_id: Option<String>,
-    exported: BTreeSet<String>,
-    imported: BTreeSet<String>,
-}
-
-fn readelf(file: &Path) -> Expected {
-    let name = file.display();
-    let mut expected = Expected::default();
-    let text = run_in(Path::new("/"), &format!("readelf -WdnV --dyn-syms {name}"));
-    let mut soname_needed = String::new();
-    for line in text.lines() {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let bracket = || line.split(['[', ']']).nth(1).unwrap_or_default().to_owned();
-        if line.contains("(SONAME)") {
-            expected.soname = Some(bracket());
-        } else if line.contains("(NEEDED)") {
-            expected.needed.push(bracket());
-        } else if let Some(id) = line.split("Build ID: ").nth(1) {
-            expected.build_id = Some(id.to_owned());
-        } else if let Some(index) = words.iter().position(|word| *word == "File:") {
-            soname_needed = words[index + 1].to_owned();
-        } else if let Some(index) = words.iter().position(|word| *word == "Name:") {
-            let version = words[index + 1].to_owned();
-            if line.contains("Index:") || line.contains("Rev:") {
-                if line.contains("Rev:") && !line.contains("Flags: BASE") {
-                    expected.provided.insert(version);
-                }
-            } else if line.contains("Flags:") && !line.contains("WEAK") {
-                let soname = soname_needed.clone();
-                expected
-                    .versions_needed
-                    .insert(SymbolVersion { soname, version });
-            }
-        } else if words.len() >= 8 && words[0].ends_with(':') {
-            symbol(&words, &mut expected);
-        }
-    }
-    expected
-}
-
-/// `Num: Value Size Type Bind Vis Ndx Name`.
-fn symbol(words: &[&str], expected: &mut Expected) {
-    let (bind, visibility, section) = (words[4], words[5], words[6]);
-    if bind == "LOCAL" {
-        return;
-    }
-    let name = words[7].to_owned();
-    match (section, bind, visibility) {
-        ("UND", "WEAK", _) => {}
-        ("UND", ..) => drop(expected.imported.insert(name)),
-        (_, _, "DEFAULT" | "PROTECTED") => drop(expected.exported.insert(name)),
-        _ => {}
-    }
 }

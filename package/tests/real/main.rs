@@ -15,6 +15,8 @@ mod hostile;
 #[cfg(test)]
 mod layout;
 #[cfg(test)]
+mod readelf;
+#[cfg(test)]
 mod removal;
 #[cfg(test)]
 mod signature;
@@ -22,5 +24,7 @@ mod signature;
 mod signature_of_objects;
 #[cfg(test)]
 mod streaming;
+#[cfg(test)]
+mod tables;
 #[cfg(test)]
 mod tools;

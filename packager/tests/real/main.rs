@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod api_file;
 #[cfg(test)]
+mod apis;
+#[cfg(test)]
 mod archives;
 #[cfg(test)]
 mod bad_archives;
@@ -13,7 +15,11 @@ mod debian;
 #[cfg(test)]
 mod debian_source;
 #[cfg(test)]
+mod entangled;
+#[cfg(test)]
 mod environment;
+#[cfg(test)]
+mod facts;
 #[cfg(test)]
 mod figures;
 #[cfg(test)]
@@ -23,7 +29,12 @@ mod import;
 #[cfg(test)]
 mod loader;
 #[cfg(test)]
+mod missing;
+#[cfg(test)]
 mod patterns;
+#[cfg(test)]
+#[path = "../../../package/tests/real/readelf.rs"]
+mod readelf;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]

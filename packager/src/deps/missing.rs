@@ -1,0 +1,143 @@
+//! What a process would miss.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use placet_model::visible;
+use serde::Serialize;
+
+use super::load::{Loaded, Target};
+use super::object::Object;
+use super::symbols::Symbol;
+
+/// Something that the loader does not find.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum Missing {
+    /// The loader itself.
+    Interpreter {
+        /// The path that the program names.
+        path: String,
+    },
+    /// A needed library: it is in none of the folders, or only for other processors.
+    Library {
+        /// The name under which it is needed.
+        name: String,
+    },
+    /// A symbol version that a library which is there does not define.
+    Version {
+        /// The name under which the library is needed.
+        library: String,
+        /// The version.
+        version: String,
+    },
+    /// A symbol that no object of the process exports, not even weakly.
+    Symbol {
+        /// Its name, with its version where it has one.
+        symbol: String,
+    },
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interpreter { path } => write!(f, "interpreter {}", visible(path)),
+            Self::Library { name } => write!(f, "library {}", visible(name)),
+            Self::Version { library, version } => {
+                write!(f, "version {} of {}", visible(version), visible(library))
+            }
+            Self::Symbol { symbol } => write!(f, "symbol {}", visible(symbol)),
+        }
+    }
+}
+
+impl Loaded {
+    /// What is missing in the process, by the place of the object that misses it.
+    ///
+    /// A library that is missing may have defined what is missing elsewhere; versions and symbols
+    /// are only looked for in what is there. Weak ones are never missing.
+    pub fn missing(&self) -> Vec<(usize, Missing)> {
+        let mut missing = Vec::new();
+        let first = &self.objects[0].object.facts;
+        if let Some(path) = first
+            .interpreter
+            .clone()
+            .filter(|_| self.interpreter.is_none())
+        {
+            missing.push((0, Missing::Interpreter { path }));
+        }
+        self.missing_libraries(&mut missing);
+        self.missing_versions(&mut missing);
+        self.missing_symbols(&mut missing);
+        missing
+    }
+
+    fn missing_libraries(&self, missing: &mut Vec<(usize, Missing)>) {
+        for (index, object) in self.objects.iter().enumerate() {
+            let libraries = object.uses.iter().filter(|library| library.found.is_none());
+            missing.extend(libraries.map(|library| {
+                let name = library.name.clone();
+                (index, Missing::Library { name })
+            }));
+        }
+    }
+
+    fn missing_versions(&self, missing: &mut Vec<(usize, Missing)>) {
+        let mut targets: BTreeMap<&str, Target> = BTreeMap::new();
+        for library in self.objects.iter().flat_map(|object| &object.uses) {
+            if let Some(target) = library.found {
+                targets.entry(&library.name).or_insert(target);
+            }
+        }
+        for (index, object) in self.objects.iter().enumerate() {
+            for wanted in &object.object.facts.versions_needed {
+                let target = targets.get(wanted.soname.as_str());
+                let library = target.and_then(|target| self.object_of(*target));
+                if library.is_some_and(|library| lacks_version(library, &wanted.version)) {
+                    let (library, version) = (wanted.soname.clone(), wanted.version.clone());
+                    missing.push((index, Missing::Version { library, version }));
+                }
+            }
+        }
+    }
+
+    fn missing_symbols(&self, missing: &mut Vec<(usize, Missing)>) {
+        let exported = self.exported();
+        for (index, object) in self.objects.iter().enumerate() {
+            for import in object.object.symbols.imported() {
+                let named = exported.get(import.name).into_iter().flatten();
+                // Nobody makes a copy of their own copy.
+                let mut others = named.filter(|(owner, _)| !import.is_copied || *owner != index);
+                if !others.any(|(_, export)| export.serves(&import)) {
+                    let symbol = import.text.to_owned();
+                    missing.push((index, Missing::Symbol { symbol }));
+                }
+            }
+        }
+    }
+
+    /// All that the objects of the process export, by name, with the place of who does.
+    fn exported(&self) -> HashMap<&str, Vec<(usize, Symbol<'_>)>> {
+        let mut exported: HashMap<_, Vec<_>> = HashMap::new();
+        // The interpreter serves others where one of them needs it by name, as C libraries do.
+        let mut uses = self.objects.iter().flat_map(|object| &object.uses);
+        let is_needed = uses.any(|library| library.found == Some(Target::Interpreter));
+        let interpreter = self.interpreter.iter().filter(|_| is_needed);
+        let objects = self.objects.iter().map(|loaded| &loaded.object);
+        let objects = objects.chain(interpreter.map(|found| &found.object));
+        for (index, object) in objects.enumerate() {
+            for symbol in object.symbols.exported() {
+                let named = exported.entry(symbol.name).or_default();
+                named.push((index, symbol));
+            }
+        }
+        exported
+    }
+}
+
+/// A library without any versions serves whoever wants one; the loader only warns.
+fn lacks_version(library: &Object, version: &str) -> bool {
+    let provided = &library.facts.versions_provided;
+    let is_own_name = library.facts.soname.as_deref() == Some(version);
+    !provided.is_empty() && !provided.contains(version) && !is_own_name
+}

@@ -491,6 +491,19 @@ pub(crate) enum PackageCommand {
     Schema,
     /// Show what a package holds and needs.
     Inspect(Inspect),
+    /// Make and show keys that packages are signed with.
+    #[command(subcommand)]
+    Key(package::key::KeyCommand),
+    /// Sign a package, and what is known of it.
+    Sign(package::sign::Sign),
+    /// Say whether a key has signed a package.
+    Verify(package::verify::Verify),
+    /// List the documents that refer to a package.
+    Attached(package::attached::About),
+    /// Print the bill of materials of a package (`CycloneDX`).
+    Sbom(package::attached::About),
+    /// Print how a package was made (SLSA provenance).
+    Provenance(package::attached::About),
     /// Send a package to a registry; what is there already does not travel.
     Push(package::push::Push),
     /// Fetch a package from a registry into an OCI layout; an interrupted one goes on where it was.

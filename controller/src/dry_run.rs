@@ -200,6 +200,10 @@ fn catalog(world: &World, packages: &Packages, base: &Path) -> Catalog {
     let mut catalog = world.catalog.as_deref().cloned().unwrap_or_default();
     let references = world.objects.references();
     let is_known = |wanted: &&WantedPackage| {
+        // Other keys may be listed now.
+        if wanted.keys.is_some() {
+            return false;
+        }
         let reference = &wanted.reference;
         let known = catalog.get(reference).and_then(|entry| entry.as_ref().ok());
         known.is_some_and(|entry| {

@@ -54,7 +54,7 @@ fn one(packages: &Packages, reference: &PackageReference, base: &Path) -> Result
     assert_eq!(entries.len(), 1);
     match &entries[&reference.reference] {
         Ok(entry) => Ok(entry.digest),
-        Err(Unresolved(why)) => Err(why.clone()),
+        Err(unresolved) => Err(unresolved.why().to_owned()),
     }
 }
 

@@ -49,7 +49,7 @@ fn class(spec: &NodeClassSpec) -> Paths {
 }
 
 fn package_set(spec: &PackageSetSpec) -> Paths {
-    let mut paths = set(&[("keys", !spec.keys.is_empty())]);
+    let mut paths = Vec::new();
     for (index, entry) in spec.packages.iter().enumerate() {
         let fields = set(&[("before", !entry.before.is_empty())]);
         paths.extend(fields.into_iter().map(|field| {

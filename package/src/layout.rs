@@ -4,6 +4,7 @@
 //! tool that knows layouts can copy packages. Writers take turns through a lock file; readers need
 //! none, since every file appears complete or not at all.
 
+mod attach;
 mod graph;
 mod index;
 mod remove;
@@ -20,6 +21,7 @@ use crate::error::{Outcome, PackageError, Problem};
 use crate::files;
 use crate::package::{self, Package};
 use crate::reference::Selector;
+use crate::trust::simple;
 
 pub use remove::{Freed, Removed};
 pub use write::Blob;
@@ -138,7 +140,10 @@ impl Layout {
     /// The index cannot be read.
     pub fn tags(&self) -> Result<BTreeMap<String, Digest>, PackageError> {
         let tags = self.read_index().and_then(|index| index.tags());
-        tags.map_err(|problem| self.error(None, problem))
+        let mut tags = tags.map_err(|problem| self.error(None, problem))?;
+        // Names that tools make of digests, for what refers to a manifest.
+        tags.retain(|tag, _| !simple::is_tag(tag));
+        Ok(tags)
     }
 
     /// The digest of the manifest that `selector` names.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use placet_model::{Digest, Module, ModulePath, PackageConfig};
+use placet_package::trust::Attachment;
 use placet_package::{ConfigFault, Layout, check_config};
 
 use crate::assemble::Assembly;
@@ -14,6 +15,8 @@ use crate::error::{Error, ModuleFault};
 use crate::file::PackageFile;
 use crate::gather::{self, Found};
 use crate::import::Imports;
+use crate::provenance::{Builder, Inputs, PROVENANCE_TYPE};
+use crate::sbom::{SBOM_TYPE, sbom};
 use crate::taint::{Scanner, Warning};
 use crate::watch::{self, Step, Watch};
 use crate::{Confine, Confinement, apis, commands, config, opens, yaml};
@@ -29,6 +32,8 @@ pub struct BuildOptions {
     pub source_date_epoch: Option<i64>,
     /// Whether build commands run in a namespace.
     pub confine: Confine,
+    /// Who says in the provenance that they have built it.
+    pub builder: Builder,
 }
 
 /// A package that was built and stored.
@@ -123,6 +128,7 @@ impl Job<'_> {
             epoch: epoch.as_second(),
             confine: options.confine,
         };
+        let inputs = Inputs::read(package_yaml, &file, &folder, layout_dir)?;
         let ran = commands::run(&plan, watch)?;
         let name = package_yaml.file_name().unwrap_or_default();
         let mut assembly = Assembly {
@@ -146,6 +152,13 @@ impl Job<'_> {
         let tag = config.version.tag();
         let layout = Layout::create(layout_dir)?;
         let digest = layout.write_package(&config, &assembly.blobs, &tag)?;
+        let statement = inputs.statement(&digest, &config, &options.builder);
+        for (kind, document) in [
+            (SBOM_TYPE, sbom(&digest, &config)),
+            (PROVENANCE_TYPE, statement.write()),
+        ] {
+            layout.attach(&digest, &Attachment::new(kind, document))?;
+        }
         Ok(Built {
             digest,
             config,

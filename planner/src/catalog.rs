@@ -22,7 +22,21 @@ pub struct CatalogEntry {
 
 /// Why a package could not be had, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unresolved(pub String);
+pub enum Unresolved {
+    /// It is not there, or is not what the declaration says.
+    Missing(String),
+    /// None of the keys that are listed for it has signed it.
+    Untrusted(String),
+}
+
+impl Unresolved {
+    /// The reason.
+    pub fn why(&self) -> &str {
+        match self {
+            Self::Missing(why) | Self::Untrusted(why) => why,
+        }
+    }
+}
 
 impl Catalog {
     /// What is known of `reference`; a reference that nobody resolved yet is unresolved too.

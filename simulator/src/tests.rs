@@ -344,7 +344,7 @@ fn nothing_changes_between_equal_revisions() {
 #[test]
 fn a_package_that_cannot_be_had_leaves_nothing_to_say() {
     let mut fleet = Fleet::new("main@2");
-    let why = Unresolved("there is no such tag".to_owned());
+    let why = Unresolved::Missing("there is no such tag".to_owned());
     let entries = &mut fleet.0.catalog.entries;
     entries.insert("oci-layout:chat:1.0.0".to_owned(), Err(why));
     let unknowable = compare(&Fleet::new("main@1").0, &fleet.0).unwrap_err();

@@ -144,6 +144,11 @@ const TOOLS: &[(&str, &str, &str)] = &[
     ),
     ("/usr/bin/rpmbuild", "rpm", "packages of the format"),
     ("/usr/bin/skopeo", "skopeo", "copies of packages"),
+    (
+        "/usr/bin/openssl",
+        "openssl",
+        "keys that others read and write",
+    ),
 ];
 
 /// Installs those tools that are missing, where that is possible.

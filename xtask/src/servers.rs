@@ -75,6 +75,12 @@ const PROGRAMS: &[Program] = &[
         flags: STRIPPED,
     },
     Program {
+        name: "referrers",
+        module: "cosign",
+        package: "./referrers",
+        flags: STRIPPED,
+    },
+    Program {
         name: "helm",
         module: "helm",
         package: "helm.sh/helm/v4/cmd/helm",
@@ -152,7 +158,11 @@ fn build(program: &Program, modules: &Path, path: &Path) -> anyhow::Result<()> {
 fn version(modules: &Path, names: &[&str]) -> anyhow::Result<String> {
     let mut hasher = Sha256::new();
     for name in names {
-        for file in ["go.mod", "go.sum"] {
+        let own = PROGRAMS.iter().filter(|program| program.module == *name);
+        let sources = own.filter_map(|program| program.package.strip_prefix("./"));
+        let sources = sources.map(|folder| format!("{folder}/main.go"));
+        let required = ["go.mod", "go.sum"].map(str::to_owned);
+        for file in required.into_iter().chain(sources) {
             let path = modules.join(name).join(file);
             let text =
                 fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;

@@ -10,11 +10,14 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use placet_packager::{BuildOptions, Built, Confine, Confinement, Step};
+use placet_packager::{BuildOptions, Builder, Built, Confine, Confinement, Step};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::arguments::Common;
+use super::documents::Documents;
+use super::key::{PassphraseSource, signing_key};
+use super::sign::sign;
+use crate::arguments::{Common, Login};
 use crate::output::{self, Answer, Format};
 
 #[derive(Debug, Args)]
@@ -42,6 +45,17 @@ pub(crate) struct Arguments {
     /// Whether build commands run in a namespace, at `/build`, where they can write nowhere else.
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     confine: When,
+    /// The private key, PEM, to sign the package with, as `placet package sign` does.
+    #[arg(long, value_name = "PATH")]
+    key: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseSource,
+    /// The platform that builds, for the provenance: a URI [default: nobody vouches for it].
+    #[arg(long, env = "PLACET_BUILDER", value_name = "URI")]
+    builder: Option<String>,
+    /// The run of that platform, for the provenance.
+    #[arg(long, env = "PLACET_INVOCATION", value_name = "TEXT")]
+    invocation: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -73,8 +87,17 @@ pub(crate) async fn run(arguments: Arguments, common: &Common) -> anyhow::Result
         );
     };
     let layout = layout.to_owned();
+    // A passphrase is asked for before anything takes its time.
+    let key = arguments.key.as_deref();
+    let key = key
+        .map(|file| signing_key(file, &arguments.passphrase))
+        .transpose()?;
     let built = watched(arguments, PathBuf::from(&layout)).await?;
     let reference = format!("oci-layout:{layout}:{}", built.tag);
+    if let Some(key) = &key {
+        let documents = Documents::of(&reference, &Login::default()).await?;
+        sign(&documents, key).await?;
+    }
     if common.output == Format::Table {
         print_table(&built);
         anstream::println!("{reference}  {}", built.digest);
@@ -102,6 +125,10 @@ async fn watched(arguments: Arguments, layout: PathBuf) -> anyhow::Result<Built>
             root: arguments.root,
             source_date_epoch: arguments.source_date_epoch,
             confine: arguments.confine.into(),
+            builder: Builder {
+                id: arguments.builder,
+                invocation: arguments.invocation,
+            },
         };
         let bar = bar();
         let watch = |step: Step<'_>| {

@@ -1,12 +1,15 @@
 //! `placet package`: the build environment.
 
 pub(crate) mod api;
+pub(crate) mod attached;
 pub(crate) mod build;
 pub(crate) mod composite;
 pub(crate) mod copy;
 pub(crate) mod deps;
 pub(crate) mod diff;
+mod documents;
 pub(crate) mod import;
+pub(crate) mod key;
 pub(crate) mod list;
 mod place;
 mod progress;
@@ -16,11 +19,13 @@ pub(crate) mod push;
 pub(crate) mod remove;
 pub(crate) mod repack;
 pub(crate) mod shade;
+pub(crate) mod sign;
 pub(crate) mod signature;
 mod storage;
 pub(crate) mod stub;
 pub(crate) mod tags;
 mod update;
+pub(crate) mod verify;
 
 use anyhow::Context as _;
 use placet_model::PackageConfig;
@@ -39,6 +44,12 @@ pub(crate) async fn run(command: PackageCommand, common: &Common) -> anyhow::Res
         PackageCommand::Deps(arguments) => deps::run(&arguments, common),
         PackageCommand::Inspect(arguments) => inspect(&arguments, common).await,
         PackageCommand::Import(arguments) => import::run(&arguments, common),
+        PackageCommand::Key(command) => key::run(&command, common),
+        PackageCommand::Sign(arguments) => sign::run(&arguments, common).await,
+        PackageCommand::Verify(arguments) => verify::run(&arguments, common).await,
+        PackageCommand::Attached(arguments) => attached::list(&arguments, common).await,
+        PackageCommand::Sbom(arguments) => attached::sbom(&arguments, common).await,
+        PackageCommand::Provenance(arguments) => attached::provenance(&arguments, common).await,
         PackageCommand::Push(arguments) => push::run(&arguments, common).await,
         PackageCommand::Pull(arguments) => pull::run(&arguments, common).await,
         PackageCommand::Copy(arguments) => copy::run(&arguments, common).await,

@@ -3,6 +3,7 @@
 
 mod cache;
 mod registries;
+mod signatures;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -12,11 +13,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use placet_crds::{Object, PackageEntry, SecretReference};
-use placet_model::{Desired, Digest, PackageReference};
+use placet_model::{Digest, PackageReference, PublicKey};
 use placet_package::{Layout, Package, Reference, Selector, open_package};
 use placet_planner::{Catalog, CatalogEntry, Unresolved};
 
 use self::registries::Registries;
+use self::signatures::Signatures;
 use crate::secrets::Secrets;
 
 /// The packages that were resolved so far. Clones share them.
@@ -29,6 +31,7 @@ use crate::secrets::Secrets;
 pub struct Packages {
     known: Arc<Mutex<Known>>,
     registries: Option<Arc<Registries>>,
+    signatures: Signatures,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +53,8 @@ pub struct WantedPackage {
     pub secret: Option<String>,
     /// The digest that its tag had first, where that is the one that counts.
     pub pinned: Option<Digest>,
+    /// The keys one of which must have signed it; `None` where it needs no signature.
+    pub keys: Option<Vec<PublicKey>>,
 }
 
 impl WantedPackage {
@@ -62,11 +67,13 @@ impl WantedPackage {
         let name = |secret: &Option<SecretReference>| secret.as_ref().map(|it| it.name.clone());
         match object {
             Object::PackageSet(set) => {
+                let keys = keys(&set.spec.keys);
                 let entries = set.spec.packages.iter();
                 let wanted = entries.map(|entry| Self {
                     reference: entry.into(),
                     secret: name(&set.spec.secret_ref),
                     pinned: pinned(entry),
+                    keys: keys.clone(),
                 });
                 wanted.collect()
             }
@@ -76,12 +83,20 @@ impl WantedPackage {
                     reference: image.into(),
                     secret: name(&image.secret_ref),
                     pinned: None,
+                    keys: None,
                 });
                 wanted.collect()
             }
             Object::GitSource(_) | Object::FleetNode(_) | Object::Rollout(_) => Vec::new(),
         }
     }
+}
+
+/// The keys that are listed. One that cannot be read, which no admission lets through, has signed
+/// nothing.
+fn keys(listed: &[String]) -> Option<Vec<PublicKey>> {
+    let keys = listed.iter().filter_map(|key| key.parse().ok());
+    (!listed.is_empty()).then(|| keys.collect())
 }
 
 /// What a look at all packages gave.
@@ -113,6 +128,7 @@ impl From<&PackageReference> for WantedPackage {
             reference: reference.clone(),
             secret: None,
             pinned: None,
+            keys: None,
         }
     }
 }
@@ -132,22 +148,21 @@ impl Packages {
     /// Knows no packages yet; what is fetched from registries is kept in `state`, at most `most`
     /// bytes of it, and may be deleted at any time.
     pub fn with_registries(state: &Path, most: u64, secrets: Secrets) -> Self {
+        let signatures = Signatures::default();
+        let registries = Registries::new(state, most, secrets, signatures.clone());
         Self {
             known: Arc::default(),
-            registries: Some(Arc::new(Registries::new(state, most, secrets))),
+            registries: Some(Arc::new(registries)),
+            signatures,
         }
     }
 
-    /// Resolves every reference of `desired`; relative folders are relative to `base`. Blocks, and
-    /// reads every byte of packages that it has not seen before.
+    /// Resolves references; relative folders are relative to `base`. Blocks, and reads every byte of
+    /// packages that it has not seen before.
     ///
     /// What cannot be resolved is in the catalog with the reason, in one text for people; so is a
-    /// package that is not the one that was declared by name and version.
-    pub fn resolve(&self, desired: &Desired, base: &Path) -> Catalog {
-        self.resolve_all(desired.packages(), base)
-    }
-
-    /// As [`Packages::resolve`], for any references.
+    /// package that is not the one that was declared by name and version, and one that none of the keys
+    /// has signed that are listed for it.
     pub fn resolve_all(
         &self,
         references: impl IntoIterator<Item: Into<WantedPackage>>,
@@ -182,7 +197,12 @@ impl Packages {
                 }),
                 None => self.find(wanted, base),
             };
-            let entry = package.and_then(|package| entry(reference, &package));
+            let entry = package.and_then(|package| {
+                self.check_signature(wanted, &package)?;
+                entry(reference, &package)
+            });
+            // Somebody may sign it.
+            is_open |= matches!(entry, Err(Unresolved::Untrusted(_)));
             // Of two declarations that share a reference and differ, one is wrong, and stays wrong.
             let slot = catalog.entries.entry(text.clone());
             let slot = slot.or_insert_with(|| entry.clone());
@@ -220,12 +240,22 @@ impl Packages {
         opened.ok().flatten().ok_or(NoBlob::Absent)
     }
 
+    fn check_signature(&self, wanted: &WantedPackage, package: &Package) -> Result<(), Unresolved> {
+        match &wanted.keys {
+            None => Ok(()),
+            Some(keys) => {
+                let checked = self.signatures.check(package, keys);
+                checked.map_err(|why| refused(&wanted.reference.reference, why))
+            }
+        }
+    }
+
     fn find(&self, wanted: &WantedPackage, base: &Path) -> Result<Arc<Package>, Unresolved> {
         let text = &wanted.reference.reference;
         let reference: Reference = text.parse().map_err(|error| unresolved(&error))?;
         let Reference::Layout { dir, selector } = &reference else {
             let why = format!("`{reference}` is in a registry, and here only layouts are opened");
-            return Err(Unresolved(why));
+            return Err(Unresolved::Missing(why));
         };
         let dir = base.join(dir);
         let digest = match (selector, wanted.pinned) {
@@ -264,8 +294,18 @@ impl Packages {
     }
 }
 
+/// With the reference of the package that nobody who counts has signed.
+fn refused(reference: &str, why: Unresolved) -> Unresolved {
+    match why {
+        Unresolved::Untrusted(why) => {
+            Unresolved::Untrusted(format!("`{reference}` is refused: {why}"))
+        }
+        why => why,
+    }
+}
+
 fn two_digests(text: &str, one: Digest, other: Digest) -> Unresolved {
-    Unresolved(format!(
+    Unresolved::Missing(format!(
         "`{text}` is {one} where its tag counts as it was first, and {other} where it counts as it is now; name the digest, or give both the same tagPolicy"
     ))
 }
@@ -274,7 +314,7 @@ fn two_digests(text: &str, one: Digest, other: Digest) -> Unresolved {
 fn entry(reference: &PackageReference, package: &Package) -> Result<CatalogEntry, Unresolved> {
     let config = &package.config;
     if config.name != reference.name || config.version != reference.version {
-        return Err(Unresolved(format!(
+        return Err(Unresolved::Missing(format!(
             "`{}` holds {} {}, and {} {} is declared; correct the declaration or the reference",
             reference.reference, config.name, config.version, reference.name, reference.version
         )));
@@ -294,5 +334,5 @@ fn unresolved(error: &dyn Error) -> Unresolved {
         let _ = write!(text, ": {error}");
         cause = error.source();
     }
-    Unresolved(text)
+    Unresolved::Missing(text)
 }

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use placet_model::Digest;
+use placet_model::{Digest, PublicKey};
 use placet_package::registry::{Access, Limits, Registry, RegistryError, RegistryReference};
 use placet_package::{Package, Reference, Selector};
 use placet_planner::Unresolved;
 use tokio::runtime::Handle;
 
 use super::cache::Cache;
+use super::signatures::Signatures;
 use super::{NoBlob, WantedPackage, unresolved};
 use crate::secrets::Secrets;
 
@@ -21,6 +22,7 @@ use crate::secrets::Secrets;
 pub(super) struct Registries {
     cache: Cache,
     secrets: Secrets,
+    signatures: Signatures,
     known: Mutex<Known>,
 }
 
@@ -49,8 +51,8 @@ struct Client {
 
 /// A registry as seen with one secret.
 type Key = (String, bool, Option<String>);
-/// A look-up: reference, secret and pinned digest.
-pub(super) type Look = (String, Option<String>, Option<Digest>);
+/// A look-up: reference, secret, pinned digest, and the keys that have to have signed.
+pub(super) type Look = (String, Option<String>, Option<Digest>, Vec<Digest>);
 type Found = Result<Package, Unresolved>;
 
 /// So long a secret counts as it was read: somebody who changes it does not wait for long, and a
@@ -70,14 +72,16 @@ const LOOKING: Limits = Limits {
 
 pub(super) fn key(wanted: &WantedPackage) -> Look {
     let text = wanted.reference.reference.clone();
-    (text, wanted.secret.clone(), wanted.pinned)
+    let keys = wanted.keys.iter().flatten().map(PublicKey::id);
+    (text, wanted.secret.clone(), wanted.pinned, keys.collect())
 }
 
 impl Registries {
-    pub(super) fn new(state: &Path, most: u64, secrets: Secrets) -> Self {
+    pub(super) fn new(state: &Path, most: u64, secrets: Secrets, signatures: Signatures) -> Self {
         Self {
             cache: Cache::new(&state.join("modules"), most),
             secrets,
+            signatures,
             known: Mutex::default(),
         }
     }
@@ -103,13 +107,13 @@ impl Registries {
             return BTreeMap::new();
         }
         let Ok(runtime) = Handle::try_current() else {
-            let why = || Unresolved("registries are not asked from here".to_owned());
+            let why = || Unresolved::Missing("registries are not asked from here".to_owned());
             return looks.into_keys().map(|look| (look, Err(why()))).collect();
         };
         let all = looks
             .into_iter()
             .map(|(look, (reference, wanted))| async move {
-                let (found, may_change) = self.find(&reference, wanted).await;
+                let (found, may_change) = self.find_signed(&reference, wanted).await;
                 (look, found, may_change)
             });
         let found = runtime.block_on(join_all(all));
@@ -118,6 +122,42 @@ impl Registries {
             .into_iter()
             .map(|(look, found, _)| (look, found))
             .collect()
+    }
+
+    /// As [`Registries::find`]; the signatures that the registry has of it are in the cache, unless
+    /// one was verified before.
+    async fn find_signed(
+        &self,
+        reference: &RegistryReference,
+        wanted: &WantedPackage,
+    ) -> (Found, bool) {
+        let (found, may_change) = self.find(reference, wanted).await;
+        let (Ok(package), Some(keys)) = (&found, &wanted.keys) else {
+            return (found, may_change);
+        };
+        if self.signatures.check(package, keys).is_ok() {
+            return (found, may_change);
+        }
+        let secret = wanted.secret.as_deref();
+        let fetching =
+            tokio::time::timeout(LOOK_TIME, self.fetch_signatures(reference, secret, package));
+        match fetching.await.unwrap_or_else(|_| Err(late(reference))) {
+            Ok(()) => (found, may_change),
+            Err(miss) => (Err(Unresolved::Missing(miss.why)), true),
+        }
+    }
+
+    async fn fetch_signatures(
+        &self,
+        reference: &RegistryReference,
+        secret: Option<&str>,
+        package: &Package,
+    ) -> Result<(), Miss> {
+        let registry = self.registry(reference, secret).await?;
+        let layout = &package.layout;
+        Ok(registry
+            .fetch_attached(reference, &package.digest, layout)
+            .await?)
     }
 
     /// The package, and whether another look may say something else.
@@ -132,13 +172,7 @@ impl Registries {
             return (Ok(known), false);
         }
         let found = tokio::time::timeout(LOOK_TIME, self.ask(reference, wanted, pinned)).await;
-        let found = found.unwrap_or_else(|_| {
-            let seconds = LOOK_TIME.as_secs();
-            Err(Miss {
-                why: format!("{reference}: the registry did not answer within {seconds} s"),
-                may_pass: true,
-            })
-        });
+        let found = found.unwrap_or_else(|_| Err(late(reference)));
         match found {
             Ok(package) => {
                 if pinned.is_none() {
@@ -172,7 +206,7 @@ impl Registries {
                 self.note(reference, wanted, &package);
                 Ok(package)
             }
-            None => Err(Unresolved(miss.why.clone())),
+            None => Err(Unresolved::Missing(miss.why.clone())),
         }
     }
 
@@ -305,6 +339,14 @@ struct Miss {
     may_pass: bool,
 }
 
+fn late(reference: &RegistryReference) -> Miss {
+    let seconds = LOOK_TIME.as_secs();
+    Miss {
+        why: format!("{reference}: the registry did not answer within {seconds} s"),
+        may_pass: true,
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("secret `{0}`: {1}")]
 struct Named(String, placet_package::registry::AccessError);
@@ -313,7 +355,7 @@ impl Miss {
     /// Something that a person has to do something about.
     fn lasting(error: impl std::error::Error + 'static) -> Self {
         Self {
-            why: unresolved(&error).0,
+            why: unresolved(&error).why().to_owned(),
             may_pass: false,
         }
     }
@@ -324,7 +366,7 @@ impl From<RegistryError> for Miss {
         let fault = error.fault();
         Self {
             may_pass: fault.may_pass() || fault.is_disk_full(),
-            why: unresolved(&error).0,
+            why: unresolved(&error).why().to_owned(),
         }
     }
 }

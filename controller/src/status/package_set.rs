@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use placet_crds::{PackageSetSpec, PackageSetStatus, Reason, ResolvedPackage, State, conditions};
 use placet_model::visible;
-use placet_planner::Catalog;
+use placet_planner::{Catalog, Unresolved};
 
 use super::{count, counted};
 
@@ -26,15 +26,18 @@ pub(crate) fn status(
                 reference: Some(entry.reference.clone()),
             }),
             Some(Err(why)) => {
-                missing.push(visible(&why.0).to_string());
+                missing.push((reason(why), visible(why.why()).to_string()));
                 // A tag that counts as it was first counts so when the package is there again.
                 packages.extend(old.first(entry).cloned());
             }
-            None => missing.push(format!("{} was not looked up", visible(&entry.reference))),
+            None => {
+                let why = format!("{} was not looked up", visible(&entry.reference));
+                missing.push((Reason::PackageFailed, why));
+            }
         }
     }
-    let state = match missing.first() {
-        Some(first) => State::Stalled(Reason::PackageFailed, first.clone()),
+    let state = match missing.into_iter().next() {
+        Some((reason, first)) => State::Stalled(reason, first),
         None => State::Ready(
             Reason::Succeeded,
             format!("{} found", counted(count(packages.len()), "package")),
@@ -45,5 +48,12 @@ pub(crate) fn status(
         last_handled_reconcile_at: old.last_handled_reconcile_at.clone(),
         conditions: conditions(&old.conditions, &state, Some(generation), now),
         ..PackageSetStatus::of(packages)
+    }
+}
+
+fn reason(why: &Unresolved) -> Reason {
+    match why {
+        Unresolved::Missing(_) => Reason::PackageFailed,
+        Unresolved::Untrusted(_) => Reason::VerificationFailed,
     }
 }

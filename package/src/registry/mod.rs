@@ -13,6 +13,7 @@
 mod access;
 mod address;
 mod answer;
+mod attach;
 mod client;
 mod download;
 mod error;

@@ -11,12 +11,9 @@ use serde_json::{Map, Value, json};
 use super::client::Registry;
 use super::error::{Fault, Outcome, RegistryError};
 use super::token::Scope;
-use super::upload::Source;
 use super::{RegistryReference, answer};
 use crate::document::Document;
-use crate::manifest::{
-    Descriptor, EMPTY, EMPTY_TYPE, IMAGE_INDEX, IMAGE_MANIFEST, MANIFEST_MAX, descriptor,
-};
+use crate::manifest::{Descriptor, IMAGE_INDEX, MANIFEST_MAX};
 use crate::reference::Selector;
 
 const WHAT: &str = "the list of referrers";
@@ -81,53 +78,6 @@ impl Registry {
         }
     }
 
-    /// Stores `content` so that it refers to the manifest `subject` of `size` bytes; the digest of
-    /// its own manifest.
-    ///
-    /// # Errors
-    ///
-    /// The registry does not take it.
-    pub async fn refer(
-        &self,
-        reference: &RegistryReference,
-        (subject, size): (Digest, u64),
-        artifact_type: &str,
-        content: &[u8],
-    ) -> Result<Digest, RegistryError> {
-        let done = self.store_referrer(reference, (subject, size), artifact_type, content);
-        done.await
-            .map_err(|fault| RegistryError::new(reference, fault))
-    }
-
-    async fn store_referrer(
-        &self,
-        reference: &RegistryReference,
-        (subject, size): (Digest, u64),
-        artifact_type: &str,
-        content: &[u8],
-    ) -> Outcome<Digest> {
-        let repository = &reference.repository;
-        for bytes in [EMPTY, content] {
-            let blob = (Digest::of(bytes), bytes.len() as u64);
-            self.send_blob(repository, blob, Source::Bytes(bytes), &())
-                .await?;
-        }
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": IMAGE_MANIFEST,
-            "artifactType": artifact_type,
-            "config": described(EMPTY_TYPE, EMPTY),
-            "layers": [described(artifact_type, content)],
-            "subject": descriptor(IMAGE_MANIFEST, subject, size),
-        });
-        let manifest = canonical_json(&manifest);
-        let digest = Digest::of(&manifest);
-        let place = reference.with(Selector::Digest(digest));
-        self.send_document(&place, &Document::read(manifest)?)
-            .await?;
-        Ok(digest)
-    }
-
     /// Stores a manifest or an index. Where it refers to another one and the registry keeps no list
     /// of such, the list under the other one's tag is kept.
     pub(crate) async fn send_document(
@@ -165,10 +115,6 @@ impl Registry {
         self.send_manifest(&place, IMAGE_INDEX, &index).await?;
         Ok(())
     }
-}
-
-fn described(media_type: &str, bytes: &[u8]) -> Descriptor {
-    descriptor(media_type, Digest::of(bytes), bytes.len() as u64)
 }
 
 /// True for tags under which such lists stand.

@@ -8,14 +8,17 @@
 //! **Invariant: only bytes that a given key has signed are believed.** The hint that a bundle gives
 //! of its key, its annotations and its media types decide at most which key is tried.
 
+mod attachment;
 mod bundle;
-mod simple;
+pub(crate) mod simple;
 mod statement;
 
 use std::fmt;
 
 use placet_model::{Digest, PublicKey, visible};
 
+pub(crate) use attachment::ATTACHED_MOST;
+pub use attachment::{Attached, Attachment};
 pub use bundle::{BUNDLE_TYPE, Bundle};
 pub use simple::SimpleSignature;
 pub use statement::{SIGNATURE_PREDICATE, STATEMENT_TYPE, Statement};
@@ -27,6 +30,8 @@ pub enum Evidence {
     Bundle(Vec<u8>),
     /// A payload with a signature beside it, as older versions of cosign keep them.
     Simple(SimpleSignature),
+    /// Something that is listed and cannot be read, and why.
+    Unreadable(String),
 }
 
 /// What a piece of evidence came to.
@@ -141,6 +146,7 @@ pub fn examine(package: &Digest, evidence: &[Evidence], keys: &[PublicKey]) -> V
             let key = signature.verify(package, keys)?;
             Ok((SIGNATURE_PREDICATE.to_owned(), key))
         }
+        Evidence::Unreadable(why) => Err(Objection::Damaged(why.clone())),
     });
     let findings = found.map(|found| match found {
         Ok((predicate, key)) => Finding {

@@ -6,9 +6,19 @@ use base64::engine::general_purpose::STANDARD;
 use placet_model::{Digest, PublicKey};
 use serde::Deserialize;
 
+use crate::document::Document;
+use crate::manifest::Descriptor;
+
 use super::Objection;
+use super::attachment::{ATTACHED_MOST, layers};
 use super::bundle::damaged;
 
+/// Media type of the payload.
+const SIMPLE_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+/// The annotation of the payload's layer that holds the signature.
+const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+/// A payload is a few lines.
+const PAYLOAD_MOST: u64 = 64 << 10;
 /// What the payload says of itself.
 const KIND: &str = "cosign container image signature";
 
@@ -37,6 +47,32 @@ struct Critical {
 #[serde(rename_all = "kebab-case")]
 struct Image {
     docker_manifest_digest: String,
+}
+
+/// The tag under which the signatures of an image stand.
+pub(crate) fn tag(image: &Digest) -> String {
+    format!("sha256-{}.sig", image.hex())
+}
+
+/// True for tags under which signatures stand.
+pub(crate) fn is_tag(tag: &str) -> bool {
+    let hex = tag
+        .strip_prefix("sha256-")
+        .and_then(|rest| rest.strip_suffix(".sig"));
+    hex.is_some_and(|hex| format!("sha256:{hex}").parse::<Digest>().is_ok())
+}
+
+/// Where the payloads are that a manifest under such a tag holds, and their signatures.
+pub(crate) fn signatures(document: &Document) -> Vec<(Descriptor, String)> {
+    let layers = layers(document).into_iter().take(ATTACHED_MOST);
+    let simple =
+        layers.filter(|layer| layer.media_type == SIMPLE_TYPE && layer.size <= PAYLOAD_MOST);
+    simple
+        .filter_map(|mut layer| {
+            let signature = layer.annotations.remove(SIGNATURE)?;
+            Some((layer, signature))
+        })
+        .collect()
 }
 
 impl SimpleSignature {

@@ -1,4 +1,4 @@
-//! Private keys as cosign keeps them: PKCS#8 in a box of NaCl, whose key scrypt makes of the passphrase.
+//! Private keys as cosign keeps them: PKCS#8 in a box of `NaCl`, whose key scrypt makes of the passphrase.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -79,7 +79,7 @@ fn decoded(text: &str) -> Result<Vec<u8>, SigningKeyError> {
     STANDARD.decode(text).map_err(|_| SigningKeyError::Damaged)
 }
 
-/// Opens a box of NaCl (XSalsa20 and Poly1305): the first block of the key stream gives the key of the
+/// Opens a box of `NaCl` (`XSalsa20` and Poly1305): the first block of the key stream gives the key of the
 /// tag, which stands before the text.
 fn unbox(key: &[u8; 32], nonce: &[u8; 24], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let (tag, text) = sealed.split_at_checked(TAG)?;

@@ -167,7 +167,7 @@ pub(super) fn resolve<'c>(
 ) -> Result<&'c CatalogEntry, String> {
     let entry = match scope.catalog.get(reference) {
         None => return Err("it has not been resolved yet".to_owned()),
-        Some(Err(unresolved)) => return Err(unresolved.0.clone()),
+        Some(Err(unresolved)) => return Err(unresolved.why().to_owned()),
         Some(Ok(entry)) => entry,
     };
     let config = &entry.config;

@@ -412,7 +412,7 @@ impl F {
         let reference = format!("oci-layout:/packages:{name}-{version}");
         self.catalog
             .entries
-            .insert(reference, Err(Unresolved(why.to_owned())));
+            .insert(reference, Err(Unresolved::Missing(why.to_owned())));
         self
     }
 

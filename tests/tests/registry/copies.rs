@@ -1,11 +1,11 @@
 //! Copies, made by us and by others: nothing changes on the way, and nothing travels twice.
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use placet_model::Digest;
 use placet_package::Layout;
+use placet_package::trust::Attachment;
 use placet_tests::{RegistryServer, program, skipped};
 use serde_json::{Value, json};
 
@@ -20,20 +20,11 @@ async fn signed(server: &RegistryServer, from: &Path) -> (Digest, Vec<Digest>) {
     json(&["package", "push", &text(from), &server.at("one/many")]);
     let place = reference(&server.at("one/many:1.0.0"));
     let registry = open(&place);
-    let size = |path: &Path| fs::metadata(path).unwrap().len();
-    let subject = (
-        digest,
-        size(&Layout::open(from).unwrap().blob_path(&digest)),
-    );
-    let first = registry
-        .refer(&place, subject, SIGNATURE, b"{\"a\":1}")
-        .await;
-    let first = first.unwrap();
-    let subject = (first, size(&server.stored(&first.to_string())));
-    let second = registry
-        .refer(&place, subject, SIGNATURE, b"{\"b\":1}")
-        .await;
-    (digest, vec![first, second.unwrap()])
+    let document = |content: &[u8]| Attachment::new(SIGNATURE, content.to_vec());
+    let first = registry.attach(&place, &digest, &document(b"{\"a\":1}"));
+    let first = first.await.unwrap();
+    let second = registry.attach(&place, &first, &document(b"{\"b\":1}"));
+    (digest, vec![first, second.await.unwrap()])
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ use std::sync::atomic::Ordering;
 
 use placet_package::copy::{Copied, CopyError, CopyOptions, Name, Place, copy};
 use placet_package::registry::{Access, Fault, Limits, Registry, RegistryReference};
+use placet_package::trust::Attachment;
 use placet_package::{Layout, Reference, Selector};
 use placet_tests::{REGISTRY_PASSWORD, RegistryServer, placet, program};
 use serde_json::Value;
@@ -373,19 +374,14 @@ async fn referrers_are_kept_where_the_registry_does_not_know_them() {
     let place = reference(&server.at("many:1.0.0"));
     let registry = open(&place);
     assert_eq!(registry.referrers(&place, &digest).await.unwrap(), []);
-    let size = fs::metadata(Layout::open(&from).unwrap().blob_path(&digest))
-        .unwrap()
-        .len();
     let kinds = [
         "application/vnd.cyclonedx+json",
         "application/vnd.example+json",
     ];
     let mut kept = Vec::new();
     for kind in kinds {
-        let own = registry
-            .refer(&place, (digest, size), kind, b"{\"a\":1}")
-            .await
-            .unwrap();
+        let document = Attachment::new(kind, b"{\"a\":1}".to_vec());
+        let own = registry.attach(&place, &digest, &document).await.unwrap();
         kept.push((kind.to_owned(), own));
     }
     assert_eq!(registry.referrers(&place, &digest).await.unwrap(), kept);

@@ -1,8 +1,6 @@
 //! Removing packages from a registry.
 
-use std::fs;
-
-use placet_package::Layout;
+use placet_package::trust::Attachment;
 use placet_tests::RegistryServer;
 use serde_json::json;
 
@@ -23,13 +21,8 @@ async fn a_removed_package_is_gone_with_what_refers_to_it() {
     }
     let place = reference(&server.at("many:1"));
     let registry = open(&place);
-    let manifest = Layout::open(&from).unwrap().blob_path(&digest);
-    let size = fs::metadata(manifest).unwrap().len();
-    let kind = "application/vnd.example+json";
-    let referrer = registry
-        .refer(&place, (digest, size), kind, b"{\"a\":1}")
-        .await;
-    let referrer = referrer.unwrap();
+    let document = Attachment::new("application/vnd.example+json", b"{}".to_vec());
+    let referrer = registry.attach(&place, &digest, &document).await.unwrap();
 
     let one = json(&["package", "remove", &server.at("many:1")]);
     assert_eq!(

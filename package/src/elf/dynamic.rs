@@ -31,7 +31,9 @@ impl<'data> Dynamic<'data> {
         };
         let what = "the dynamic section (PT_DYNAMIC)";
         let size = segment.file.end - segment.file.start;
+        // Where no more is read than the headers need, the rest of the loaded segment is not there.
         let bytes = image.at(segment.address, size, what)?;
+        let bytes = &bytes[..usize::try_from(size).unwrap_or(bytes.len())];
         let ended = if image.is_64 {
             dynamic.collect::<Dyn64<Endianness>>(bytes, image.endian)?
         } else {

@@ -30,6 +30,7 @@ pub(crate) struct Headers {
     /// Which section holds the names of sections; 0 if none does.
     pub(crate) names_index: u32,
     names: Vec<u8>,
+    names_are_whole: bool,
 }
 
 /// A program header.
@@ -49,6 +50,8 @@ pub(crate) struct Segment {
 pub(crate) struct Section {
     /// Where its name stands in the table of names.
     name: u32,
+    /// How many bytes its name has; 0 if it cannot be read.
+    name_length: usize,
     pub(crate) kind: SectionType,
     pub(crate) flags: u64,
     pub(crate) address: u64,
@@ -79,6 +82,8 @@ const SEGMENT_TABLE_MAX: u64 = 65_536;
 const SECTIONS_MAX: u64 = 1 << 20;
 /// Names beyond are read as if they were empty.
 const NAMES_MAX: u64 = 32 << 20;
+/// What all names together may come to: that of a section also ends that of its relocations.
+const NAMES_LENGTH_MAX: usize = 64 << 20;
 
 impl Headers {
     /// Reads the headers of a file; `None` if it does not begin as an ELF file does.
@@ -132,6 +137,7 @@ impl Headers {
             sections: Vec::new(),
             names_index: 0,
             names: Vec::new(),
+            names_are_whole: true,
         };
         headers.read_segments(header, source)?;
         headers.read_sections(header, source)?;
@@ -229,18 +235,34 @@ impl Headers {
 
     fn read_names<S: Source>(&mut self, source: &S) -> Result<(), S::Error> {
         let table = self.sections.get(self.names_index as usize);
-        if let Some(table) = table.filter(|_| self.names_index > 0) {
-            let end = table.range.end.min(table.range.start + NAMES_MAX);
-            self.names = source.bytes(table.range.start..end)?;
-        }
+        let Some(table) = table.filter(|_| self.names_index > 0) else {
+            return Ok(());
+        };
+        let end = table.range.end.min(table.range.start + NAMES_MAX);
+        self.names_are_whole = end == table.range.end;
+        self.names = source.bytes(table.range.start..end)?;
+        self.measure_names();
         Ok(())
+    }
+
+    /// Finds where each name ends. Names may overlap, so that few bytes could give many long ones.
+    fn measure_names(&mut self) {
+        let mut left = NAMES_LENGTH_MAX;
+        for section in &mut self.sections {
+            let from = self.names.get(section.name as usize..).unwrap_or(&[]);
+            let bounded = &from[..from.len().min(left)];
+            let length = bounded.iter().position(|byte| *byte == 0);
+            left -= length.unwrap_or(bounded.len());
+            self.names_are_whole &= length.is_some() || bounded.len() == from.len();
+            section.name_length = length.unwrap_or(0);
+        }
     }
 
     /// The name of a section; empty if it has none that can be read.
     pub(crate) fn name(&self, section: &Section) -> &[u8] {
-        let from = self.names.get(section.name as usize..).unwrap_or(&[]);
-        let length = from.iter().position(|byte| *byte == 0);
-        &from[..length.unwrap_or(0)]
+        let start = section.name as usize;
+        let name = self.names.get(start..start + section.name_length);
+        name.unwrap_or(&[])
     }
 
     /// Where that name stands in the file, with its end.
@@ -255,8 +277,7 @@ impl Headers {
 
     /// False if there are more names than are read.
     pub(crate) fn names_are_whole(&self) -> bool {
-        let table = self.sections.get(self.names_index as usize);
-        table.is_none_or(|table| table.range.end - table.range.start <= NAMES_MAX)
+        self.names_are_whole
     }
 
     /// True for what a loader loads; objects for the linker and core dumps are not.
@@ -296,12 +317,15 @@ where
     if kind != elf::SHT_NOBITS {
         need(end, "a section", start, size)?;
     }
+    // A section that only takes up memory may claim any place.
+    let start: u64 = start.min(end);
     Ok(Section {
         name: entry.sh_name(endian),
+        name_length: 0,
         kind,
         flags: entry.sh_flags(endian).0,
         address: entry.sh_addr(endian).into(),
-        range: start..start.saturating_add(in_file),
+        range: start..start + in_file,
         size,
         link: entry.sh_link(endian),
         info: entry.sh_info(endian),

@@ -256,8 +256,12 @@ const CHUNK: u64 = 4_096;
 /// A build-id note has less than a hundred bytes.
 const NOTE_MAX: u64 = 128;
 
-/// For content that refers to symbols by their index in the file: how those are numbered.
-fn walk_numbering<P: Parts>(symbols: &Symbols, parts: &mut P) {
+/// For content that refers to symbols by their index in the file: how those are numbered. Said once,
+/// it holds for all such sections.
+fn walk_numbering<P: Parts>(symbols: &mut Symbols, parts: &mut P) {
+    if std::mem::replace(&mut symbols.numbering_is_told, true) {
+        return;
+    }
     for (index, kind) in symbols.renumbered() {
         parts.number(index);
         parts.number(match kind {

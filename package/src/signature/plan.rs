@@ -8,7 +8,6 @@ use object::{endian::U32, pod};
 
 use super::program::is_for_people;
 use super::ranges::overlap;
-use super::symbols::text_range;
 use crate::elf::{Headers, Section};
 use crate::source::Source;
 
@@ -172,11 +171,6 @@ impl<'headers> Plan<'headers> {
         let bytes = table.get(4 * index..)?;
         let (word, _) = pod::from_bytes::<U32<Endianness>>(bytes).ok()?;
         Some(word.get(self.headers.endian))
-    }
-
-    /// Where the name of a symbol stands in the file.
-    pub(super) fn name_range(&self, name: u32, strings: &[u8]) -> Range<u64> {
-        text_range(strings, name, &self.strings)
     }
 
     pub(super) fn is_ignored(&self, section: u32) -> bool {

@@ -1,7 +1,5 @@
 //! The symbols of an object for the linker: which count, and how others refer to them.
 
-use std::ops::Range;
-
 use object::elf::{self, FileHeader32, FileHeader64, SymbolSection};
 use object::read::elf::{FileHeader, Sym};
 use object::{Endianness, pod};
@@ -17,6 +15,8 @@ pub(super) struct Symbols {
     counted: u32,
     /// True if something was met of which it is not known what it means.
     pub(super) is_doubtful: bool,
+    /// True once it has been told which symbols are not known by their place.
+    pub(super) numbering_is_told: bool,
 }
 
 /// How a symbol is known in the signature.
@@ -52,7 +52,10 @@ pub(super) fn walk<S: Source, P: Parts>(
 ) -> Result<Symbols, S::Error> {
     let mut symbols = Symbols::default();
     let entry = plan.symbol_size();
-    let strings = source.bytes(plan.strings.clone())?;
+    let mut names = Names {
+        strings: source.bytes(plan.strings.clone())?,
+        left: NAMES_MAX,
+    };
     let mut encoded = Vec::new();
     let mut start = plan.symbols.start;
     while start < plan.symbols.end {
@@ -64,10 +67,13 @@ pub(super) fn walk<S: Source, P: Parts>(
             let at = start + entry * index as u64;
             let extended = plan.word(&extended, index);
             encoded.clear();
-            let kind = symbols.add(plan, &symbol, extended, &strings, &mut encoded);
+            let name = names.read(symbol.name);
+            let kind = symbols.add(plan, &symbol, extended, name, &mut encoded);
             if let Kind::Counted(_) = kind {
                 parts.derived(&encoded, at..at + entry);
-                parts.derived(&[], plan.name_range(symbol.name, &strings));
+                let begin = plan.strings.start + u64::from(symbol.name);
+                let length = name.map_or(0, |name| name.len() as u64 + 1);
+                parts.derived(&[], begin..begin + length);
             }
         }
         start = end;
@@ -109,7 +115,7 @@ impl Symbols {
         plan: &Plan<'_>,
         symbol: &Symbol,
         extended: Option<u32>,
-        strings: &[u8],
+        name: Option<&[u8]>,
         encoded: &mut Vec<u8>,
     ) -> Kind {
         let kind = match section_of(symbol, extended) {
@@ -120,7 +126,6 @@ impl Symbols {
             Some(section) if symbol.is_local() && plan.is_ignored(section) => Kind::Skipped,
             None if symbol.names_file() => Kind::Skipped,
             section => {
-                let name = text(strings, symbol.name);
                 self.is_doubtful |= name.is_none();
                 symbol.encode(name.unwrap_or(&[]), encoded);
                 self.is_doubtful |= section.is_some_and(|section| plan.is_ignored(section));
@@ -191,19 +196,26 @@ fn section_of(symbol: &Symbol, extended: Option<u32>) -> Option<u32> {
     (index != 0 && index < elf::SHN_LORESERVE).then(|| u32::from(index))
 }
 
-/// The text that begins at `start` of a string table.
-fn text(strings: &[u8], start: u32) -> Option<&[u8]> {
-    let from = strings.get(start as usize..)?;
-    if from.is_empty() && start == 0 {
-        return Some(&[]);
-    }
-    let length = from.iter().position(|byte| *byte == 0)?;
-    Some(&from[..length])
+/// The names of symbols. They may overlap, so that few bytes could give many long ones.
+struct Names {
+    strings: Vec<u8>,
+    /// How many bytes of names may still be read.
+    left: usize,
 }
 
-/// Where that text stands, as far as it goes.
-pub(super) fn text_range(strings: &[u8], start: u32, table: &Range<u64>) -> Range<u64> {
-    let length = text(strings, start).map_or(0, |text| text.len() as u64 + 1);
-    let begin = table.start + u64::from(start);
-    begin..begin + length
+/// The largest objects have tens of megabytes of names.
+const NAMES_MAX: usize = 64 << 20;
+
+impl Names {
+    /// The name that begins at `start`; `None` if it has no end, or no more names are read.
+    fn read(&mut self, start: u32) -> Option<&[u8]> {
+        let from = self.strings.get(start as usize..)?;
+        if from.is_empty() && start == 0 {
+            return Some(&[]);
+        }
+        let bounded = &from[..from.len().min(self.left)];
+        let length = bounded.iter().position(|byte| *byte == 0);
+        self.left -= length.unwrap_or(bounded.len());
+        length.map(|length| &from[..length])
+    }
 }

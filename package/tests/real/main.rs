@@ -15,6 +15,8 @@ mod hostile;
 #[cfg(test)]
 mod layout;
 #[cfg(test)]
+mod proportion;
+#[cfg(test)]
 mod readelf;
 #[cfg(test)]
 mod removal;

@@ -23,6 +23,7 @@ use crate::package::{self, Package};
 use crate::reference::Selector;
 use crate::trust::simple;
 
+pub(crate) use index::Index;
 pub use remove::{Freed, Removed};
 pub use write::Blob;
 

@@ -26,6 +26,8 @@ mod layout;
 mod list;
 mod manifest;
 mod package;
+#[doc(hidden)]
+pub mod readers;
 mod reference;
 pub mod registry;
 mod signature;

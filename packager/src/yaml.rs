@@ -22,7 +22,7 @@ pub(crate) struct Limits {
     pub(crate) values: usize,
 }
 
-const PACKAGE_FILE: Limits = Limits {
+pub(crate) const PACKAGE_FILE: Limits = Limits {
     // Far more than 500 modules need.
     size: 1 << 20,
     // The format nests five levels deep.

@@ -12,7 +12,7 @@ use crate::manifest::{self, Descriptor, IMAGE_INDEX, MANIFEST_MAX, REF_NAME};
 
 /// The index as it stands in the file: what other tools wrote into it is kept.
 #[derive(Debug)]
-pub(super) struct Index(Map<String, Value>);
+pub(crate) struct Index(Map<String, Value>);
 
 const WHAT: &str = "`index.json`";
 
@@ -33,6 +33,15 @@ impl Default for Index {
 }
 
 impl Index {
+    pub(crate) fn read(bytes: &[u8]) -> Outcome<Self> {
+        let fields: Map<String, Value> = manifest::parse(bytes, WHAT)?;
+        if fields.get("schemaVersion") != Some(&json!(2)) {
+            let why = "its schemaVersion is not 2".to_owned();
+            return Err(Problem::Malformed { what: WHAT, why });
+        }
+        Ok(Self(fields))
+    }
+
     fn entries(&self) -> &[Value] {
         let entries = self.0.get("manifests").and_then(Value::as_array);
         entries.map_or(&[], Vec::as_slice)
@@ -50,7 +59,7 @@ impl Index {
             .map_err(|source| Problem::Json { what: WHAT, source })
     }
 
-    pub(super) fn tags(&self) -> Outcome<BTreeMap<String, Digest>> {
+    pub(crate) fn tags(&self) -> Outcome<BTreeMap<String, Digest>> {
         let mut tags = BTreeMap::new();
         for mut descriptor in self.descriptors()? {
             let Some(tag) = descriptor.annotations.remove(REF_NAME) else {
@@ -156,13 +165,7 @@ fn is_bare(entry: &Value) -> bool {
 
 impl Layout {
     pub(super) fn read_index(&self) -> Outcome<Index> {
-        let bytes = files::read(&self.dir.join(INDEX), MANIFEST_MAX)?;
-        let fields: Map<String, Value> = manifest::parse(&bytes, WHAT)?;
-        if fields.get("schemaVersion") != Some(&json!(2)) {
-            let why = "its schemaVersion is not 2".to_owned();
-            return Err(Problem::Malformed { what: WHAT, why });
-        }
-        Ok(Index(fields))
+        Index::read(&files::read(&self.dir.join(INDEX), MANIFEST_MAX)?)
     }
 
     pub(super) fn write_index(&self, index: &Index) -> Outcome<()> {

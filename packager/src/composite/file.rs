@@ -1,8 +1,13 @@
 //! The format of composite files.
 
+use std::path::Path;
+
 use placet_model::{PackageName, Version};
 use serde::Deserialize;
 use serde_yaml::Spanned;
+
+use crate::error::Error;
+use crate::yaml;
 
 /// A composite file: the packages, boot images and declarations of one artifact.
 ///
@@ -39,6 +44,15 @@ pub struct CompositeFile {
 }
 
 impl CompositeFile {
+    /// Reads a composite file that is at hand as text; `path` is what errors name.
+    ///
+    /// # Errors
+    ///
+    /// File, line, what is wrong and what to do.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
+        yaml::parse(text, path, &yaml::PACKAGE_FILE)
+    }
+
     /// The JSON schema of composite files, for editors.
     pub fn schema() -> serde_json::Value {
         let schema = schemars::schema_for!(Self);

@@ -30,6 +30,7 @@ pub(super) fn read(
 ) -> Outcome<()> {
     // Of files with several names, only the last one brings the bytes.
     let mut waiting = BTreeMap::<(u64, (u64, u64)), Vec<(Vec<u8>, u32)>>::new();
+    let mut held = 0;
     while let Some(header) = next(archive)? {
         let shown = String::from_utf8_lossy(&header.name).into_owned();
         let mode = u32::try_from(header.mode & 0o7777).expect("twelve bits");
@@ -39,6 +40,10 @@ pub(super) fn read(
             0o100_000 if header.links > 1 && header.size == 0 => {
                 let names = waiting.entry((header.inode, header.device)).or_default();
                 names.push((header.name, mode));
+                held += 1;
+                if held > tree.limits().entries {
+                    return Err(Fault::Entries(tree.limits().entries).into());
+                }
             }
             0o100_000 => {
                 tree.add_file(&header.name, header.size, archive, meta)?;

@@ -1,6 +1,6 @@
 //! One reader for what gzip, xz or zstd compressed, and for what nobody did.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
 use lzma_rust2::{Action, Status, XzStream};
@@ -14,14 +14,21 @@ const MEMORY_KIB_MAX: u32 = 160 << 10;
 /// 128 MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
+/// So many bytes tell by what something is compressed.
+const START: u64 = 6;
+
 /// The bytes that `reader`, which holds `size` compressed bytes, stands for.
 pub(super) fn open<'r>(
     mut reader: impl BufRead + 'r,
     size: u64,
     limits: ImportLimits,
 ) -> Result<Box<dyn Read + 'r>, Fault> {
-    let start = reader.fill_buf().map_err(Fault::of_stream)?;
-    Ok(match start {
+    // What is in a buffer may end anywhere, so that the first bytes are read on their own.
+    let mut start = Vec::new();
+    let read = reader.by_ref().take(START).read_to_end(&mut start);
+    read.map_err(Fault::of_stream)?;
+    let reader = Cursor::new(start.clone()).chain(reader);
+    Ok(match start.as_slice() {
         [0x1f, 0x8b, ..] => {
             let decoder = MultiGzDecoder::new(reader);
             Box::new(Bounded::new(decoder, size, limits))

@@ -102,7 +102,7 @@ pub(super) enum Fault {
     Whiteout,
     #[error("its bytes are not those that the archive lists for it (MD5); {AGAIN}")]
     Checksum,
-    #[error("its bytes are not those of digest {0}; {AGAIN}")]
+    #[error("its bytes are not those of digest {}; {AGAIN}", visible(.0))]
     Digest(String),
     #[error("it has no image for {wanted}, but for {found}; choose one by `--platform`")]
     Platform { wanted: String, found: String },

@@ -17,6 +17,8 @@ const HEADER_MAGIC: [u8; 4] = [0x8e, 0xad, 0xe8, 0x01];
 /// As RPM itself has them.
 const TAGS_MAX: usize = 65_535;
 const STORE_MAX: usize = 64 << 20;
+/// What the paths of all files come to; those of half a million take up less.
+const NAMES_MAX: usize = 64 << 20;
 
 mod tag {
     pub(super) const NAME: u32 = 1000;
@@ -86,7 +88,7 @@ pub(super) fn read(reader: &mut impl BufRead, size: u64, tree: &mut Tree) -> Out
         .map_err(|_| Fault::Truncated("its signature"))?;
     let (header, _) = Header::read(reader)?;
     let about = header.about()?;
-    let owners = header.owners();
+    let owners = header.owners()?;
     let mut hashing = Hashing::new(reader);
     let mut payload = decompress::open(&mut hashing, size, tree.limits())?;
     let meta = |name: &str, mode| {
@@ -193,7 +195,7 @@ impl Header {
             ..About::default()
         };
         let flags = self.numbers(tag::FILE_FLAGS);
-        let files = self.files().into_iter().zip(flags);
+        let files = self.files()?.into_iter().zip(flags);
         let configuration = files.filter(|(_, flags)| flags & CONFIG != 0);
         about.configuration = configuration.map(|(name, _)| name).collect();
         self.requirements(&mut about);
@@ -201,22 +203,29 @@ impl Header {
     }
 
     /// The names of all files, as the payload has them.
-    fn files(&self) -> Vec<String> {
+    fn files(&self) -> Result<Vec<String>, Fault> {
         let folders = self.texts(tag::DIRECTORY_NAME);
         let indexes = self.numbers(tag::DIRECTORY_INDEX).into_iter();
         let names = self.texts(tag::BASE_NAME).into_iter().zip(indexes);
+        // Many files may lie in one folder with a long name.
+        let mut length = 0;
         let path = |(name, index): (String, u32)| {
             let folder = usize::try_from(index).ok().and_then(|it| folders.get(it));
             let folder = folder.map_or("", |folder| folder.trim_start_matches('/'));
-            format!("{folder}{name}")
+            length += folder.len() + name.len();
+            if length > NAMES_MAX {
+                let why = format!("its header names files by more than {NAMES_MAX} bytes");
+                return Err(Fault::Malformed(why));
+            }
+            Ok(format!("{folder}{name}"))
         };
         names.map(path).collect()
     }
 
-    fn owners(&self) -> BTreeMap<String, (Option<String>, Option<String>)> {
+    fn owners(&self) -> Result<BTreeMap<String, (Option<String>, Option<String>)>, Fault> {
         let users = self.texts(tag::FILE_USER).into_iter().map(Some);
         let groups = self.texts(tag::FILE_GROUP).into_iter().map(Some);
-        self.files().into_iter().zip(users.zip(groups)).collect()
+        Ok(self.files()?.into_iter().zip(users.zip(groups)).collect())
     }
 
     fn requirements(&self, about: &mut About) {

@@ -54,6 +54,8 @@ pub(super) struct Tree {
     files: usize,
     /// Which layer of an image is read; entries of one below it may be replaced.
     layer: usize,
+    /// What that layer has removed, and whether only what was in it.
+    removed: BTreeSet<(String, bool)>,
     /// MD5 that the archive lists for files.
     listed: BTreeMap<String, [u8; 16]>,
 }
@@ -78,6 +80,7 @@ impl Tree {
             bytes: 0,
             files: 0,
             layer: 0,
+            removed: BTreeSet::new(),
             listed: BTreeMap::new(),
         }
     }
@@ -138,32 +141,55 @@ impl Tree {
     /// Begins the next layer of an image.
     pub(super) fn next_layer(&mut self) {
         self.layer += 1;
+        self.removed.clear();
     }
 
     /// Removes what layers below have at `name` and in it; the name itself stays a folder where
     /// only its content is meant.
     pub(super) fn remove(&mut self, name: &str, content_only: bool) -> Outcome<()> {
-        let layer = self.layer;
-        let inside = format!("{name}/");
-        let is_meant = |known: &String| {
-            name.is_empty() || known.starts_with(&inside) || (known == name && !content_only)
-        };
-        let is_there =
-            name.is_empty() || self.entries.contains_key(name) || self.entries.keys().any(is_meant);
-        if !is_there {
+        // Nothing is gone through twice.
+        if !self.removed.insert((name.to_owned(), content_only)) {
+            return Err(Fault::Duplicate.at(name));
+        }
+        let itself = self.entries.get_key_value(name);
+        let found: Vec<_> = itself.into_iter().chain(self.inside(name)).collect();
+        if found.is_empty() && !name.is_empty() {
             return Err(Fault::Whiteout.at(name));
         }
-        let kept = |known: &String, entry: &mut Entry| entry.layer == layer || !is_meant(known);
-        self.entries.retain(kept);
+        let is_below = |(known, entry): &(&String, &Entry)| {
+            entry.layer != self.layer && !(content_only && *known == name)
+        };
+        let names = found.into_iter().filter(is_below);
+        let names: Vec<String> = names.map(|(known, _)| known.clone()).collect();
+        for name in names {
+            self.entries.remove(&name);
+        }
+        Ok(())
+    }
+
+    /// What lies in the folder `name`; everything for the root folder.
+    fn inside(&self, name: &str) -> impl Iterator<Item = (&String, &Entry)> {
+        let start = if name.is_empty() {
+            String::new()
+        } else {
+            format!("{name}/")
+        };
+        let from = self.entries.range(start.clone()..);
+        from.take_while(move |(known, _)| known.starts_with(&start))
+    }
+
+    /// Counts an entry, or a folder that one lies in.
+    fn count(&mut self) -> Result<(), Fault> {
+        self.seen += 1;
+        if self.seen > self.limits.entries {
+            return Err(Fault::Entries(self.limits.entries));
+        }
         Ok(())
     }
 
     /// Counts an entry, and gives its name if it is not the root folder.
     fn admit(&mut self, name: &[u8]) -> Outcome<Option<String>> {
-        self.seen += 1;
-        if self.seen > self.limits.entries {
-            return Err(Fault::Entries(self.limits.entries).into());
-        }
+        self.count()?;
         let shown = || String::from_utf8_lossy(name).into_owned();
         let name = cleaned(name).map_err(|fault| fault.at(&shown()))?;
         Ok(Some(name).filter(|name| !name.is_empty()))
@@ -179,8 +205,7 @@ impl Tree {
             }
             if !is_folder && matches!(known.content, Content::Folder) {
                 self.remove(&name, false)?;
-                let inside = format!("{name}/");
-                if self.entries.keys().any(|known| known.starts_with(&inside)) {
+                if self.inside(&name).next().is_some() {
                     return Err(Fault::Duplicate.at(&name));
                 }
             }
@@ -211,6 +236,7 @@ impl Tree {
                         group: None,
                         layer: self.layer,
                     };
+                    self.count()?;
                     self.entries.insert(parent.to_owned(), entry);
                 }
                 Some(Content::Folder) => {}

@@ -487,3 +487,17 @@ fn hard_links_of_files_are_one_blob() {
     assert_eq!(modules.len(), 2);
     assert_eq!(modules[0].digest, modules[1].digest);
 }
+
+#[test]
+fn how_data_are_compressed_is_known_wherever_they_begin() {
+    let deb = include_bytes!("../../../fuzz/corpus/archive/xz.deb");
+    let header = deb.windows(8).position(|it| it == b"data.tar").unwrap();
+    // Four bytes of the data come to lie at the end of a buffer.
+    let size = 8_192 - 4 - 60 - (header + 60);
+    let padding = format!("{:<48}{size:<10}`\n", "_padding");
+    let zeros = vec![0; size];
+    let padded = [&deb[..header], padding.as_bytes(), &zeros, &deb[header..]].concat();
+    let read = placet_packager::import::try_bytes(deb);
+    assert!(read.is_ok(), "{read:?}");
+    assert_eq!(placet_packager::import::try_bytes(&padded), read);
+}

@@ -13,8 +13,11 @@ mod package_file;
 
 use std::error::Error;
 
+/// Tries bytes, and panics where something does not hold.
+pub type Reader = fn(&[u8]);
+
 /// The readers by the name of their target, which is the name of their corpus too.
-pub const READERS: [(&str, fn(&[u8])); 4] = [
+pub const READERS: [(&str, Reader); 4] = [
     ("archive", archive),
     ("elf", elf),
     ("manifest", manifest),

@@ -112,6 +112,7 @@ fn a_difference_is_explained() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story to its end")]
 fn a_stub_is_made_of_a_library_and_of_an_api_file() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -9,7 +9,7 @@ use std::path::Path;
 use placet_controller::catalog::Packages;
 use placet_model::{Digest, PackageReference};
 use placet_package::{Blob, Layout, signature};
-use placet_planner::{Catalog, Unresolved};
+use placet_planner::Catalog;
 use serde_json::json;
 use tempfile::TempDir;
 

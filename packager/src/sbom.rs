@@ -136,7 +136,7 @@ fn file(module: &Module) -> Value {
         property("size", module.size.to_string()),
     ];
     if let Some(id) = &module.build_id {
-        properties.push(property("build-id", id.to_string()));
+        properties.push(property("build-id", id.clone()));
     }
     if let Some(target) = &module.link {
         properties.push(property("link", target.to_string()));

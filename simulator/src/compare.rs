@@ -78,7 +78,7 @@ fn require_packages(sides: &[(&Side, &Known)]) -> Result<(), Unknowable> {
         let lacking = side.catalog.entries.iter();
         let lacking = lacking.filter(|_| !known.unknown.is_empty());
         reasons.extend(lacking.filter_map(|(reference, entry)| {
-            let Unresolved(why) = entry.as_ref().err()?;
+            let (Unresolved::Missing(why) | Unresolved::Untrusted(why)) = entry.as_ref().err()?;
             let text = format!(
                 "in {}: package {}: {why}",
                 side.revision,

@@ -358,7 +358,7 @@ fn a_package_that_cannot_be_had_leaves_nothing_to_say() {
 fn packages_that_cannot_be_had_are_named_before_nodes_that_they_would_describe() {
     let mut fleet = Fleet::new("main@2");
     for entry in fleet.0.catalog.entries.values_mut() {
-        *entry = Err(Unresolved("there is no such folder".to_owned()));
+        *entry = Err(Unresolved::Missing("there is no such folder".to_owned()));
     }
     let unknowable = compare(&Fleet::new("main@1").0, &fleet.0).unwrap_err();
     let expected = "in main@2: package oci-layout:chat:1.0.0: there is no such folder";

@@ -1,5 +1,9 @@
 //! A composite from its packages and declarations to a fleet that runs what it carries.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(
+    clippy::too_many_lines,
+    reason = "each test tells one story to its end"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

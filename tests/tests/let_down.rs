@@ -69,17 +69,17 @@ async fn what_fails_on_one_node_is_given_back_by_those_that_need_it() {
         ..FleetOptions::default()
     })
     .await;
-    let made = fleet.path("made");
+    let packages = fleet.path("made");
     let go = fleet.path("go");
     let lives = "while :; do sleep 1; done";
     let dies = format!(
         "until test -e {}; do sleep 0.05; done; echo no peer; exit 3",
         go.display()
     );
-    build(&made, ("dialer", 1), "", lives);
-    build(&made, ("dialer", 2), NEEDS_PEER, lives);
-    build(&made, ("peer", 1), "", lives);
-    build(&made, ("peer", 2), "", &dies);
+    build(&packages, ("dialer", 1), "", lives);
+    build(&packages, ("dialer", 2), NEEDS_PEER, lives);
+    build(&packages, ("peer", 1), "", lives);
+    build(&packages, ("peer", 2), "", &dies);
     let first = commit(&fleet, 1, "0");
     fleet.follow_repository();
     fleet.verified(&first).await;
@@ -107,9 +107,9 @@ async fn what_fails_on_one_node_is_given_back_by_those_that_need_it() {
     });
     let needs = "node core-1: activation failed: package dialer 2.0.0 needs peer >=2 on every other node with type edge; not so on node edge-1 (within the soak time of 600 s)";
     assert_eq!(objections[0], needs);
-    let died = objections[1].as_str().expect("text");
+    let own = objections[1].as_str().expect("text");
     assert!(
-        died.contains("peer exited with code 3; it wrote: no peer"),
-        "{died}"
+        own.contains("peer exited with code 3; it wrote: no peer"),
+        "{own}"
     );
 }

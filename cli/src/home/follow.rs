@@ -189,16 +189,35 @@ impl Change<'_> {
     }
 }
 
+/// What a list has that it had not.
+fn added<'a>(old: &Value, new: &'a Value) -> impl Iterator<Item = &'a Value> + use<'a> {
+    let before = old.as_array().map_or(0, Vec::len);
+    new.as_array().into_iter().flatten().skip(before)
+}
+
+fn event(name: &str, time: &Value, data: Value) -> Event {
+    let time = time.as_str().map(str::to_owned);
+    Event {
+        sequence: 0,
+        time: time.unwrap_or_else(|| Timestamp::now().to_string()),
+        name: name.to_owned(),
+        data: match data {
+            Value::Object(data) => data,
+            _ => serde_json::Map::new(),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
-    use super::Change;
+    use super::{Change, Event};
 
     fn told(old: &Value, new: &Value) -> Vec<String> {
         let name = "core-1";
         let news = Change { name, old, new }.of_node();
-        news.iter().flat_map(|event| event.lines()).collect()
+        news.iter().flat_map(Event::lines).collect()
     }
 
     #[test]
@@ -219,24 +238,5 @@ mod tests {
         assert_eq!(told(&failed, &failed), [""; 0]);
         let passed = told(&running, &suite("Passed"));
         assert_eq!(passed, ["the tests of checks passed on core-1"]);
-    }
-}
-
-/// What a list has that it had not.
-fn added<'a>(old: &Value, new: &'a Value) -> impl Iterator<Item = &'a Value> + use<'a> {
-    let before = old.as_array().map_or(0, Vec::len);
-    new.as_array().into_iter().flatten().skip(before)
-}
-
-fn event(name: &str, time: &Value, data: Value) -> Event {
-    let time = time.as_str().map(str::to_owned);
-    Event {
-        sequence: 0,
-        time: time.unwrap_or_else(|| Timestamp::now().to_string()),
-        name: name.to_owned(),
-        data: match data {
-            Value::Object(data) => data,
-            _ => serde_json::Map::new(),
-        },
     }
 }

@@ -27,8 +27,8 @@ pub(crate) struct Api {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Version of the API [default: the soname from `.so.` on].
-    #[arg(long, value_name = "VERSION")]
-    api_version: Option<String>,
+    #[arg(long = "api-version", value_name = "VERSION")]
+    version: Option<String>,
     /// Print the JSON Schema of API files instead, for editors.
     #[arg(long, conflicts_with = "library")]
     schema: bool,
@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: Api, common: &Common) -> anyhow::Result<Answer> {
         bail!("`{shown}` exports nothing, so that it offers no API; name a shared library");
     };
     api.name = arguments.name.unwrap_or(api.name);
-    api.version = arguments.api_version.unwrap_or(api.version);
+    api.version = arguments.version.unwrap_or(api.version);
     match common.output {
         Format::Json => {
             let value = serde_json::to_value(&api).context("failed to write JSON")?;

@@ -54,7 +54,7 @@ pub(crate) struct Show {
 /// Where the passphrase of a private key comes from.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct PassphraseSource {
-    /// File with the passphrase of the private key [default: PLACET_PASSPHRASE, or it is asked for].
+    /// File with the passphrase of the private key [default: `PLACET_PASSPHRASE`, or it is asked for].
     #[arg(long, value_name = "PATH")]
     pub(crate) passphrase_file: Option<PathBuf>,
 }
@@ -202,16 +202,15 @@ fn ask(prompt: &str) -> anyhow::Result<Passphrase> {
 }
 
 fn new_passphrase(source: &PassphraseSource) -> anyhow::Result<Passphrase> {
-    let passphrase = match given(source)? {
-        Some(passphrase) => passphrase,
-        None => {
-            let first = ask("Passphrase for the new key: ")?;
-            ensure!(
-                ask("The same again: ")? == first,
-                "the two are not the same"
-            );
-            first
-        }
+    let passphrase = if let Some(passphrase) = given(source)? {
+        passphrase
+    } else {
+        let first = ask("Passphrase for the new key: ")?;
+        ensure!(
+            ask("The same again: ")? == first,
+            "the two are not the same"
+        );
+        first
     };
     ensure!(
         !passphrase.is_empty(),

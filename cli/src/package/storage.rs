@@ -18,6 +18,10 @@ use crate::output::{self, Answer, Format};
 
 /// What the registry wants to see that something comes from.
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "they are the names of the options"
+)]
 pub(crate) struct FromLogin {
     /// Name at the registry that it comes from, where that is another one.
     #[arg(long, requires = "from_password_file")]

@@ -300,7 +300,7 @@ fn refused(reference: &str, why: Unresolved) -> Unresolved {
         Unresolved::Untrusted(why) => {
             Unresolved::Untrusted(format!("`{reference}` is refused: {why}"))
         }
-        why => why,
+        why @ Unresolved::Missing(_) => why,
     }
 }
 

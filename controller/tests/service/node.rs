@@ -379,6 +379,7 @@ async fn behave(
         match order.order.expect("an order") {
             Order::Welcome(_) | Order::Policy(_) => {}
             Order::Forget(_) => state.lock().unwrap().orders.push("forget".to_owned()),
+            Order::GiveBack(_) => state.lock().unwrap().orders.push("give back".to_owned()),
             Order::Regress(_) => state.lock().unwrap().orders.push("regress".to_owned()),
             Order::ProposalJson(bytes) => {
                 let proposal: Proposal = serde_json::from_slice(&bytes).unwrap();

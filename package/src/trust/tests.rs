@@ -90,7 +90,7 @@ fn a_key_that_is_not_listed_does_not_count() {
     let package = Digest::of(b"package");
     let bundle = signed(&Statement::signature(&package), &key(1));
     let other = key(2).1;
-    let refused = verify(&package, &[evidence(&bundle)], &[other.clone()]).unwrap_err();
+    let refused = verify(&package, &[evidence(&bundle)], std::slice::from_ref(&other)).unwrap_err();
     assert_eq!(refused.objections, [Objection::Unlisted(key(1).1.id())]);
     assert_eq!(
         refused.to_string(),
@@ -161,7 +161,7 @@ fn the_hint_alone_convinces_nobody() {
         let hint = STANDARD.encode(listed.id().as_bytes());
         bundle["verificationMaterial"]["publicKey"]["hint"] = hint.into();
     });
-    let found = objection(&package, evidence, &[listed.clone()]);
+    let found = objection(&package, evidence, std::slice::from_ref(&listed));
     assert_eq!(found, Objection::Tampered(listed.id()));
     // Without a hint every listed key is tried.
     let without = || {
@@ -170,7 +170,7 @@ fn the_hint_alone_convinces_nobody() {
         })
     };
     assert_eq!(
-        objection(&package, without(), &[listed.clone()]),
+        objection(&package, without(), std::slice::from_ref(&listed)),
         Objection::Unknown
     );
     let keys = [listed, key(1).1];

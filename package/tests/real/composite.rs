@@ -138,7 +138,7 @@ async fn declarations_that_would_be_written_elsewhere_are_refused() {
     let many = json!({"mediaType": DECLARATIONS_TYPE, "digest": digest, "size": 1});
     let many = vec![many; 1_001];
     let bad = changed(&layout, digest, |nodes| {
-        nodes["layers"] = many.clone().into()
+        nodes["layers"] = many.clone().into();
     });
     let refused = read(&layout, bad).await.unwrap_err().to_string();
     assert!(refused.contains("more than 1000 files"), "{refused}");

@@ -107,6 +107,9 @@ pub(super) fn read(reader: &mut impl BufRead, size: u64, tree: &mut Tree) -> Out
     }
 }
 
+/// By name, where the header has one.
+type UserAndGroup = (Option<String>, Option<String>);
+
 impl Header {
     /// A header, and how many bytes it has.
     fn read(reader: &mut impl Read) -> Result<(Self, usize), Fault> {
@@ -222,7 +225,7 @@ impl Header {
         names.map(path).collect()
     }
 
-    fn owners(&self) -> Result<BTreeMap<String, (Option<String>, Option<String>)>, Fault> {
+    fn owners(&self) -> Result<BTreeMap<String, UserAndGroup>, Fault> {
         let users = self.texts(tag::FILE_USER).into_iter().map(Some);
         let groups = self.texts(tag::FILE_GROUP).into_iter().map(Some);
         Ok(self.files()?.into_iter().zip(users.zip(groups)).collect())

@@ -54,6 +54,7 @@ impl Tar {
     }
 
     /// An entry whose header may claim another size than `bytes` have.
+    #[expect(clippy::too_many_arguments, reason = "each is a field of the header")]
     pub(crate) fn raw(
         mut self,
         name: &[u8],

@@ -18,7 +18,7 @@ fn refused_with(archive: &[u8], choice: &ImportChoice, words: &[&str]) {
     let layout = folder.path().join("layout");
     let watch = |_: placet_packager::Step<'_>| std::ops::ControlFlow::Continue(());
     let result = import(&file.to_string_lossy(), &layout, choice, &watch);
-    let error = chain(&result.err().expect("it is refused"));
+    let error = chain(&result.expect_err("it is refused"));
     for word in words {
         assert!(error.contains(word), "`{word}` in: {error}");
     }
@@ -257,6 +257,6 @@ fn bytes_that_are_not_those_asked_for() {
         "package.yaml",
         text(Digest::of(&archive)).as_bytes(),
     );
-    let built = build().unwrap_or_else(|error| panic!("{}", chain(&error)));
-    assert_eq!(built.config.modules[0].path.as_str(), "usr/bin/a");
+    let made = build().unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert_eq!(made.config.modules[0].path.as_str(), "usr/bin/a");
 }

@@ -59,9 +59,9 @@ fn libraries_in_a_circle_are_loaded_once_each() {
     let loader = Loader::new(&files, &order);
     let start = Instant::now();
     for index in 0..10 {
-        let loaded = loader.load(&found(&files, &format!("/usr/lib/lib{index}.so")));
-        assert_eq!(loaded.objects.len(), COUNT);
-        let missing = loaded.missing();
+        let process = loader.load(&found(&files, &format!("/usr/lib/lib{index}.so")));
+        assert_eq!(process.objects.len(), COUNT);
+        let missing = process.missing();
         assert_eq!(missing.len(), COUNT);
         let symbol = "nobody".to_owned();
         assert_eq!(missing[0].1, Missing::Symbol { symbol });

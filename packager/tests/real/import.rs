@@ -250,7 +250,7 @@ fn ran(command: &mut Command) -> bool {
     }
 }
 
-const SPEC: &str = r#"
+const SPEC: &str = r"
 Name: Odd
 Version: 1.0~rc1
 Release: 3.el9
@@ -284,7 +284,7 @@ exit 1
 /usr/share/odd
 /etc/odd/empty
 %attr(0640,root,daemon) %config(noreplace) /etc/odd/odd.conf
-"#;
+";
 
 #[test]
 fn packages_by_rpmbuild_hold_what_was_put_into_them() {

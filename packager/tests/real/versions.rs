@@ -24,7 +24,7 @@ fn pairs(scheme: &str, version: &str) -> Vec<[String; 2]> {
     let pattern = Box::leak(pattern.into_boxed_str());
     let mut runner = TestRunner::default();
     let mut draw = || {
-        let text = (&*pattern).new_tree(&mut runner).expect("a valid pattern");
+        let text = (*pattern).new_tree(&mut runner).expect("a valid pattern");
         text.current()
     };
     (0..samples()).map(|_| [draw(), draw()]).collect()

@@ -21,7 +21,8 @@ async fn a_removed_package_is_gone_with_what_refers_to_it() {
     }
     let place = reference(&server.at("many:1"));
     let registry = open(&place);
-    let document = Attachment::new("application/vnd.example+json", b"{}".to_vec());
+    let kind = "application/vnd.example+json";
+    let document = Attachment::new(kind, b"{}".to_vec());
     let referrer = registry.attach(&place, &digest, &document).await.unwrap();
 
     let one = json(&["package", "remove", &server.at("many:1")]);

@@ -1,5 +1,9 @@
 //! Signed packages: with cosign beside ours, in a real registry, and in a fleet that wants signatures.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod catalog;
 mod cosign;

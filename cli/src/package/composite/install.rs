@@ -115,7 +115,8 @@ fn rewritten(composite: &Composite, placed: &[Placed<'_>]) -> anyhow::Result<Vec
         found.map(|found| found.reference.clone())
     });
     let list = |faults: Vec<Fault>| {
-        let lines: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+        let lines: Vec<_> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+        let lines = lines.concat();
         anyhow::anyhow!("the declarations of the composite are not valid{lines}")
     };
     replaced.map_err(list)

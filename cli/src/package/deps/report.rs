@@ -39,6 +39,10 @@ pub(super) struct Library<'a> {
 
 /// Who uses one library.
 #[derive(Debug, Serialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "they are the fields of the answer"
+)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Users {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -155,7 +155,7 @@ fn a_change_whose_needs_of_other_nodes_fail_is_given_back_while_it_is_watched() 
     world.inbox.push_back(let_down(Digest::of(b"another")));
     world.inbox.push_back(let_down(change_digest));
     world.settle();
-    world.check(&expect![[r#"
+    world.check(&expect![[r"
         400 notice: it begins
         400 prepare s
         400 commit 2
@@ -173,7 +173,7 @@ fn a_change_whose_needs_of_other_nodes_fail_is_given_back_while_it_is_watched() 
         600 tell s: Regressed
         800 notice: Regressed
         800 answer: package app needs its peer (within the soak time of 10 s)
-    "#]]);
+    "]]);
 }
 
 #[test]

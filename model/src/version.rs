@@ -247,7 +247,7 @@ mod tests {
             ("rpm:1-2-3", "contains `-`"),
             ("rpm:1:2-", "its release is empty"),
             ("rpm:1\u{1b}", "contains `\\u{1b}`"),
-            (&format!("deb:{}", "~".repeat(63)), "too long"),
+            (&format!("deb:1{}", "~".repeat(63)), "too long"),
         ] {
             let error = text.parse::<Version>().unwrap_err().to_string();
             assert!(error.contains(why), "{text}: {error}");

@@ -136,8 +136,8 @@ fn the_same_parts_give_the_same_digest_and_shared_parts_do_not_travel() {
     assert_ne!(grown["digest"], here["digest"]);
     let travelled = grown["blobs"].as_u64().unwrap();
     assert!(
-        (2..=3).contains(&travelled),
-        "module, symbols and config: {travelled}"
+        (4..=5).contains(&travelled),
+        "module, symbols, config, bill of materials and provenance: {travelled}"
     );
     let removed = json(&["package", "remove", &format!("{layout}:1.1.0")]);
     assert!(removed["shared"].as_u64().unwrap() > 3, "{removed}");

@@ -153,6 +153,11 @@ const TWICE: &[(&str, &str)] = &[
         "opentelemetry_sdk is a version behind; it makes no ids here",
     ),
     ("rand_core", "see rand"),
+    (
+        "strum",
+        "jsonschema, which checks the schema in tests, and oci-spec are a version apart",
+    ),
+    ("strum_macros", "see strum"),
     ("syn", "derive macros are moving to 3; at build time only"),
     ("thiserror", "cel 0.13 is behind"),
     ("thiserror-impl", "see thiserror"),

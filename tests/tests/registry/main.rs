@@ -279,8 +279,10 @@ fn what_came_before_a_kill_is_not_fetched_again() {
     let pulled = json(&["package", "pull", &place, &text(&to)]);
     let travelled = pulled["bytes"].as_u64().unwrap();
     let whole = 40_000_008;
+    // Where the kill came first, the small config comes with the rest.
+    let config = 1_000;
     assert!(
-        travelled == whole - kept || travelled == 0,
+        (whole - kept..whole - kept + config).contains(&travelled) || travelled == 0,
         "{kept} bytes were there, and {travelled} of {whole} travelled"
     );
 }

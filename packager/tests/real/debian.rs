@@ -4,6 +4,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// The `.deb` files of these packages, each `name` or `name=version`, in this order; kept in the
 /// user's cache. `None`, said on standard error, where Debian's archive is not at hand.
@@ -25,6 +26,9 @@ pub(crate) fn debs(names: &[&str]) -> Option<Vec<PathBuf>> {
 
 /// One package: from the cache, or downloaded into it.
 fn deb(cache: &Path, name: &str) -> Option<PathBuf> {
+    // One at a time: tests of one program run at once, and ask for the same packages.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = cache.join(name.replace(['=', ':', '~'], "_"));
     if let Some(deb) = only_deb(&folder) {
         return Some(deb);

@@ -40,7 +40,7 @@ fn fetch(name: &str, draft: &Path) -> Option<()> {
     let mut lines = release.lines();
     let codename = lines.find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
     let key = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    let archive = "http://deb.debian.org/debian";
+    let archive = archive(codename)?;
     let line = format!("deb-src [signed-by={key}] {archive} {codename} main\n");
     fs::write(draft.join("sources.list"), line).ok()?;
     fs::create_dir_all(draft.join("lists/partial")).ok()?;
@@ -73,6 +73,17 @@ fn fetch(name: &str, draft: &Path) -> Option<()> {
         .arg(description)
         .arg("source")
         .current_dir(draft))
+}
+
+/// Where the machine has its packages of the release from: the sources stand there too.
+fn archive(codename: &str) -> Option<String> {
+    let format = "$(REPO_URI) $(CODENAME) $(COMPONENT)";
+    let mut command = Command::new("apt-get");
+    command.args(["indextargets", "--format", format, "Identifier: Packages"]);
+    let targets = String::from_utf8(command.output().ok()?.stdout).ok()?;
+    let wanted = format!(" {codename} main");
+    let mut lines = targets.lines();
+    lines.find_map(|line| line.strip_suffix(&wanted).map(str::to_owned))
 }
 
 fn run(command: &mut Command) -> Option<()> {

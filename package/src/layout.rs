@@ -143,7 +143,7 @@ impl Layout {
         let tags = self.read_index().and_then(|index| index.tags());
         let mut tags = tags.map_err(|problem| self.error(None, problem))?;
         // Names that tools make of digests, for what refers to a manifest.
-        tags.retain(|tag, _| !simple::is_tag(tag));
+        tags.retain(|tag, _| simple::signed_by_tag(tag).is_none());
         Ok(tags)
     }
 

@@ -10,7 +10,8 @@ use crate::document::{Document, is_manifest};
 use crate::error::Problem;
 use crate::manifest::Descriptor;
 use crate::reference::Selector;
-use crate::registry::{AT_ONCE, signatures_tag};
+use crate::registry::AT_ONCE;
+use crate::trust::simple;
 
 /// How a manifest belongs to what is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +140,7 @@ impl Place<'_> {
         let looks: Vec<_> = subjects
             .iter()
             .map(|subject| async move {
-                let tag = Selector::Tag(signatures_tag(subject));
+                let tag = Selector::Tag(simple::tag(subject));
                 match self.document(&tag).await {
                     Err(error) if error.is_absence() => Ok(None),
                     document => document.map(|document| Some((*subject, document))),

@@ -22,7 +22,8 @@ use crate::document::Document;
 use crate::error::Problem;
 use crate::manifest::ARTIFACT_TYPE;
 use crate::reference::Selector;
-use crate::registry::{AT_ONCE, Progress, signatures_tag};
+use crate::registry::{AT_ONCE, Progress};
+use crate::trust::simple;
 
 /// What is copied, and how.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +95,7 @@ pub async fn copy(
         };
         to.put(document, is_part).await?;
         if let Role::Signatures(subject) = role {
-            to.tag(document, &signatures_tag(subject)).await?;
+            to.tag(document, &simple::tag(subject)).await?;
         }
     }
     let root = gathered.iter().find(|(_, role)| *role == Role::Root);

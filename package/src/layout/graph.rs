@@ -11,7 +11,7 @@ use crate::error::{Outcome, PackageError, Problem};
 use crate::files;
 use crate::manifest::{ARTIFACT_TYPE, Descriptor, MANIFEST_MAX, REF_NAME};
 use crate::reference::Selector;
-use crate::registry::signed_by_tag;
+use crate::trust::simple::signed_by_tag;
 
 /// Every manifest of a layout that the index leads to.
 #[derive(Debug, Default)]

@@ -11,12 +11,13 @@ use super::address::is_repository;
 use super::answer;
 use super::client::Registry;
 use super::error::{Fault, Outcome, RegistryError};
-use super::referrers::{is_fallback, signed_by_tag};
+use super::referrers::is_fallback;
 use super::token::Scope;
 use super::{AT_ONCE, RegistryReference};
 use crate::document::Document;
 use crate::manifest::{IMAGE_INDEX, IMAGE_MANIFEST, MANIFEST_MAX};
 use crate::reference::{Selector, check_tag};
+use crate::trust::simple::signed_by_tag;
 
 #[derive(Deserialize)]
 struct Tags {

@@ -35,7 +35,6 @@ pub use client::{Limits, Registry};
 pub(crate) use download::Wanted;
 pub use error::{Fault, RegistryError};
 pub(crate) use metadata::blocking;
-pub(crate) use referrers::{signatures_tag, signed_by_tag};
 pub(crate) use upload::Source;
 
 /// Told of bytes on their way, for whoever draws bars. `()` wants to know nothing.

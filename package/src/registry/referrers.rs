@@ -123,17 +123,6 @@ pub(super) fn is_fallback(tag: &str) -> bool {
     digits.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|it| it.is_ascii_hexdigit()))
 }
 
-/// The tag under which older versions of cosign keep the signatures of a manifest.
-pub(crate) fn signatures_tag(digest: &Digest) -> String {
-    format!("sha256-{}.sig", digest.hex())
-}
-
-/// The manifest whose signatures stand under such a tag.
-pub(crate) fn signed_by_tag(tag: &str) -> Option<Digest> {
-    let hex = tag.strip_prefix("sha256-")?.strip_suffix(".sig")?;
-    format!("sha256:{hex}").parse().ok()
-}
-
 pub(super) fn tag_of(digest: &Digest) -> Selector {
     Selector::Tag(digest.to_string().replace(':', "-"))
 }

@@ -6,12 +6,13 @@ use reqwest::StatusCode;
 
 use super::client::Registry;
 use super::error::{Fault, Outcome, RegistryError};
-use super::referrers::{is_fallback, signatures_tag, tag_of};
+use super::referrers::{is_fallback, tag_of};
 use super::token::Scope;
 use super::{AT_ONCE, RegistryReference, answer};
 use crate::error::Problem;
 use crate::layout::Removed;
 use crate::reference::Selector;
+use crate::trust::simple;
 
 impl Registry {
     /// Removes the manifest that `reference` names, with what refers to it. A tag of several goes
@@ -50,7 +51,7 @@ impl Registry {
             self.delete(&reference.with(Selector::Digest(*subject)))
                 .await?;
             // The list that stands in for the registry's own, and signatures that no list has.
-            let tags = [tag_of(subject), Selector::Tag(signatures_tag(subject))];
+            let tags = [tag_of(subject), Selector::Tag(simple::tag(subject))];
             for tag in tags {
                 if let Ok((digest, _)) = self.look(&reference.with(tag)).await {
                     self.delete(&reference.with(Selector::Digest(digest)))

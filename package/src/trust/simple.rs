@@ -54,12 +54,10 @@ pub(crate) fn tag(image: &Digest) -> String {
     format!("sha256-{}.sig", image.hex())
 }
 
-/// True for tags under which signatures stand.
-pub(crate) fn is_tag(tag: &str) -> bool {
-    let hex = tag
-        .strip_prefix("sha256-")
-        .and_then(|rest| rest.strip_suffix(".sig"));
-    hex.is_some_and(|hex| format!("sha256:{hex}").parse::<Digest>().is_ok())
+/// The image whose signatures stand under such a tag.
+pub(crate) fn signed_by_tag(tag: &str) -> Option<Digest> {
+    let hex = tag.strip_prefix("sha256-")?.strip_suffix(".sig")?;
+    format!("sha256:{hex}").parse().ok()
 }
 
 /// Where the payloads are that a manifest under such a tag holds, and their signatures.

@@ -18,22 +18,11 @@ impl LetDown {
     /// A node is let down once another, which would have satisfied its requirement, has failed in
     /// this roll-out. While the other is still changing, nothing is decided.
     pub(super) fn of(moment: &Moment) -> Self {
-        let has_failed = |name: &NodeName| {
-            let standing = moment.standings.get(name);
-            matches!(
-                standing,
-                Some(Standing::Objects {
-                    failed: Some(_),
-                    halts: true,
-                    ..
-                })
-            )
-        };
-        if !moment.standings.keys().any(has_failed) {
+        if !moment.standings.values().any(has_failed) {
             return Self::default();
         }
         let mixture = Mixture::new(moment.fleet.target, moment.fleet.observed);
-        Self(mixture.let_down(has_failed))
+        Self(mixture.let_down(|name| moment.standings.get(name).is_some_and(has_failed)))
     }
 
     /// The order to a node that was not given it yet, or not since it came back.
@@ -46,4 +35,16 @@ impl LetDown {
             reason: reason.clone(),
         })
     }
+}
+
+/// True for a node that was told to change in this roll-out, and gave that back.
+fn has_failed(standing: &Standing) -> bool {
+    matches!(
+        standing,
+        Standing::Objects {
+            failed: Some(_),
+            halts: true,
+            ..
+        }
+    )
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use placet_crds::GitSource;
-use placet_model::{Digest, NodeName};
+use placet_model::{Digest, NodeManifest, NodeName};
 use placet_planner::Running;
 
 use crate::catalog::WantedPackage;
@@ -29,6 +29,8 @@ struct Permits {
     ordered: BTreeMap<NodeName, Ordered>,
     /// What they run.
     running: BTreeMap<NodeName, Running>,
+    /// What they ran before, and may go back to.
+    before: BTreeMap<NodeName, Running>,
 }
 
 impl Shared {
@@ -44,21 +46,28 @@ impl Shared {
         &self,
         ordered: BTreeMap<NodeName, Ordered>,
         running: BTreeMap<NodeName, Running>,
+        before: BTreeMap<NodeName, Running>,
     ) {
-        let permits = Permits { ordered, running };
+        let permits = Permits {
+            ordered,
+            running,
+            before,
+        };
         *self.permits.write().unwrap_or_else(PoisonError::into_inner) = permits;
     }
 
-    /// True if the node was told to stage a manifest with a module of this digest, or runs one.
+    /// True if the node was told to stage a manifest with a module of this digest, or runs one, or
+    /// goes back to a boot image that it does not keep.
     pub(crate) fn may_fetch(&self, node: &NodeName, digest: &Digest) -> bool {
         let permits = self.permits.read().unwrap_or_else(PoisonError::into_inner);
         let ordered = permits.ordered.get(node).map(|ordered| &*ordered.manifest);
         let running = permits.running.get(node).map(Running::manifest);
-        let mut manifests = ordered.into_iter().chain(running);
-        manifests.any(|manifest| {
-            let mut modules = manifest.stored_modules();
-            modules.any(|module| module.digest == *digest)
-        })
+        let before = permits.before.get(node).map(Running::manifest);
+        let manifests = ordered.into_iter().chain(running);
+        let stored = manifests.clone().flat_map(NodeManifest::stored_modules);
+        let images = manifests.chain(before);
+        let mut modules = stored.chain(images.flat_map(NodeManifest::transient_image));
+        modules.any(|module| module.digest == *digest)
     }
 
     /// True if the node has a module of this digest.

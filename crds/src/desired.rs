@@ -124,6 +124,7 @@ fn class(object: &Object, class: &NodeClass, faults: &mut Vec<Fault>) -> ClassDe
         strategy: (&spec.strategy).into(),
         veto_rules,
         memory_only: !spec.persistence.packages,
+        transient_image: !spec.persistence.boot_image,
         drift: placet_model::DriftPolicy {
             running: spec.drift.running,
         },

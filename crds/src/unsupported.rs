@@ -1,7 +1,7 @@
 //! What can be declared but is not carried out yet. Each of these is said, never passed over.
 
 use crate::fault::{Finding, Step};
-use crate::{Fault, GitSourceSpec, NodeClassSpec, Object, PackageSetSpec, RolloutSpec};
+use crate::{Fault, GitSourceSpec, Object, PackageSetSpec, RolloutSpec};
 
 /// Every field set in `objects` that this version does not carry out. The faults name the resource
 /// in the place of a file; [`crate::locate`] finds the file.
@@ -10,9 +10,8 @@ pub fn not_carried_out(objects: &[Object]) -> Vec<Fault> {
     for object in objects {
         let fields = match object {
             Object::GitSource(it) => source(&it.spec),
-            Object::NodeClass(it) => class(&it.spec),
             Object::PackageSet(it) => package_set(&it.spec),
-            Object::FleetNode(_) => Vec::new(),
+            Object::NodeClass(_) | Object::FleetNode(_) => Vec::new(),
             Object::Rollout(it) => rollout(&it.spec),
         };
         faults.extend(fields.into_iter().map(|mut path| {
@@ -39,13 +38,6 @@ fn set(fields: &[(&str, bool)]) -> Paths {
 
 fn source(spec: &GitSourceSpec) -> Paths {
     set(&[("pullRequests", spec.pull_requests.is_some())])
-}
-
-fn class(spec: &NodeClassSpec) -> Paths {
-    set(&[(
-        "persistence.bootImage",
-        spec.persistence.packages && !spec.persistence.boot_image,
-    )])
 }
 
 fn package_set(spec: &PackageSetSpec) -> Paths {

@@ -38,6 +38,8 @@ pub struct ClassDeclaration {
     /// True if its nodes store no packages: what they run, they run from memory.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub memory_only: bool,
+    /// True if its nodes do not keep the boot image, though they may store packages.
+    pub transient_image: bool,
     /// What its nodes start from; the first that fits a node counts (D9).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub boot_images: Vec<BootDeclaration>,

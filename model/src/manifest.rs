@@ -34,6 +34,10 @@ pub struct NodeManifest {
 pub struct Boot {
     /// The package; one of [`NodeManifest::packages`].
     pub package: PackageName,
+    /// True if the node stores its packages, but not this one (S1): the image is in memory from when
+    /// it is fetched until the node has confirmed that it runs it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub transient: bool,
     /// How the node deals with it.
     #[serde(flatten)]
     pub commands: BootCommands,
@@ -119,11 +123,34 @@ impl NodeManifest {
         of_boot.map(|entry| &entry.module)
     }
 
-    /// The modules that a node has to have, those included that it does not run.
+    /// The modules of a boot image that the node does not keep.
+    pub fn transient_image(&self) -> impl Iterator<Item = &Module> {
+        let is_transient = self.boot.as_ref().is_some_and(|boot| boot.transient);
+        self.boot_image().filter(move |_| is_transient)
+    }
+
+    /// The modules that stand at their paths on the node: all but a boot image that it does not keep.
+    pub fn installed_modules(&self) -> impl Iterator<Item = &Module> {
+        let boot = self.boot.as_ref().filter(|boot| boot.transient);
+        let package = boot.map(|boot| &boot.package);
+        let installed = self.modules.iter().filter(move |it| {
+            Some(&it.package) != package || it.module.kind != ModuleType::BootImage
+        });
+        installed.map(|entry| &entry.module)
+    }
+
+    /// The modules that a node has to have at any time, those included that it does not run.
     pub fn stored_modules(&self) -> impl Iterator<Item = &Module> {
         let inactive = self.inactive.iter().flat_map(|package| &package.modules);
-        let active = self.modules.iter().map(|entry| &entry.module);
-        active.chain(inactive)
+        self.installed_modules().chain(inactive)
+    }
+
+    /// The modules that a node which runs `from`, and has nothing else, lacks for this manifest.
+    pub fn lacks_after<'a>(&'a self, from: &'a Self) -> impl Iterator<Item = &'a Module> {
+        let held = from.stored_modules().chain(from.transient_image());
+        let held: BTreeSet<_> = held.map(|module| module.digest).collect();
+        let needed = self.stored_modules().chain(self.transient_image());
+        needed.filter(move |it| it.link.is_none() && !held.contains(&it.digest))
     }
 
     /// The entry installed at `path`.

@@ -160,7 +160,7 @@ impl fmt::Display for Action {
     }
 }
 
-const NO_MEMORY: &str = "is to store nothing, and cannot run from memory only: its placetd is too old, or its --memory is not on a tmpfs";
+const NO_MEMORY: &str = "is not to store all that it is given, and cannot have it in memory only: its placetd is too old, or its --memory is not on a tmpfs";
 
 impl fmt::Display for WaitingOn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -213,7 +213,7 @@ pub enum WaitingOn {
     Skipped,
     /// The roll-out was given up.
     Aborted,
-    /// It is to store nothing of its change, and cannot run anything from memory only.
+    /// It is not to store all of its change, and cannot have anything in memory only.
     NoMemory,
     /// It ran this manifest and has given it back: its test is over, or a person wanted it.
     GivenBack,

@@ -1,6 +1,6 @@
 //! What a node has to fetch (B10, C-D1).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use placet_model::{Digest, NodeManifest};
 
@@ -9,14 +9,8 @@ use crate::effect::Travel;
 /// What a node that runs `from`, and holds nothing else, has to fetch for `to`: each module once,
 /// and none whose bytes it keeps for an equal signature.
 pub(crate) fn travel(from: &NodeManifest, to: &NodeManifest) -> Travel {
-    let held: BTreeSet<Digest> = from
-        .stored_modules()
-        .filter(|module| module.link.is_none())
-        .map(|module| module.digest)
-        .collect();
     let lacking: BTreeMap<Digest, u64> = to
-        .stored_modules()
-        .filter(|module| module.link.is_none() && !held.contains(&module.digest))
+        .lacks_after(from)
         .filter(|module| {
             let before = from.get(&module.path).map(|entry| &entry.module);
             before.is_none_or(|it| it.link.is_some() || it.signature != module.signature)

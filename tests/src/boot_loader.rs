@@ -58,8 +58,18 @@ impl BootLoader {
     /// up.
     pub fn start_machine(&self) {
         let next = self.read("next").filter(|image| !image.contains("broken"));
-        let image = next.or_else(|| self.read("good")).unwrap_or_default();
-        let _ = fs::remove_file(self.path().join("next"));
+        let from = if next.is_some() { "next" } else { "good" };
+        let image = self.read(from).unwrap_or_default();
+        match self.read(&format!("{from}.signature")) {
+            Some(signature) => self.write("running.signature", &signature),
+            None => self.remove("running.signature"),
+        }
+        self.remove("next");
+        self.remove("next.signature");
         self.write("running", &image);
+    }
+
+    fn remove(&self, file: &str) {
+        let _ = fs::remove_file(self.path().join(file));
     }
 }

@@ -47,11 +47,15 @@ impl World {
 
     /// Builds another version of the image, and commits it.
     fn commit(&self, (old, new): (&str, &str), content: &str) -> String {
+        self.edit_image((old, new), content);
+        self.fleet.commit(&format!("core-image {new}"))
+    }
+
+    fn edit_image(&self, (old, new): (&str, &str), content: &str) {
         fs::write(self.source.join("core.img"), content).expect("an image");
         edit(&self.source.join("image.yaml"), old, new);
         self.build();
         edit(&self.fleet.path("fleet/classes.yaml"), old, new);
-        self.fleet.commit(&format!("core-image {new}"))
     }
 
     fn declare(&self) -> String {
@@ -70,6 +74,18 @@ impl World {
         let classes = self.fleet.path("fleet/classes.yaml");
         edit(&classes, "  packageSets: [chat, tools, base]\n", &declared);
         self.fleet.commit("core-image 1.0.0")
+    }
+
+    /// Commits metrics 1.1.0, which does not find its sensor, with whatever else was changed.
+    fn commit_faulty(&self) -> String {
+        let packages = self.fleet.path("fleet/packages.yaml");
+        edit(
+            &packages,
+            "name: metrics\n      version: 1.0.0",
+            "name: metrics\n      version: 1.1.0",
+        );
+        edit(&packages, "metrics:1.0.0", "metrics:1.1.0");
+        self.fleet.commit("metrics 1.1.0")
     }
 
     /// The machine goes down once the node has told it to, and comes back.
@@ -125,4 +141,48 @@ async fn an_image_reaches_the_nodes_that_it_is_for_and_one_that_fails_is_given_b
     assert!(why.contains("sha256:"), "{node:#}");
     assert_eq!(world.loader.read("running").as_deref(), Some("version 2\n"));
     assert!(!pids(&world.fleet, NODE).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_a_node_does_not_keep_comes_again_from_the_controller() {
+    let mut world = World::start().await;
+    let classes = world.fleet.path("fleet/classes.yaml");
+    edit(
+        &classes,
+        "  packageSets: [chat, tools, base]\n",
+        "  persistence: {bootImage: false}\n  packageSets: [chat, tools, base]\n",
+    );
+    let commit = world.declare();
+    world.fleet.verified(&commit).await;
+    let kept = || {
+        let found = fs::read_dir(world.fleet.path(NODE).join("generations"));
+        let mut found = found.expect("generations").flatten();
+        found.any(|it| it.path().join("tree/boot").exists())
+    };
+    assert!(!kept(), "the image is stored");
+
+    let commit = world.commit(("1.0.0", "1.1.0"), "version 2\n");
+    world.restart();
+    world.fleet.verified(&commit).await;
+    assert_eq!(world.loader.read("good").as_deref(), Some("version 2\n"));
+
+    // The next image comes up, and what should run on it fails.
+    world.edit_image(("1.1.0", "1.2.0"), "version 3\n");
+    let commit = world.commit_faulty();
+    world.restart();
+    assert_eq!(world.loader.read("running").as_deref(), Some("version 3\n"));
+    world.restart();
+    let held = world.fleet.held(&commit).await;
+    let why = held.data["vetoes"].to_string();
+    assert!(why.contains("no such sensor"), "{why}");
+    poll("the image of before to be confirmed", || {
+        let good = world.loader.read("good")?;
+        (good == "version 2\n").then_some(())
+    });
+    let node = world.fleet.resource("fnode", NODE);
+    assert_eq!(
+        node["status"]["drifts"],
+        serde_json::Value::Null,
+        "{node:#}"
+    );
 }

@@ -3,7 +3,7 @@
 //! It costs one comparison of manifest digests. Modules are counted only for a node that differs,
 //! and nothing is planned on account of it: the plan that follows is the one for the whole fleet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use placet_crds::BootAnswer;
 use placet_model::{DriftPolicy, NodeManifest, NodeName, OnStale};
@@ -145,14 +145,8 @@ fn policy(policy: DriftPolicy) -> Policy {
 
 /// How many modules of `wanted` are in no place of `running`, and how many bytes those have.
 fn lacking(running: &NodeManifest, wanted: &NodeManifest) -> (u64, u64) {
-    let has: BTreeSet<_> = running.stored_modules().map(|it| it.digest).collect();
-    let lacking = (wanted.stored_modules()).filter(|module| !has.contains(&module.digest));
-    let mut counted = BTreeSet::new();
-    lacking.fold((0, 0), |(modules, bytes), module| {
-        if counted.insert(module.digest) {
-            (modules + 1, bytes + module.size)
-        } else {
-            (modules, bytes)
-        }
-    })
+    let lacking: BTreeMap<_, _> = (wanted.lacks_after(running))
+        .map(|module| (module.digest, module.size))
+        .collect();
+    (lacking.len() as u64, lacking.values().sum())
 }

@@ -160,8 +160,11 @@ impl Fleet {
         telemetry.wrote(&turn.writes);
         telemetry.count(&turn.happened);
         self.world.written(committed);
-        self.shared
-            .set_permits(self.world.permits(), self.world.running());
+        self.shared.set_permits(
+            self.world.permits(),
+            self.world.running(),
+            self.world.ran_before(),
+        );
         self.want();
         for (node, why) in std::mem::take(&mut turn.cut) {
             self.end_session(&node, why);

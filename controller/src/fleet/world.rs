@@ -346,6 +346,14 @@ impl World {
             .collect()
     }
 
+    /// What connected nodes ran before.
+    pub(crate) fn ran_before(&self) -> BTreeMap<NodeName, Running> {
+        let connected = self.nodes.iter().filter(|(_, node)| node.session.is_some());
+        connected
+            .filter_map(|(name, node)| Some((name.clone(), node.before.clone()?)))
+            .collect()
+    }
+
     pub(crate) fn permits(&self) -> BTreeMap<NodeName, Ordered> {
         let Some(rollout) = &self.rollout else {
             return BTreeMap::new();

@@ -12,19 +12,33 @@ use super::command::{Call, Ended, Spoken, ended_with};
 use super::core::{Core, Input};
 use super::launch::SYSTEM_PATH;
 use super::machine::{BootStep, Event};
+use super::staging::Patience;
 use crate::store::{Booting, Generation, Store};
 
 impl Core {
     /// Runs a command for the boot image of a generation; its answer comes as [`Event::Booted`].
-    pub(super) fn boot(&self, work: u64, step: BootStep, generation: &Generation) {
-        let command = command(&self.store, step, generation);
-        let handle = self.handle.clone();
+    pub(super) fn boot(&self, work: u64, step: BootStep, generation: Arc<Generation>) {
+        let command = command(&self.store, step, &generation);
+        let (handle, task) = (self.handle.clone(), self.task());
+        let turn = Arc::clone(&self.staging_turn);
         let running = async move {
             let result = match command {
+                Some(command) if step == BootStep::Install => {
+                    let turn = Arc::new(turn.lock_owned().await);
+                    let brought = task.bring_image(&generation, Patience::Long, &turn).await;
+                    drop(turn);
+                    match brought {
+                        Ok(_) => run(step, &command).await,
+                        Err(error) => Err(crate::Chain(&error).to_string()),
+                    }
+                }
                 Some(command) => run(step, &command).await,
                 // Nothing says what it starts from, so that whatever it runs is right.
                 None => Ok(()),
             };
+            if (step, &result) == (BootStep::Confirm, &Ok(())) {
+                super::effects::log(task.store.drop_image(&generation));
+            }
             handle.send(Input::Machine(Event::Booted { work, step, result }));
         };
         tokio::spawn(running.in_current_span());
@@ -87,10 +101,10 @@ fn command(store: &Store, step: BootStep, generation: &Generation) -> Option<Spo
         command_seconds,
         restart_seconds: _,
     } = &boot.commands;
-    let images = manifest
-        .boot_image()
-        .map(|module| tree.join(module.path.as_str()));
+    let images = store.boot_image(generation).into_iter();
     let images: Vec<_> = images.map(|path| path.display().to_string()).collect();
+    let signatures = manifest.boot_image().map(|it| it.signature.to_string());
+    let signatures: Vec<_> = signatures.collect();
     let (words, images) = match step {
         BootStep::Install => (install, images),
         BootStep::Confirm => (confirm, images),
@@ -103,6 +117,7 @@ fn command(store: &Store, step: BootStep, generation: &Generation) -> Option<Spo
             ("PLACET_IMAGE_NAME", package.name.to_string()),
             ("PLACET_IMAGE_VERSION", package.version.to_string()),
             ("PLACET_IMAGE_DIGEST", package.digest.to_string()),
+            ("PLACET_IMAGE_SIGNATURE", signatures.join(" ")),
         ]
     });
     let environment = [

@@ -65,7 +65,7 @@ impl Core {
                 work,
                 step,
                 generation,
-            } => self.boot(work, step, &generation),
+            } => self.boot(work, step, generation),
             Effect::NoteBoot(manifest) => self.note_boot(manifest),
             Effect::Retire(process) => {
                 self.voters.withdraw(&process);

@@ -111,7 +111,8 @@ impl Task {
             && PATCHED.contains(&old.size)
             && PATCHED.contains(&missing.size)
             // The controller has no other bytes than those of the manifest.
-            && self.base.held(old) == old.digest;
+            && self.base.held(old) == old.digest
+            && self.store.has(old.digest);
         may_be.then_some(old.digest)
     }
 

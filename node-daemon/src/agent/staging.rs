@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use placet_model::{Digest, Module, NodeManifest};
+use placet_planner::restarts;
 use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -194,6 +196,15 @@ impl Core {
 /// that began it was stopped.
 pub(super) type Turn = Arc<OwnedMutexGuard<()>>;
 
+/// How long the controller is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// Whoever ordered it is there.
+    Usual,
+    /// It may have to come back first: the node goes back to what was before.
+    Long,
+}
+
 /// What staging needs of the core.
 #[derive(Clone)]
 pub(super) struct Task {
@@ -208,6 +219,25 @@ impl Task {
     /// Nothing is fetched unless there is room for all, and nothing stays of what did not fit.
     async fn stage(&self, manifest: NodeManifest, turn: &Turn) -> Result<Done, StageError> {
         Store::check(&manifest)?;
+        let brings_image =
+            restarts(&self.base.manifest, &manifest) && manifest.transient_image().next().is_some();
+        if brings_image {
+            self.store.memory()?.check_image_room(&manifest)?;
+        }
+        let (generation, mut bytes) = self.make(manifest, turn).await?;
+        if brings_image {
+            let brought = self.bring_image(&generation, Patience::Usual, turn);
+            bytes.extend(brought.await?);
+        }
+        Ok(Done::new(generation.number, &bytes))
+    }
+
+    /// Makes the generation, or finds it; says for each module that was fetched how much travelled.
+    async fn make(
+        &self,
+        manifest: NodeManifest,
+        turn: &Turn,
+    ) -> Result<(Arc<Generation>, Vec<u64>), StageError> {
         if let Some(generation) = self.store.find(manifest.digest())? {
             return self.go_back_to(Arc::new(generation), turn).await;
         }
@@ -231,15 +261,56 @@ impl Task {
         &self,
         generation: Arc<Generation>,
         turn: &Turn,
-    ) -> Result<Done, StageError> {
+    ) -> Result<(Arc<Generation>, Vec<u64>), StageError> {
         let number = generation.number;
         let base = Some(Arc::clone(&self.base));
-        let (looked, bytes) = self.mend(generation, Depth::Full, base, turn).await?;
+        let there = Arc::clone(&generation);
+        let (looked, bytes) = self.mend(there, Depth::Full, base, turn).await?;
         if let Some(drift) = looked.drifts.first().filter(|_| !looked.is_repaired) {
             let (path, what) = (drift.path.clone(), drift.what);
             return Err(StageError::Drifted { number, path, what });
         }
-        Ok(Done::new(number, &bytes))
+        Ok((generation, bytes))
+    }
+
+    /// Brings a boot image that the node does not keep into memory, unless it is there; says for
+    /// each module that was fetched how much travelled.
+    pub(super) async fn bring_image(
+        &self,
+        generation: &Arc<Generation>,
+        patience: Patience,
+        turn: &Turn,
+    ) -> Result<Vec<u64>, StageError> {
+        if generation.manifest.transient_image().next().is_none() {
+            return Ok(Vec::new());
+        }
+        let task = Self {
+            store: self.store.memory()?,
+            ..self.clone()
+        };
+        let mut bytes = Vec::new();
+        for missing in task.store.missing_image(&generation.manifest) {
+            if patience == Patience::Long {
+                task.is_connected(generation).await;
+            }
+            let of = |module: &&Module| module.digest == missing.digest;
+            let module = generation.manifest.transient_image().find(of);
+            if let Some(module) = module {
+                bytes.push(task.fetch(missing, module, turn).await?);
+            }
+        }
+        task.store.hold_image(generation)?;
+        Ok(bytes)
+    }
+
+    /// Waits for the controller as long as a restart of the node may take.
+    async fn is_connected(&self, generation: &Generation) {
+        let boot = generation.manifest.boot.as_ref();
+        let within = boot.map_or(0, |boot| boot.commands.restart_seconds);
+        let mut channel = self.channel.clone();
+        let connected = channel.wait_for(Option::is_some);
+        // Fetching says what is wrong, if nobody comes.
+        let _ = tokio::time::timeout(Duration::from_secs(within.into()), connected).await;
     }
 
     /// Has everything removed that nobody needs.
@@ -250,7 +321,11 @@ impl Task {
         let _ = is_done.await;
     }
 
-    async fn bring_in(&self, manifest: NodeManifest, turn: &Turn) -> Result<Done, StageError> {
+    async fn bring_in(
+        &self,
+        manifest: NodeManifest,
+        turn: &Turn,
+    ) -> Result<(Arc<Generation>, Vec<u64>), StageError> {
         let manifest = Arc::new(manifest);
         self.remove_damaged(&manifest, turn).await?;
         let missing = self.store.missing(&manifest, &self.base);
@@ -273,7 +348,7 @@ impl Task {
         let generation = tokio::task::spawn_blocking(lay_out)
             .await
             .map_err(|_| StageError::Interrupted)??;
-        Ok(Done::new(generation.number, &bytes))
+        Ok((Arc::new(generation), bytes))
     }
 
     async fn remove_damaged(

@@ -34,7 +34,7 @@ impl Store {
             .stored_modules()
             .filter(|module| module.link.is_none())
             .map(|module| (self.held(module, base), module.size))
-            .filter(|(digest, _)| self.any_variant(*digest).is_none());
+            .filter(|(digest, _)| !self.has(*digest));
         let unique: BTreeMap<_, _> = lacking.collect();
         unique
             .into_iter()
@@ -58,7 +58,7 @@ impl Store {
                 entry.module.link.is_none() && entry.module.signature == module.signature
             })
             .map(|entry| base.held(&entry.module))
-            .filter(|digest| self.any_variant(*digest).is_some());
+            .filter(|digest| self.has(*digest));
         kept.unwrap_or(module.digest)
     }
 
@@ -115,6 +115,11 @@ impl Store {
         self.root.join("partial").join(digest.hex())
     }
 
+    /// True if the bytes of `digest` are here.
+    pub(crate) fn has(&self, digest: Digest) -> bool {
+        self.any_variant(digest).is_some()
+    }
+
     /// A file with these bytes, the own ones first.
     fn any_variant(&self, digest: Digest) -> Option<PathBuf> {
         let mut others = self.others();
@@ -122,7 +127,7 @@ impl Store {
         own.or_else(|| others.find_map(|part| part.own_variant(digest)))
     }
 
-    fn own_variant(&self, digest: Digest) -> Option<PathBuf> {
+    pub(super) fn own_variant(&self, digest: Digest) -> Option<PathBuf> {
         let entries = fs::read_dir(self.blobs().join(digest.hex())).ok()?;
         entries.flatten().map(|entry| entry.path()).min()
     }
@@ -309,16 +314,22 @@ pub(super) fn collect(store: &Store, wanted: &BTreeSet<Digest>) -> Result<(), St
         if wanted.contains(&name) {
             continue;
         }
-        let folder = store.blobs().join(name);
-        for variant in files::names(&folder)? {
-            let path = folder.join(variant);
-            if fs::symlink_metadata(&path).on("look at", &path)?.nlink() == 1 {
-                store.disk.remove(&path)?;
-            }
-        }
-        // Fails while a variant is left, as it should.
-        let _ = store.disk.run(&Operation::RemoveFolder { path: &folder });
+        let_go(store, &name)?;
     }
+    Ok(())
+}
+
+/// Removes the module of this digest, in hexadecimal, as far as it has no name but the store's.
+pub(super) fn let_go(store: &Store, digest: &str) -> Result<(), StoreError> {
+    let folder = store.blobs().join(digest);
+    for variant in files::names(&folder)? {
+        let path = folder.join(variant);
+        if fs::symlink_metadata(&path).on("look at", &path)?.nlink() == 1 {
+            store.disk.remove(&path)?;
+        }
+    }
+    // Fails while a variant is left, as it should.
+    let _ = store.disk.run(&Operation::RemoveFolder { path: &folder });
     Ok(())
 }
 

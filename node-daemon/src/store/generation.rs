@@ -187,7 +187,7 @@ impl Store {
     }
 
     fn held_by(&self, manifest: &NodeManifest, base: &Generation) -> Held {
-        let files = manifest.modules.iter().map(|entry| &entry.module);
+        let files = manifest.installed_modules();
         files
             .filter(|module| module.link.is_none())
             .map(|module| (module, self.held(module, base)))
@@ -205,8 +205,7 @@ impl Store {
         let tree = folder.join("tree");
         self.disk.make_folder(&tree)?;
         let mut folders = BTreeSet::from([folder.to_owned(), tree.clone()]);
-        for entry in &generation.manifest.modules {
-            let module = &entry.module;
+        for module in generation.manifest.installed_modules() {
             let path = tree.join(module.path.as_str());
             let parent = tree.join(module.path.parent());
             self.disk.make_folder(&parent)?;

@@ -23,6 +23,7 @@ mod check;
 mod disk;
 mod files;
 mod generation;
+mod image;
 mod journal;
 mod memory;
 mod repair;
@@ -217,6 +218,7 @@ impl Store {
         let removed = generation::collect(self, &keep)?;
         blob::collect(self, wanted)?;
         if let Some(memory) = &self.memory {
+            memory.collect_images(&keep)?;
             memory.collect(&keep, wanted)?;
         }
         Ok(removed)

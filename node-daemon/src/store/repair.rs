@@ -72,12 +72,7 @@ impl Store {
         lacking: &[Missing],
     ) -> Result<(), StoreError> {
         let tree = self.tree(generation.number);
-        for module in generation
-            .manifest
-            .modules
-            .iter()
-            .map(|entry| &entry.module)
-        {
+        for module in generation.manifest.installed_modules() {
             let path = tree.join(module.path.as_str());
             let held = generation.held(module);
             let is_lacking = lacking.iter().any(|missing| missing.digest == held);

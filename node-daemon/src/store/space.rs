@@ -21,7 +21,7 @@ const RESERVE_PART: u64 = 50;
 const RESERVE_FILES: u64 = 1000;
 
 /// What a file or folder takes besides its content, and what is rounded up to.
-const BLOCK: u64 = 4096;
+pub(super) const BLOCK: u64 = 4096;
 
 /// Journal, epoch and the like.
 const SMALL_FILES: u64 = 8;
@@ -138,6 +138,11 @@ impl Store {
         base: &Generation,
     ) -> Result<(), StoreError> {
         let need = self.need(manifest, base)?;
+        self.check_need(manifest, need)
+    }
+
+    /// Refuses `manifest` if there is no room for what is needed of it.
+    pub(super) fn check_need(&self, manifest: &NodeManifest, need: Need) -> Result<(), StoreError> {
         let room = self.room()?;
         match shortage(need, room, self.allowance) {
             None => Ok(()),

@@ -80,12 +80,7 @@ impl Store {
         let sealed = self.sealed(generation.number);
         let noted = sealed.map(|sealed| sealed.files).unwrap_or_default();
         let mut drifts = foreign(generation, &tree)?;
-        for module in generation
-            .manifest
-            .modules
-            .iter()
-            .map(|entry| &entry.module)
-        {
+        for module in generation.manifest.installed_modules() {
             if drifts.len() >= DRIFTS_MAX {
                 return Ok(drifts);
             }
@@ -119,11 +114,7 @@ impl Store {
         generation: &Generation,
         folder: &Path,
     ) -> Result<(), StoreError> {
-        let modules = generation
-            .manifest
-            .modules
-            .iter()
-            .map(|entry| &entry.module);
+        let modules = generation.manifest.installed_modules();
         let note = |module: &Module| {
             let found =
                 fs::symlink_metadata(folder.join("tree").join(module.path.as_str())).ok()?;
@@ -195,8 +186,8 @@ fn foreign(generation: &Generation, tree: &Path) -> Result<Vec<Drift>, StoreErro
     let mut drifts = Vec::new();
     let mut known = BTreeSet::from([Path::new("")]);
     let mut folders = known.clone();
-    for entry in &generation.manifest.modules {
-        let path = Path::new(entry.module.path.as_str());
+    for module in generation.manifest.installed_modules() {
+        let path = Path::new(module.path.as_str());
         known.extend(path.ancestors());
         folders.extend(path.ancestors().skip(1));
     }

@@ -225,3 +225,65 @@ async fn a_node_that_stores_nothing_comes_back_empty_and_is_not_restarted_again(
         assert_eq!(node.daemon.log().matches("the node restarts").count(), 1);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_is_not_kept_is_fetched_again_to_go_back_to_it() {
+    let controller = Controller::start().await;
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let folder = memory.path().to_str().unwrap();
+    let mut node = Node {
+        daemon: Daemon::join_saying(&controller, "core-1", &["--memory", folder]),
+        loader: BootLoader::new(b"old"),
+        mind: tempfile::tempdir().unwrap(),
+    };
+    let software = |image, version| node.software(image, version).transient_image();
+    let old = software("old", "1");
+    let new = software("new", "2").script("bin/faulty", "echo no such device; exit 3");
+    controller.serve(&old);
+    let mut session = controller.session().await;
+    let done = session
+        .change(&NodeManifest::default(), &old.manifest)
+        .await;
+    assert_eq!((done.error.as_str(), done.generation), ("", 1));
+    session.running(&["voter", "server"]).await;
+    let images = memory.path().join("images");
+    let held = || fs::read_dir(&images).unwrap().count();
+    assert_eq!(held(), 0, "it is known to run");
+    assert!(!node.daemon.path("s/generations/1/tree/boot").exists());
+
+    controller.serve(&new);
+    session.stage(&old.manifest, &new.manifest);
+    assert_eq!(session.staged().await.error, "");
+    assert_eq!(fs::read(images.join("2/boot/node.img")).unwrap(), b"new");
+    assert!(!node.daemon.path("s/generations/2/tree/boot").exists());
+    session.activate(&old.manifest, &new.manifest);
+    node.daemon.logged("the node restarts").await;
+    let forget = || fs::remove_dir_all(memory.path()).unwrap();
+    node.daemon.stop();
+    forget();
+    node.loader.start_machine();
+    assert_eq!(node.loader.read("running").as_deref(), Some("new"));
+    // Nobody is there yet who has the bytes of before.
+    controller.go_away(true);
+    node.daemon.start("core-1");
+    node.daemon
+        .logged("installs the boot image of generation 1")
+        .await;
+    controller.go_away(false);
+    node.daemon.logged_times("the node restarts", 2).await;
+    node.daemon.stop();
+    node.loader.start_machine();
+    node.daemon.start("core-1");
+    let mut session = controller.session().await;
+    let done = session.activated().await;
+    assert!(
+        done.error.contains("faulty exited with code 3"),
+        "{}",
+        done.error
+    );
+    assert_eq!(node.loader.read("good").as_deref(), Some("old"));
+    session.running(&["voter", "server"]).await;
+    assert!(!memory.path().join("images/1").exists());
+    let report = session.report(|report| !report.changing).await;
+    assert_eq!((report.generation, report.drifts.len()), (1, 0));
+}

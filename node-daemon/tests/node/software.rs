@@ -54,6 +54,7 @@ impl Software {
         };
         self.manifest.boot = Some(Boot {
             package: "test".parse().unwrap(),
+            transient: false,
             commands: BootCommands {
                 install: command("install"),
                 confirm: command("confirm"),
@@ -62,6 +63,13 @@ impl Software {
                 restart_seconds: 60,
             },
         });
+        self
+    }
+
+    /// The boot image is not kept.
+    pub(crate) fn transient_image(mut self) -> Self {
+        let boot = self.manifest.boot.as_mut().expect("a boot image");
+        boot.transient = true;
         self
     }
 

@@ -254,6 +254,12 @@ impl<'a> Node<'a> {
         memory(self.target, self.seen)
     }
 
+    /// True if something of what it is given is in memory only.
+    pub(super) fn needs_memory(&self) -> bool {
+        let mut image = self.target.manifest.transient_image();
+        self.memory().is_some() || image.next().is_some()
+    }
+
     /// True if it ran what it should and has gone back, as at the end of a test.
     pub(super) fn has_given_back(&self) -> bool {
         let ended = self.current().and_then(|state| state.activation.as_ref());

@@ -76,7 +76,7 @@ impl Fleet<'_> {
         if let Some(arrived) = self.arrival(node) {
             return arrived;
         }
-        if node.memory().is_some() && node.is_connected() && !node.seen.has_memory {
+        if node.needs_memory() && node.is_connected() && !node.seen.has_memory {
             return Standing::Out(WaitingOn::NoMemory);
         }
         if node.has_given_back() {

@@ -12,6 +12,7 @@ use crate::{CatalogEntry, Problem};
 pub(super) struct Image<'a, 'c> {
     declaration: &'a BootDeclaration,
     entry: &'c CatalogEntry,
+    is_transient: bool,
 }
 
 /// Puts the boot image that the class names for the configuration behind all other packages.
@@ -41,7 +42,12 @@ pub(super) fn find<'a, 'c>(
     match found {
         Ok(entry) => {
             list.packages.push(entry);
-            Some(Image { declaration, entry })
+            Some(Image {
+                declaration,
+                entry,
+                // In memory with everything else, it stays as long as that.
+                is_transient: class.transient_image && !class.memory_only,
+            })
         }
         Err(why) => {
             list.complete = false;
@@ -61,7 +67,11 @@ pub(super) fn take<'c>(
     wanted: &mut [Wanted<'c>],
     findings: &mut Findings,
 ) -> Option<Boot> {
-    let Image { declaration, entry } = image;
+    let Image {
+        declaration,
+        entry,
+        is_transient,
+    } = image;
     let own = wanted
         .iter_mut()
         .find(|it| it.package.digest == entry.digest)?;
@@ -94,6 +104,7 @@ pub(super) fn take<'c>(
     }
     Some(Boot {
         package: entry.config.name.clone(),
+        transient: *is_transient,
         commands: declaration.commands.clone(),
     })
 }

@@ -192,6 +192,51 @@ fn a_node_that_restarts_for_its_image_has_the_time_of_its_class_for_it() {
 }
 
 #[test]
+fn s1_an_image_that_is_not_kept_needs_room_in_memory_and_nothing_else_does() {
+    let declare = |image: &str, is_kept: bool| {
+        software()
+            .boots("core", "", image)
+            .with_class("core", |class| class.transient_image = !is_kept)
+    };
+    let image_of = |fleet: F| {
+        let mut nodes = fleet.target().nodes.into_values();
+        let manifest = nodes.next().unwrap().manifest;
+        let paths = |modules: &mut dyn Iterator<Item = &placet_model::Module>| {
+            modules.map(|it| it.path.to_string()).collect::<Vec<_>>()
+        };
+        let stored = paths(&mut manifest.stored_modules());
+        (stored, paths(&mut manifest.transient_image()))
+    };
+    let words = |words: &[&str]| words.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+    let everything = ["boot/core.img", "usr/bin/chatd", "usr/bin/logd"];
+    assert_eq!(
+        image_of(declare("image 1.0.0", true)),
+        (words(&everything), Vec::new())
+    );
+    assert_eq!(
+        image_of(declare("image 1.0.0", false)),
+        (words(&everything[1..]), words(&everything[..1]))
+    );
+    // Where nothing is stored the image is no exception.
+    let in_memory =
+        declare("image 1.0.0", false).with_class("core", |class| class.memory_only = true);
+    assert_eq!(image_of(in_memory), (words(&everything), Vec::new()));
+
+    let mut world = World::settled(declare("image 1.0.0", true));
+    world.node("core-1").has_memory = false;
+    world.commit("2", |_| declare("image 1.1.0", false));
+    world.check(&expect![[r#"
+        Done
+        core-1 is not to store all that it is given, and cannot have it in memory only: its placetd is too old, or its --memory is not on a tmpfs
+    "#]]);
+    world.commit("3", |_| declare("image 1.1.0", true));
+    world.check(&expect![[r#"
+        Proposing
+        core-1 > propose
+    "#]]);
+}
+
+#[test]
 fn ca7_a_package_is_stored_without_being_active_and_activated_without_being_fetched() {
     let before = software();
     let stored = software()

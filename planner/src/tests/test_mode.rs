@@ -69,7 +69,7 @@ fn a_node_that_cannot_run_from_memory_only_is_left_as_it_is() {
         Proposing
         core-1 > propose
         core-3 > propose
-        core-2 is to store nothing, and cannot run from memory only: its placetd is too old, or its --memory is not on a tmpfs
+        core-2 is not to store all that it is given, and cannot have it in memory only: its placetd is too old, or its --memory is not on a tmpfs
     "#]]);
 }
 

@@ -85,6 +85,7 @@ fn node(side: PackageSide<'_>, architecture: &Architecture) -> NodeManifest {
 fn boot(config: &PackageConfig) -> Boot {
     Boot {
         package: config.name.clone(),
+        transient: false,
         commands: BootCommands {
             install: Vec::new(),
             confirm: Vec::new(),

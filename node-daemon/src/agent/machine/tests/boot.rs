@@ -76,6 +76,7 @@ fn with_image(program: &[u8], image: &[u8]) -> NodeManifest {
     let words = |text: &str| vec![text.to_owned()];
     manifest.boot = Some(Boot {
         package: "test".parse().unwrap(),
+        transient: false,
         commands: BootCommands {
             install: words("install"),
             confirm: words("confirm"),

@@ -66,6 +66,10 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
     if let Command::Node(NodeCommand::Ask(arguments)) = &command {
         return ask::run(arguments, common);
     }
+    if let Command::Package(PackageCommand::Deps(arguments)) = &command {
+        // It only reads files.
+        return package::deps::run(arguments, common);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

@@ -125,7 +125,7 @@ impl<'file> FileSource<'file> {
         Ok(Self {
             file,
             size: file.metadata()?.len(),
-            piece: vec![0; PIECE],
+            piece: Vec::new(),
             digest: None,
         })
     }
@@ -179,6 +179,7 @@ impl Source for FileSource<'_> {
 
     fn pieces(&mut self, range: Range<u64>, take: &mut dyn FnMut(&[u8])) -> Result<(), ReadError> {
         self.catch_up(range.start)?;
+        self.piece.resize(PIECE, 0);
         let mut offset = range.start;
         while offset < range.end {
             let left = usize::try_from(range.end - offset).unwrap_or(PIECE);

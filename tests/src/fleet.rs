@@ -28,6 +28,26 @@ pub struct FleetOptions {
     pub address: Option<String>,
     /// Nodes that are not on this machine's own network.
     pub away: BTreeMap<&'static str, Away>,
+    /// What runs the controller and the nodes.
+    pub programs: Programs,
+}
+
+/// What runs a fleet: the program under test, unless another build of it is named.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// Runs the controller.
+    pub controller: PathBuf,
+    /// Runs the nodes.
+    pub nodes: PathBuf,
+}
+
+impl Default for Programs {
+    fn default() -> Self {
+        Self {
+            controller: placet().to_owned(),
+            nodes: placet().to_owned(),
+        }
+    }
 }
 
 /// Where a node is that is not on this machine's own network.
@@ -56,6 +76,7 @@ impl Default for FleetOptions {
             certificate_seconds: 3_600,
             address: None,
             away: BTreeMap::new(),
+            programs: Programs::default(),
         }
     }
 }
@@ -170,7 +191,7 @@ impl Fleet {
 
     /// Starts the controller, and waits until it answers.
     pub fn start_controller(&mut self) {
-        let mut command = self.logged("controller");
+        let mut command = self.logged_by("controller", &[], &self.options.programs.controller);
         command
             .args(["up", "--listen", &self.address, "--state"])
             .arg(self.path("controller"));
@@ -195,23 +216,23 @@ impl Fleet {
         }
     }
 
-    /// A command of the program under test that appends to a log.
-    fn logged(&self, log: &str) -> Command {
-        self.logged_by(log, &[])
+    /// Has other builds run what is started from now on.
+    pub fn use_programs(&mut self, programs: Programs) {
+        self.options.programs = programs;
     }
 
-    /// The same, run by another command.
-    fn logged_by(&self, log: &str, by: &[String]) -> Command {
+    /// A command of `own` program that appends to a log, run by another command if there is one.
+    fn logged_by(&self, log: &str, by: &[String], own: &Path) -> Command {
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.path("logs").join(log))
             .expect("a log");
         let mut command = match by {
-            [] => Command::new(placet()),
+            [] => Command::new(own),
             [program, arguments @ ..] => {
                 let mut command = Command::new(program);
-                command.args(arguments).arg(placet());
+                command.args(arguments).arg(own);
                 command
             }
         };
@@ -252,10 +273,8 @@ impl Fleet {
         let state = self.path(name);
         let run = self.path("run").join(name);
         let away = self.options.away.get(name);
-        let mut command = match away {
-            Some(away) => self.logged_by(name, &away.command),
-            None => self.logged(name),
-        };
+        let by = away.map_or(&[][..], |away| &away.command);
+        let mut command = self.logged_by(name, by, &self.options.programs.nodes);
         let controller = away.map_or_else(|| self.address.clone(), |it| it.controller.to_string());
         command.args(["placetd", "--node", name, "--controller", &controller]);
         command.arg("--token-file");

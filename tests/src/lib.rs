@@ -27,7 +27,7 @@ mod wire;
 pub use boot_loader::BootLoader;
 pub use cluster::Cluster;
 pub use feed::{Event, Feed};
-pub use fleet::{Away, Fleet, FleetOptions, Node, poll};
+pub use fleet::{Away, Fleet, FleetOptions, Node, Programs, poll};
 pub use groups::{groups_of, remove_groups};
 pub use inspect::{assert_never_a_mixture, pids};
 pub use kube_fleet::{KubeFleet, NAMESPACE};

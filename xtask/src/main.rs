@@ -34,6 +34,11 @@ enum Task {
     Servers,
     /// Writes the generated files.
     Generate,
+    /// Has this build and that of an earlier revision work together.
+    Skew {
+        /// The revision.
+        revision: String,
+    },
     /// Builds static programs and writes an OCI layout for each container image.
     Images(images::Images),
 }
@@ -49,6 +54,7 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Task::Generate => generate(),
+        Task::Skew { revision } => skew(&revision),
         Task::Images(arguments) => images::run(&arguments),
     }
 }
@@ -58,6 +64,39 @@ fn root() -> PathBuf {
         .parent()
         .unwrap_or(Path::new("."))
         .to_owned()
+}
+
+/// Builds `revision` beside this one, and runs the test that needs both.
+fn skew(revision: &str) -> anyhow::Result<()> {
+    let folder = root().join("target/skew");
+    let path = folder.to_str().context("a path that is text")?;
+    if folder.join("Cargo.toml").exists() {
+        git(&["-C", path, "checkout", "--quiet", "--detach", revision])?;
+    } else {
+        git(&["worktree", "prune"])?;
+        git(&["worktree", "add", "--quiet", "--detach", path, revision])?;
+    }
+    let manifest = format!("{path}/Cargo.toml");
+    let target = [("CARGO_TARGET_DIR", "target/skew/target")];
+    let build = [
+        "build",
+        "--locked",
+        "--package",
+        "placet-cli",
+        "--manifest-path",
+    ];
+    cargo(&[&build[..], &[&manifest]].concat(), &target)?;
+    let older = folder.join("target/debug/placet");
+    let test = [
+        "test",
+        "--locked",
+        "--workspace",
+        "--test",
+        "older",
+        "--",
+        "--ignored",
+    ];
+    cargo(&test, &[("PLACET_OLDER", &older.to_string_lossy())])
 }
 
 fn check() -> anyhow::Result<()> {
@@ -205,15 +244,23 @@ fn generate() -> anyhow::Result<()> {
 }
 
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
-    println!("$ cargo {}", arguments.join(" "));
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(arguments)
-        .envs(environment.iter().copied())
-        .status()
-        .context("failed to start cargo")?;
+    let mut command = Command::new(cargo);
+    command.envs(environment.iter().copied());
+    run("cargo", &mut command, arguments)
+}
+
+fn git(arguments: &[&str]) -> anyhow::Result<()> {
+    run("git", &mut Command::new("git"), arguments)
+}
+
+fn run(name: &str, command: &mut Command, arguments: &[&str]) -> anyhow::Result<()> {
+    let words = arguments.join(" ");
+    println!("$ {name} {words}");
+    let status = command.args(arguments).status();
+    let status = status.with_context(|| format!("failed to start {name}"))?;
     if !status.success() {
-        bail!("`cargo {}` failed", arguments.join(" "));
+        bail!("`{name} {words}` failed");
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ pub(crate) async fn run(command: PackageCommand, common: &Common) -> anyhow::Res
         PackageCommand::Api(arguments) => api::run(arguments, common),
         PackageCommand::Build(arguments) => build::run(arguments, common).await,
         PackageCommand::Schema => schema(),
-        PackageCommand::Deps(arguments) => deps::run(&arguments, common),
+        PackageCommand::Deps(_) => unreachable!("handled before the runtime starts"),
         PackageCommand::Inspect(arguments) => inspect(&arguments, common).await,
         PackageCommand::Import(arguments) => import::run(&arguments, common),
         PackageCommand::Key(command) => key::run(&command, common),

@@ -16,7 +16,7 @@ use super::drift::{self, Looked};
 use super::fetching::Line;
 use super::groups::Groups;
 use super::keeper::KeeperLink;
-use super::machine::{Effect, Event, Known, Machine, Moment, Resume, Test, find_service};
+use super::machine::{Beginning, Effect, Event, Known, Machine, Moment, Resume, find_service};
 use super::stale::Stale;
 use super::{AgentError, boot, boot_id, launch, test_mode};
 use crate::Fatal;
@@ -152,9 +152,21 @@ impl Core {
         let served: Vec<_> = known.iter().map(|known| known.process.clone()).collect();
         let boot_id = boot_id(&life)?;
         let is_alone = is_boot && resume.is_none();
-        let (mut machine, effects) =
-            begin(settings.start_alone, (committed, test), known, &mut resume);
-        machine.was_restarted_for(boot::restarted_for(&store, &boot_id));
+        let restarted_for = boot::restarted_for(&store, &boot_id);
+        let waits = settings.start_alone == StartAlone::No && known.is_empty();
+        let (machine, effects) = if waits && committed.number != 0 {
+            let machine = Machine::waiting(committed, restarted_for);
+            (machine, vec![Effect::Say(WAITS.to_owned())])
+        } else {
+            let found = Beginning {
+                current: committed,
+                test,
+                known,
+                resume: resume.take(),
+                restarted_for,
+            };
+            Machine::start(found, Moment::ZERO)
+        };
         let mut core = Self {
             voters: Voters::new(&settings.run, groups.who()),
             boot_id,
@@ -375,19 +387,6 @@ impl Core {
 
 /// Takes over what runs, or starts what is committed, unless that has to wait for a controller: then
 /// `resume` stays. What runs already is not held up by an agent that starts anew.
-fn begin(
-    alone: StartAlone,
-    (committed, test): (Arc<Generation>, Option<Test>),
-    known: Vec<Known>,
-    resume: &mut Option<Resume>,
-) -> (Machine, Vec<Effect>) {
-    if alone == StartAlone::No && known.is_empty() && committed.number != 0 {
-        let say = Effect::Say(WAITS.to_owned());
-        return (Machine::waiting(committed), vec![say]);
-    }
-    Machine::start(committed, test, known, resume.take(), Moment::ZERO)
-}
-
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at.into()).await,

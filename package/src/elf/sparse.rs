@@ -1,5 +1,6 @@
 //! Reading of an ELF file no more than what its headers and tables need.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -18,8 +19,20 @@ use crate::source::{FileSource, ReadError, Source};
 #[derive(Debug)]
 pub struct ElfHeaders {
     headers: Headers,
+    /// At least as many as the file has, and zero but for what was read.
     bytes: Vec<u8>,
+    /// What was read.
+    loaded: Vec<Range<usize>>,
 }
+
+thread_local! {
+    /// The bytes of a file that is done with, all zero again: memory that was never touched is dear
+    /// where many files are read.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// More is not kept for the next file.
+const SPARE_MAX: usize = 64 << 20;
 
 /// Larger files are no modules.
 const SIZE_MAX: u64 = 2 << 30;
@@ -73,7 +86,8 @@ impl ElfHeaders {
         })?;
         let mut read = Self {
             headers,
-            bytes: vec![0; size],
+            bytes: zeros(size),
+            loaded: Vec::new(),
         };
         read.load(&source, read.segments())?;
         read.load(&source, read.tables()?)?;
@@ -90,14 +104,16 @@ impl ElfHeaders {
     }
 
     fn image(&self) -> Image<'_> {
-        Image::new(&self.bytes, self.headers.clone())
+        let size = usize::try_from(self.headers.size).expect("checked when it was read");
+        Image::new(&self.bytes[..size], self.headers.clone())
     }
 
     fn load(&mut self, source: &FileSource<'_>, ranges: Vec<Range<u64>>) -> Result<(), ReadError> {
         let index = |offset| usize::try_from(offset).expect("headers are checked against the size");
         for range in ranges {
-            let part = &mut self.bytes[index(range.start)..index(range.end)];
-            source.read_at(range.start, part)?;
+            let part = index(range.start)..index(range.end);
+            self.loaded.push(part.clone());
+            source.read_at(range.start, &mut self.bytes[part])?;
         }
         Ok(())
     }
@@ -127,4 +143,26 @@ impl ElfHeaders {
         }
         Ok(ranges)
     }
+}
+
+impl Drop for ElfHeaders {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        for part in self.loaded.drain(..) {
+            bytes[part].fill(0);
+        }
+        if bytes.len() <= SPARE_MAX {
+            SPARE.set(bytes);
+        }
+    }
+}
+
+/// At least `size` bytes, all zero.
+fn zeros(size: usize) -> Vec<u8> {
+    let spare = SPARE.take();
+    if spare.len() >= size {
+        return spare;
+    }
+    // New ones come from the kernel untouched, which grown ones would not be.
+    vec![0; size.next_power_of_two()]
 }

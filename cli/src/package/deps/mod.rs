@@ -5,7 +5,7 @@ mod report;
 mod text;
 
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Write as _};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
@@ -56,7 +56,7 @@ pub(crate) struct Deps {
 pub(crate) fn run(arguments: &Deps, common: &Common) -> anyhow::Result<Answer> {
     let collection = Collection::read(&arguments.paths, arguments.root.as_deref())?;
     let answer = if arguments.dot {
-        write(&dot::graph(&collection))?;
+        write(&mut io::stdout().lock(), dot::graph(&collection).as_bytes())?;
         Answer::Done
     } else if let Some(name) = &arguments.users {
         users(&collection, name, common)?
@@ -129,18 +129,31 @@ fn print<T: Serialize>(
 ) -> anyhow::Result<()> {
     match common.output {
         Format::Json => {
-            let mut json = serde_json::to_string_pretty(value)?;
-            json.push('\n');
-            write(&json)
+            let mut to = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+            let written = serde_json::to_writer_pretty(&mut to, value).map_err(Into::into);
+            done(
+                written
+                    .and_then(|()| to.write_all(b"\n"))
+                    .and_then(|()| to.flush()),
+            )
         }
-        Format::Yaml => write(&serde_yaml::to_string(value).context("failed to write YAML")?),
-        Format::Table | Format::Markdown => write(&text()),
+        Format::Yaml => {
+            let yaml = serde_yaml::to_string(value).context("failed to write YAML")?;
+            write(&mut io::stdout().lock(), yaml.as_bytes())
+        }
+        Format::Table | Format::Markdown => {
+            write(&mut anstream::stdout().lock(), text().as_bytes())
+        }
     }
 }
 
 /// Writes all at once: lists of symbols are long.
-fn write(text: &str) -> anyhow::Result<()> {
-    match anstream::stdout().lock().write_all(text.as_bytes()) {
+fn write(to: &mut impl Write, text: &[u8]) -> anyhow::Result<()> {
+    done(to.write_all(text))
+}
+
+fn done(written: io::Result<()>) -> anyhow::Result<()> {
+    match written {
         // Whoever reads has seen enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("failed to write to standard output"),

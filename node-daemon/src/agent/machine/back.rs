@@ -217,7 +217,8 @@ impl Machine {
     }
 
     fn recover(&mut self) {
+        let restarted = self.restarted_for.is_some();
         self.begin(Phase::Committing, None);
-        self.bring();
+        self.bring_all(restarted);
     }
 }

@@ -4,7 +4,6 @@
 //! The commands of the class are asked what the node runs, never taken for granted: a boot loader
 //! that has fallen back is found out here, and the change is given back.
 
-use placet_model::Digest;
 use placet_planner::restarts;
 
 use super::work::{Activation, Phase, Work};
@@ -57,11 +56,6 @@ impl Work {
 }
 
 impl Machine {
-    /// The manifest for whose boot image the node was restarted, if it was.
-    pub(in crate::agent) fn was_restarted_for(&mut self, manifest: Option<Digest>) {
-        self.restarted_for = manifest;
-    }
-
     /// True while nothing may be started, since the node is about to restart.
     pub(super) fn is_booting(&self) -> bool {
         let phase = self.work.as_ref().map(|work| &work.phase);
@@ -115,9 +109,9 @@ impl Machine {
     }
 
     fn runs_the_image(&mut self) {
-        if self.restarted_for.take().is_some() {
-            self.effects.push(Effect::NoteBoot(None));
-        }
+        self.restarted_for = None;
+        // An agent before may have noted a restart that did not come to be.
+        self.effects.push(Effect::NoteBoot(None));
         let number = self.boots_to().number;
         self.say(format!(
             "the node runs the boot image of generation {number}"

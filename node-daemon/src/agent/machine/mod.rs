@@ -277,33 +277,38 @@ pub(super) struct Running {
     pub(super) ready: bool,
 }
 
+/// What an agent finds when it starts.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    pub(super) current: Arc<Generation>,
+    /// What runs in place of what is committed.
+    pub(super) test: Option<Test>,
+    /// The processes that run.
+    pub(super) known: Vec<Known>,
+    /// The change that the agent before was at.
+    pub(super) resume: Option<Resume>,
+    /// The manifest for whose boot image the node was restarted.
+    pub(super) restarted_for: Option<Digest>,
+}
+
 impl Machine {
     /// Takes over from an agent that ended: brings what runs in line with what is committed.
-    pub(super) fn start(
-        current: Arc<Generation>,
-        test: Option<Test>,
-        known: Vec<Known>,
-        resume: Option<Resume>,
-        now: Moment,
-    ) -> (Self, Vec<Effect>) {
-        let processes = known
-            .into_iter()
-            .map(|known| Process::known(known, now))
-            .collect();
+    pub(super) fn start(found: Beginning, now: Moment) -> (Self, Vec<Effect>) {
+        let known = found.known.into_iter();
         let mut machine = Self {
-            processes,
-            test,
+            processes: known.map(|known| Process::known(known, now)).collect(),
+            test: found.test,
             now,
             waits: false,
-            ..Self::waiting(current)
+            ..Self::waiting(found.current, found.restarted_for)
         };
-        machine.resume(resume);
+        machine.resume(found.resume);
         let effects = std::mem::take(&mut machine.effects);
         (machine, effects)
     }
 
     /// Starts nothing until [`Event::Begin`]: for a node on which nothing runs.
-    pub(super) fn waiting(current: Arc<Generation>) -> Self {
+    pub(super) fn waiting(current: Arc<Generation>, restarted_for: Option<Digest>) -> Self {
         Self {
             current,
             test: None,
@@ -312,7 +317,7 @@ impl Machine {
             work: None,
             next: None,
             works: 0,
-            restarted_for: None,
+            restarted_for,
             now: Moment::ZERO,
             waits: true,
             effects: Vec::new(),

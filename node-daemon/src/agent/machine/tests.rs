@@ -12,6 +12,7 @@ use crate::link::Signal;
 use crate::testing::{entry, file, manifest, needs, process, self_managing, with};
 
 mod boot;
+mod chance;
 mod health;
 mod renew;
 mod soak;
@@ -51,6 +52,19 @@ enum OnChange {
     Exit,
 }
 
+impl Beginning {
+    /// A node on which nothing runs yet.
+    fn of(current: Arc<Generation>) -> Self {
+        Self {
+            current,
+            test: None,
+            known: Vec::new(),
+            resume: None,
+            restarted_for: None,
+        }
+    }
+}
+
 /// Keeper, disk and processes.
 struct World {
     machine: Machine,
@@ -86,7 +100,7 @@ impl World {
             .map(|(number, manifest)| generation(number, manifest))
             .collect();
         let first = Arc::clone(&generations[0]);
-        let (machine, effects) = Machine::start(first, None, Vec::new(), None, Moment::ZERO);
+        let (machine, effects) = Machine::start(Beginning::of(first), Moment::ZERO);
         let mut world = Self {
             machine,
             habits,
@@ -210,12 +224,16 @@ impl World {
             .test
             .as_ref()
             .map_or(self.committed, |test| test.generation);
-        let (machine, effects) =
-            Machine::start(self.generation(runs), test, known, resume, self.now);
-        self.machine = machine;
         let restarted = self.booting.filter(|(_, is_over)| *is_over);
-        self.machine
-            .was_restarted_for(restarted.map(|(manifest, _)| manifest));
+        let found = Beginning {
+            test,
+            known,
+            resume,
+            restarted_for: restarted.map(|(manifest, _)| manifest),
+            ..Beginning::of(self.generation(runs))
+        };
+        let (machine, effects) = Machine::start(found, self.now);
+        self.machine = machine;
         self.perform(effects);
     }
 

@@ -33,7 +33,7 @@ impl World {
     }
 
     /// The node goes down and comes back, with what the boot loader has.
-    fn reboot(&mut self) {
+    pub(super) fn reboot(&mut self) {
         self.line("the node comes back");
         self.running.clear();
         self.ended.clear();
@@ -46,7 +46,7 @@ impl World {
         self.crash();
     }
 
-    fn is_going_down(&self) -> bool {
+    pub(super) fn is_going_down(&self) -> bool {
         let work = self.machine.work.as_ref();
         work.and_then(Work::is_down_by).is_some()
     }
@@ -58,14 +58,14 @@ impl World {
         }
     }
 
-    fn order_change(&mut self, from: u64, to: u64) {
+    pub(super) fn order_change(&mut self, from: u64, to: u64) {
         let order = self.order(from, to);
         self.inbox.push_back(Event::Activate(order));
     }
 }
 
 /// What [`fleet`] has, and a boot image.
-fn with_image(program: &[u8], image: &[u8]) -> NodeManifest {
+pub(super) fn with_image(program: &[u8], image: &[u8]) -> NodeManifest {
     let mut manifest = fleet(program);
     let mut file = file("boot/core.img", "0644", image);
     file.kind = ModuleType::BootImage;

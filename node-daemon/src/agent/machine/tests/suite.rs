@@ -10,7 +10,7 @@ fn seconds(seconds: u64) -> Duration {
 const TIME: Duration = Duration::from_mins(15);
 
 /// `manifest` with the suite `checks`, whose tests run in the order of their names.
-fn tested(mut manifest: NodeManifest, tests: &[&str]) -> NodeManifest {
+pub(super) fn tested(mut manifest: NodeManifest, tests: &[&str]) -> NodeManifest {
     let mut package = manifest.packages[0].clone();
     package.name = "checks".parse().unwrap();
     package.test = true;
@@ -42,7 +42,7 @@ fn world(tests: impl IntoIterator<Item = (&'static str, (i32, u64))>) -> World {
 }
 
 /// Generation 2 is to run in test mode, and nothing has happened yet.
-fn order_test(world: &mut World) {
+pub(super) fn order_test(world: &mut World) {
     let order = Order {
         test: Some(Some(TIME)),
         ..world.order(1, 2)

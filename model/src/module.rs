@@ -182,10 +182,10 @@ serde_as_text!(Mode);
 /// User and group of an installed file, by name; the default is whoever runs the node daemon.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Owner {
-    /// User name.
+    /// User name; or a number, where the node has no such name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Group name.
+    /// Group name; or a number, where the node has no such name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
 }

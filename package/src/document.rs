@@ -6,7 +6,9 @@ use placet_model::Digest;
 use serde::Deserialize;
 
 use crate::error::{Outcome, Problem};
-use crate::manifest::{self, Descriptor, IMAGE_INDEX, IMAGE_MANIFEST};
+use crate::manifest::{
+    self, DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, IMAGE_INDEX, IMAGE_MANIFEST,
+};
 
 /// A manifest or an index, and what it points at.
 #[derive(Debug, Clone)]
@@ -88,11 +90,6 @@ impl Document {
 
 /// True for what is stored as a manifest, and not as a blob.
 pub(crate) fn is_manifest(media_type: &str) -> bool {
-    const TYPES: [&str; 4] = [
-        IMAGE_MANIFEST,
-        IMAGE_INDEX,
-        "application/vnd.docker.distribution.manifest.v2+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-    ];
+    const TYPES: [&str; 4] = [IMAGE_MANIFEST, IMAGE_INDEX, DOCKER_MANIFEST, DOCKER_INDEX];
     TYPES.contains(&media_type)
 }

@@ -86,7 +86,7 @@ pub fn build_watched(
 ) -> Result<Built, Error> {
     let file = yaml::read(package_yaml)?;
     let folder = folder(package_yaml, &file, options)?;
-    let imports = Imports::open(package_yaml, &file.imports, &folder, layout_dir)?;
+    let imports = Imports::open(package_yaml, &file.imports, &folder, layout_dir, watch)?;
     let job = Job {
         package_yaml,
         file,

@@ -185,6 +185,19 @@ pub enum Error {
         /// What is there.
         found: Digest,
     },
+    /// An image in a registry that is named by what may come to name another.
+    #[error(
+        "{place}: import `{}` is in a registry, where a tag may be moved; add `digest: {found}`, which it has now",
+        visible(name)
+    )]
+    ImportMoves {
+        /// Where it stands.
+        place: Place,
+        /// Its name.
+        name: String,
+        /// What is there.
+        found: Digest,
+    },
     /// Two archives of a package file have one name.
     #[error(
         "{place}: there is another import called `{}`; rename one of them",

@@ -262,10 +262,10 @@ impl fmt::Display for ModuleEntry {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OwnerEntry {
-    /// User name.
+    /// User name; or a number, where the node has no such name.
     #[serde(default)]
     pub user: Option<String>,
-    /// Group name.
+    /// Group name; or a number, where the node has no such name.
     #[serde(default)]
     pub group: Option<String>,
 }

@@ -18,6 +18,20 @@ pub enum Step<'a> {
         /// The last line that it wrote.
         line: &'a str,
     },
+    /// An image comes from a registry; told ten times a second.
+    Fetching {
+        /// Bytes that have come.
+        bytes: u64,
+        /// Bytes of all its layers, compressed.
+        of: u64,
+    },
+    /// An archive is read; told often.
+    Reading {
+        /// Bytes that were read.
+        bytes: u64,
+        /// Bytes of the whole file, or of all layers of an image, compressed.
+        of: u64,
+    },
     /// A module is read.
     Module {
         /// Which, from 1.

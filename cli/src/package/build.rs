@@ -1,20 +1,15 @@
 //! `placet package build`.
 
-use std::io::IsTerminal as _;
-use std::ops::ControlFlow;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
-use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use placet_packager::{BuildOptions, Builder, Built, Confine, Confinement, Step};
+use indicatif::HumanBytes;
+use placet_packager::{BuildOptions, Builder, Built, Confine, Confinement, Watch};
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::documents::Documents;
+use super::follow::follow;
 use super::key::{PassphraseSource, signing_key};
 use super::sign::sign;
 use crate::arguments::{Common, Login};
@@ -79,6 +74,22 @@ impl From<When> for Confine {
     }
 }
 
+impl Arguments {
+    fn build(self, layout: &Path, watch: Watch<'_>) -> anyhow::Result<Built> {
+        let options = BuildOptions {
+            root: self.root,
+            source_date_epoch: self.source_date_epoch,
+            confine: self.confine.into(),
+            builder: Builder {
+                id: self.builder,
+                invocation: self.invocation,
+            },
+        };
+        let built = placet_packager::build_watched(&self.file, layout, &options, watch);
+        built.with_context(|| format!("failed to build {}", self.file.display()))
+    }
+}
+
 pub(crate) async fn run(arguments: Arguments, common: &Common) -> anyhow::Result<Answer> {
     let Some(layout) = arguments.to.strip_prefix("oci-layout:") else {
         bail!(
@@ -92,7 +103,8 @@ pub(crate) async fn run(arguments: Arguments, common: &Common) -> anyhow::Result
     let key = key
         .map(|file| signing_key(file, &arguments.passphrase))
         .transpose()?;
-    let built = watched(arguments, PathBuf::from(&layout)).await?;
+    let folder = PathBuf::from(&layout);
+    let built = follow(move |watch| arguments.build(&folder, watch)).await??;
     let reference = format!("oci-layout:{layout}:{}", built.tag);
     if let Some(key) = &key {
         let documents = Documents::of(&reference, &Login::default()).await?;
@@ -114,89 +126,6 @@ pub(crate) async fn run(arguments: Arguments, common: &Common) -> anyhow::Result
     }
     print_warnings(&built);
     Ok(Answer::Done)
-}
-
-/// Builds on a thread of its own, with a bar, until it is done or somebody wants it to end.
-async fn watched(arguments: Arguments, layout: PathBuf) -> anyhow::Result<Built> {
-    let cancelled = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&cancelled);
-    let work = tokio::task::spawn_blocking(move || {
-        let options = BuildOptions {
-            root: arguments.root,
-            source_date_epoch: arguments.source_date_epoch,
-            confine: arguments.confine.into(),
-            builder: Builder {
-                id: arguments.builder,
-                invocation: arguments.invocation,
-            },
-        };
-        let bar = bar();
-        let watch = |step: Step<'_>| {
-            show(&bar, &step);
-            if seen.load(Ordering::Relaxed) {
-                return ControlFlow::Break(());
-            }
-            ControlFlow::Continue(())
-        };
-        let built = placet_packager::build_watched(&arguments.file, &layout, &options, &watch);
-        bar.finish_and_clear();
-        built.with_context(|| format!("failed to build {}", arguments.file.display()))
-    });
-    let ending = tokio::spawn(async move {
-        if end_wanted().await.is_ok() {
-            cancelled.store(true, Ordering::Relaxed);
-        }
-    });
-    let built = work.await.context("the build broke off")?;
-    ending.abort();
-    built
-}
-
-/// Returns at Ctrl-C, and when the terminal or the system manager wants the program to end.
-async fn end_wanted() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result,
-        _ = terminate.recv() => Ok(()),
-        _ = hang_up.recv() => Ok(()),
-    }
-}
-
-fn bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    if !std::io::stderr().is_terminal() {
-        bar.set_draw_target(ProgressDrawTarget::hidden());
-    }
-    let style = "{spinner} {prefix} {elapsed} {wide_msg:.dim}";
-    let style = ProgressStyle::with_template(style).expect("the template is fixed");
-    bar.set_style(style);
-    bar.enable_steady_tick(Duration::from_millis(100));
-    bar
-}
-
-fn show(bar: &ProgressBar, step: &Step<'_>) {
-    match step {
-        Step::Command {
-            number,
-            count,
-            command,
-            line,
-        } => {
-            bar.set_prefix(format!("command {number} of {count}"));
-            let first = command.lines().next().unwrap_or_default();
-            let said = if line.is_empty() { first } else { *line };
-            bar.set_message(placet_model::visible(said.trim_end()).to_string());
-        }
-        Step::Module {
-            number,
-            count,
-            path,
-        } => {
-            bar.set_prefix(format!("module {number} of {count}"));
-            bar.set_message(path.to_string());
-        }
-    }
 }
 
 fn print_table(built: &Built) {

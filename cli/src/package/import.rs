@@ -1,21 +1,21 @@
 //! `placet package import`: a package made of a `.deb`, an `.rpm` or an OCI image.
 
 use std::fs;
-use std::io::IsTerminal as _;
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::HumanBytes;
 use placet_model::{Digest, PackageName, Version, visible};
-use placet_packager::Step;
+use placet_package::registry::Access;
 use placet_packager::import::{
     ImportChoice, ImportLimits, ImportOptions, ImportTolerance, ImportedPackage, import,
 };
 use serde_json::json;
 
-use crate::arguments::Common;
+use super::follow::follow;
+use super::storage::{access, is_registry, remote};
+use crate::arguments::{Common, Login};
 use crate::output::{self, Answer, Format};
 
 #[derive(Debug, Args)]
@@ -24,13 +24,15 @@ Examples:
   placet package import nginx_1.22.1-9_amd64.deb --to oci-layout:packages/nginx
   placet package import frr.rpm --to oci-layout:packages/frr --process usr/lib/frr/bgpd
   placet package import oci-layout:image:1.4 --to oci-layout:packages/app --name app --only 'app/**'
+  placet package import oci://registry.example.org/base/app:1.4 --to oci-layout:packages/app \\
+    --ca-file ca.crt                             Straight from a registry
   placet package import haproxy.deb --to oci-layout:packages/haproxy --exclude 'usr/share/**' \\
     --package-file haproxy.yaml                  Begin a package file with it
 
 Scripts of the archive are never run; they are listed. docs/importing.md says what becomes of
 dependencies, configuration files, owners and links.")]
 pub(crate) struct Import {
-    /// The file, or `oci-layout:DIR:TAG` for an OCI image.
+    /// The file, or `oci-layout:DIR:TAG` or `oci://HOST/REPOSITORY:TAG` for an OCI image.
     archive: String,
     /// The layout that gets the package: `oci-layout:DIR`.
     #[arg(long, value_name = "LAYOUT")]
@@ -66,6 +68,8 @@ pub(crate) struct Import {
     package_file: Option<PathBuf>,
     #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    login: Login,
 }
 
 /// What is delivered in another form rather than refused.
@@ -95,30 +99,16 @@ struct Limits {
 }
 
 /// `placet package import`.
-pub(crate) fn run(arguments: &Import, common: &Common) -> anyhow::Result<Answer> {
+pub(crate) async fn run(arguments: Import, common: &Common) -> anyhow::Result<Answer> {
     let Some(layout) = arguments.to.strip_prefix("oci-layout:") else {
         bail!(
             "`{}` is not an OCI layout; write --to oci-layout:DIR",
             arguments.to
         );
     };
-    let bar = bar(&arguments.archive);
-    let watch = |step: Step<'_>| {
-        if let Step::Module { number, count, .. } = step {
-            bar.set_message("modules");
-            bar.set_length(count as u64);
-            bar.set_position(number as u64);
-        }
-        ControlFlow::Continue(())
-    };
-    let imported = import(
-        &arguments.archive,
-        Path::new(layout),
-        &arguments.choice(),
-        &watch,
-    );
-    bar.finish_and_clear();
-    let imported = imported?;
+    let choice = arguments.choice().await?;
+    let (archive, folder) = (arguments.archive.clone(), PathBuf::from(layout));
+    let imported = follow(move |watch| import(&archive, &folder, &choice, watch)).await??;
     if let Some(path) = &arguments.package_file {
         let written = fs::write(path, &imported.package_file);
         written.with_context(|| format!("failed to write {}", path.display()))?;
@@ -133,8 +123,8 @@ pub(crate) fn run(arguments: &Import, common: &Common) -> anyhow::Result<Answer>
 }
 
 impl Import {
-    fn choice(&self) -> ImportChoice {
-        ImportChoice {
+    async fn choice(&self) -> anyhow::Result<ImportChoice> {
+        Ok(ImportChoice {
             options: ImportOptions {
                 limits: ImportLimits {
                     bytes: self.limits.bytes,
@@ -143,6 +133,7 @@ impl Import {
                 },
                 workspace: None,
                 platform: self.platform.clone(),
+                access: self.access().await?,
             },
             name: self.name.clone(),
             version: self.version.clone(),
@@ -155,23 +146,16 @@ impl Import {
                 absolute_links: self.tolerance.absolute_links,
             },
             no_requirements: self.no_requirements,
-        }
+        })
     }
-}
 
-fn bar(archive: &str) -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let bar = ProgressBar::with_draw_target(Some(1), target);
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{bar:30}] {pos}/{len}") {
-        bar.set_style(style.progress_chars("=> "));
+    /// What the registry of the image wants to see, if it is in one.
+    async fn access(&self) -> anyhow::Result<Option<Access>> {
+        if !is_registry(&self.archive) {
+            return Ok(None);
+        }
+        Ok(Some(access(&remote(&self.archive)?, &self.login).await?))
     }
-    bar.set_message(format!("reading {}", visible(archive)));
-    bar.enable_steady_tick(std::time::Duration::from_millis(100));
-    bar
 }
 
 /// Names of many things are cut short in tables; JSON has them all.

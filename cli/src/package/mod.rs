@@ -8,6 +8,7 @@ pub(crate) mod copy;
 pub(crate) mod deps;
 pub(crate) mod diff;
 mod documents;
+mod follow;
 pub(crate) mod import;
 pub(crate) mod key;
 pub(crate) mod list;
@@ -43,7 +44,7 @@ pub(crate) async fn run(command: PackageCommand, common: &Common) -> anyhow::Res
         PackageCommand::Schema => schema(),
         PackageCommand::Deps(_) => unreachable!("handled before the runtime starts"),
         PackageCommand::Inspect(arguments) => inspect(&arguments, common).await,
-        PackageCommand::Import(arguments) => import::run(&arguments, common),
+        PackageCommand::Import(arguments) => import::run(arguments, common).await,
         PackageCommand::Key(command) => key::run(&command, common),
         PackageCommand::Sign(arguments) => sign::run(&arguments, common).await,
         PackageCommand::Verify(arguments) => verify::run(&arguments, common).await,

@@ -208,6 +208,12 @@ pub(crate) async fn connect(
     reference: &RegistryReference,
     login: &Login,
 ) -> anyhow::Result<Registry> {
+    let access = access(reference, login).await?;
+    Ok(Registry::new(reference, &access, Limits::default())?)
+}
+
+/// What `login` says, or else what the files of this user have for the registry.
+pub(crate) async fn access(reference: &RegistryReference, login: &Login) -> anyhow::Result<Access> {
     let mut access = match (&login.username, &login.password_file) {
         (Some(username), Some(file)) => {
             let read = fs::read_to_string(file);
@@ -220,7 +226,7 @@ pub(crate) async fn connect(
         let pem = fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
         access = access.with_roots(pem);
     }
-    Ok(Registry::new(reference, &access, Limits::default())?)
+    Ok(access)
 }
 
 /// Tells of a copy: the reference on standard output, the rest on standard error.

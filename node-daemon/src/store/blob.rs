@@ -176,13 +176,15 @@ impl Owner {
         };
         let user = module.owner.user.as_ref().map(|name| {
             let user = User::from_name(name).ok().flatten();
-            user.map(|user| user.uid.as_raw())
+            let user = user.map(|user| user.uid.as_raw());
+            user.or_else(|| number(name))
                 .ok_or_else(|| unknown("user", name))
         });
         let group = module.owner.group.as_ref().map(|name| {
             let group = Group::from_name(name).ok().flatten();
+            let group = group.map(|group| group.gid.as_raw());
             group
-                .map(|group| group.gid.as_raw())
+                .or_else(|| number(name))
                 .ok_or_else(|| unknown("group", name))
         });
         Ok(Self {
@@ -211,6 +213,14 @@ impl Owner {
             module.mode.to_string()
         }
     }
+}
+
+/// The owner that nobody here has a name for, as `chown` takes it: a name that is there comes first.
+/// The highest number stands for no change.
+fn number(name: &str) -> Option<u32> {
+    let digits = name.bytes().all(|byte| byte.is_ascii_digit());
+    let number = name.parse().ok().filter(|_| digits);
+    number.filter(|number| *number != u32::MAX)
 }
 
 /// A module that is being fetched.

@@ -53,6 +53,41 @@ fn fetch(
 }
 
 #[test]
+fn an_owner_without_a_name_here_is_a_number() {
+    if !full::is_root() {
+        eprintln!("skipped: only root gives files to others");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    let owned = |user: &str, group: &str| {
+        let mut module = file("usr/share/data", "0644", b"data");
+        module.owner = placet_model::Owner {
+            user: Some(user.to_owned()),
+            group: Some(group.to_owned()),
+        };
+        manifest([entry(module)])
+    };
+    let lay_out = |manifest: &NodeManifest| {
+        fetch(&store, manifest, &Generation::pristine(), &[b"data"])?;
+        store.lay_out(manifest, &Generation::pristine())
+    };
+    for (user, group, expected) in [
+        ("4294967294", "54321", (4_294_967_294, 54_321)),
+        ("root", "0", (0, 0)),
+    ] {
+        let generation = lay_out(&owned(user, group)).unwrap();
+        let path = store.tree(generation.number).join("usr/share/data");
+        let found = fs::metadata(path).unwrap();
+        assert_eq!((found.uid(), found.gid()), expected);
+    }
+    for wrong in ["4294967295", "-1", "+1", "1:2", "no-such-user"] {
+        let refused = lay_out(&owned(wrong, "0")).unwrap_err();
+        assert!(matches!(refused, StoreError::Owner { .. }), "{refused}");
+    }
+}
+
+#[test]
 fn a_generation_is_what_the_manifest_says_and_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder);

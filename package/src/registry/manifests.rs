@@ -31,6 +31,8 @@ struct Repositories {
     repositories: Option<Vec<String>>,
 }
 
+/// What packages and composites are.
+const OWN_TYPES: [&str; 2] = [IMAGE_MANIFEST, IMAGE_INDEX];
 const DIGEST_HEADER: &str = "docker-content-digest";
 /// Pages of tags that are read: a repository with more has another problem.
 const PAGES_MOST: usize = 100;
@@ -60,7 +62,7 @@ impl Registry {
         let scope = Scope::pull(&reference.repository);
         let answer = self
             .ask(&scope, &what, |http| {
-                http.head(url.clone()).header(ACCEPT, accepted())
+                http.head(url.clone()).header(ACCEPT, OWN_TYPES.join(", "))
             })
             .await?;
         let answer = answer::expect(answer, &[StatusCode::OK], &what).await?;
@@ -157,13 +159,23 @@ impl Registry {
         Err(Fault::answer(what, "it has no end"))
     }
 
-    /// A manifest or an index as it came, compared with its digest.
+    /// A manifest or an index of what Placet makes.
     pub(crate) async fn manifest(&self, reference: &RegistryReference) -> Outcome<Document> {
+        let bytes = self.manifest_bytes(reference, &OWN_TYPES).await?;
+        Ok(Document::read(bytes)?)
+    }
+
+    /// A manifest or an index of one of these media types as it came, compared with its digest.
+    pub(super) async fn manifest_bytes(
+        &self,
+        reference: &RegistryReference,
+        accepted: &[&str],
+    ) -> Outcome<Vec<u8>> {
         let (url, what) = self.manifest_url(reference)?;
         let scope = Scope::pull(&reference.repository);
         let answer = self
             .ask(&scope, &what, |http| {
-                http.get(url.clone()).header(ACCEPT, accepted())
+                http.get(url.clone()).header(ACCEPT, accepted.join(", "))
             })
             .await?;
         let answer = answer::expect(answer, &[StatusCode::OK], &what).await?;
@@ -180,7 +192,7 @@ impl Registry {
                 wanted,
                 found,
             }),
-            None => Ok(Document::read(bytes)?),
+            None => Ok(bytes),
         }
     }
 
@@ -192,10 +204,6 @@ impl Registry {
         let url = self.url(&reference.repository, &format!("manifests/{name}"))?;
         Ok((url, format!("the manifest `{name}`")))
     }
-}
-
-fn accepted() -> String {
-    format!("{IMAGE_MANIFEST}, {IMAGE_INDEX}")
 }
 
 fn announced(headers: &HeaderMap) -> Option<Digest> {

@@ -18,6 +18,7 @@ mod client;
 mod download;
 mod error;
 mod helper;
+mod image;
 mod login;
 mod manifests;
 mod metadata;

@@ -9,9 +9,12 @@ use serde::Deserialize;
 use serde_yaml::Spanned;
 
 use super::tree::{Content as Held, Entry, relative};
-use super::{Import, ImportLimits, ImportOptions, open};
-use crate::error::{Error, ModuleFault};
+use super::{
+    Import, ImportError, ImportLimits, ImportOptions, digest_in_registry, is_in_registry, open,
+};
+use crate::error::{Error, ModuleFault, Place};
 use crate::source::{Content, Source};
+use crate::watch::Watch;
 use crate::yaml;
 
 /// An archive whose files modules may be.
@@ -20,10 +23,11 @@ use crate::yaml;
 pub struct ImportEntry {
     /// The name by which modules call it.
     pub name: String,
-    /// A `.deb` or `.rpm` file, or `oci-layout:DIR:TAG` for an OCI image; relative to the build
-    /// folder.
+    /// A `.deb` or `.rpm` file, or `oci-layout:DIR:TAG` for an OCI image, relative to the build
+    /// folder; or `oci://HOST/REPOSITORY:TAG` for an image in a registry.
     pub file: String,
-    /// SHA-256 that the file, or the image's manifest, has to have; not compared where left out.
+    /// SHA-256 that the file, or the image's manifest, has to have; not compared where left out,
+    /// which images in registries do not allow.
     #[serde(default)]
     pub digest: Option<Digest>,
     /// Which image of an index (`linux/arm64`); that of the machine where left out.
@@ -72,40 +76,17 @@ impl Imports {
         entries: &[Spanned<ImportEntry>],
         folder: &Path,
         layout_dir: &Path,
+        watch: Watch<'_>,
     ) -> Result<Self, Error> {
         let mut imports = Self::default();
         for entry in entries {
             let place = || yaml::place(package_yaml, Some(entry.referenced));
             let entry = &entry.value;
-            let name = entry.name.clone();
-            let options = ImportOptions {
-                limits: entry.limits,
-                workspace: workspace(layout_dir),
-                platform: entry.platform.clone(),
-            };
-            let import =
-                open(&located(folder, &entry.file), &options).map_err(|source| Error::Import {
-                    place: place(),
-                    name: name.clone(),
-                    source: Box::new(source),
-                })?;
-            if let (Some(wanted), Some(found)) = (entry.digest, import.about.digest)
-                && wanted != found
-            {
-                let place = place();
-                return Err(Error::ImportDigest { place, name, found });
-            }
-            let imported = Imported {
-                import,
-                tolerance: ImportTolerance {
-                    drop_set_id: entry.drop_set_id,
-                    absolute_links: entry.absolute_links,
-                },
-            };
-            if imports.0.insert(name.clone(), imported).is_some() {
+            let imported = entry.open(folder, layout_dir, &place, watch)?;
+            if imports.0.insert(entry.name.clone(), imported).is_some() {
                 return Err(Error::ImportTwice {
                     place: place(),
-                    name,
+                    name: entry.name.clone(),
                 });
             }
         }
@@ -130,11 +111,68 @@ pub(crate) fn workspace(layout_dir: &Path) -> Option<PathBuf> {
     above.find(|it| it.is_dir()).map(Path::to_owned)
 }
 
-/// What `file` names, seen from `folder`.
-fn located(folder: &Path, file: &str) -> String {
-    match file.strip_prefix("oci-layout:") {
-        Some(layout) => format!("oci-layout:{}", folder.join(layout).display()),
-        None => folder.join(file).to_string_lossy().into_owned(),
+impl ImportEntry {
+    fn open(
+        &self,
+        folder: &Path,
+        layout_dir: &Path,
+        place: &dyn Fn() -> Place,
+        watch: Watch<'_>,
+    ) -> Result<Imported, Error> {
+        let name = || self.name.clone();
+        let failed = |source: ImportError| {
+            if source.is_cancelled() {
+                return Error::Cancelled;
+            }
+            Error::Import {
+                place: place(),
+                name: name(),
+                source: Box::new(source),
+            }
+        };
+        let options = ImportOptions {
+            limits: self.limits,
+            workspace: workspace(layout_dir),
+            platform: self.platform.clone(),
+            ..ImportOptions::default()
+        };
+        let archive = self.located(folder);
+        if is_in_registry(&archive) && !archive.contains('@') {
+            return Err(Error::ImportMoves {
+                found: digest_in_registry(&archive, &options).map_err(failed)?,
+                place: place(),
+                name: name(),
+            });
+        }
+        let import = open(&archive, &options, watch).map_err(failed)?;
+        match (self.digest, import.about.digest) {
+            (Some(wanted), Some(found)) if wanted != found => Err(Error::ImportDigest {
+                place: place(),
+                name: name(),
+                found,
+            }),
+            _ => Ok(Imported {
+                import,
+                tolerance: ImportTolerance {
+                    drop_set_id: self.drop_set_id,
+                    absolute_links: self.absolute_links,
+                },
+            }),
+        }
+    }
+
+    /// What `file` names, seen from `folder`. Registries are asked by digest, which does not move
+    /// as tags do.
+    fn located(&self, folder: &Path) -> String {
+        let file = &self.file;
+        if is_in_registry(file) {
+            let digest = self.digest.filter(|_| !file.contains('@'));
+            return digest.map_or_else(|| file.clone(), |digest| format!("{file}@{digest}"));
+        }
+        match file.strip_prefix("oci-layout:") {
+            Some(layout) => format!("oci-layout:{}", folder.join(layout).display()),
+            None => folder.join(file).to_string_lossy().into_owned(),
+        }
     }
 }
 

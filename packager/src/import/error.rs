@@ -5,6 +5,7 @@ use std::io;
 
 use placet_model::visible;
 use placet_package::PackageError;
+use placet_package::registry::{AccessError, RegistryError};
 
 use super::limits::Exceeded;
 
@@ -30,6 +31,11 @@ impl ImportError {
             fault: Box::new(fault),
         }
     }
+
+    /// True if nothing is wrong but that whoever follows it wanted it to end.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        matches!(*self.fault, Fault::Cancelled)
+    }
 }
 
 struct In<'a>(Option<&'a str>);
@@ -48,14 +54,16 @@ const AGAIN: &str = "fetch the archive again";
 /// What is wrong with an archive.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
-    #[error("it is neither a .deb nor an .rpm file; an OCI image is named oci-layout:DIR:TAG")]
-    Unknown,
     #[error(
-        "an image in a registry is copied into a layout first: skopeo copy docker://HOST/NAME:TAG oci:DIR:TAG"
+        "it is neither a .deb nor an .rpm file; an OCI image is named oci-layout:DIR:TAG or oci://HOST/REPOSITORY:TAG"
     )]
-    Registry,
+    Unknown,
+    #[error("it was cancelled")]
+    Cancelled,
     #[error("failed to make files in the temporary folder; `TMPDIR` says where it is")]
     Workspace(#[source] io::Error),
+    #[error("failed to prepare for requests to a registry")]
+    Runtime(#[source] io::Error),
     #[error("it cannot be read; {AGAIN} if it is there and permissions allow it")]
     Read(#[source] io::Error),
     #[error("{0} ends before it is complete; {AGAIN}")]
@@ -108,6 +116,10 @@ pub(super) enum Fault {
     Platform { wanted: String, found: String },
     #[error(transparent)]
     Layout(#[from] PackageError),
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
 }
 
 impl From<Fault> for Refused {

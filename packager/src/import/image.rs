@@ -1,19 +1,21 @@
-//! OCI images, and those of Docker, in an image layout on disk.
+//! OCI images, and those of Docker, in an image layout on disk or in a registry.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs::File;
 use std::io::{BufReader, Read as _};
 
 use placet_model::{Digest, Version, visible};
-use placet_package::{Layout, Reference, Selector};
+use placet_package::{Layout, Reference, ReferenceError, Selector};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{Fault, Outcome};
 use super::limits::Hashing;
+use super::meter::Meter;
 use super::tar::TarEntry;
 use super::tree::Tree;
-use super::{About, ImportOptions, decompress, tar};
+use super::{About, ImportOptions, decompress, registry, tar};
 
 /// Manifests, indexes and configs are small everywhere.
 const DOCUMENT_MAX: u64 = 4 << 20;
@@ -68,71 +70,144 @@ struct Config {
 #[derive(Default, Deserialize)]
 struct Settings {
     #[serde(rename = "Labels", default)]
-    labels: Option<std::collections::BTreeMap<String, String>>,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+/// An image for one platform.
+pub(super) struct Image {
+    /// That of its manifest.
+    pub(super) digest: Digest,
+    config: Descriptor,
+    layers: Vec<Descriptor>,
 }
 
 /// Reads the image that `archive` names.
-pub(super) fn read(archive: &str, options: &ImportOptions, tree: &mut Tree) -> Outcome<About> {
-    let malformed = |why: &dyn std::fmt::Display| Fault::Malformed(why.to_string());
-    let reference: Reference = archive.parse().map_err(|error| malformed(&error))?;
-    let Reference::Layout { dir, selector } = &reference else {
-        return Err(Fault::Unknown.into());
+pub(super) fn read(
+    archive: &str,
+    options: &ImportOptions,
+    tree: &mut Tree,
+    meter: &Meter<'_>,
+) -> Outcome<About> {
+    let reference: Reference = parse(archive)?;
+    let (layout, image, selector) = match &reference {
+        Reference::Layout { dir, selector } => {
+            let layout = Layout::open(dir).map_err(Fault::from)?;
+            let first = layout.resolve(selector).map_err(Fault::from)?;
+            let image = Image::find(&layout, first, options, |_| Ok(()))?;
+            (layout, image, selector)
+        }
+        Reference::Registry(remote) => {
+            let (layout, image) = registry::fetch(remote, options, tree.folder(), meter)?;
+            (layout, image, &remote.selector)
+        }
     };
-    let layout = Layout::open(dir).map_err(Fault::from)?;
-    let first = layout.resolve(selector).map_err(Fault::from)?;
-    let (digest, manifest) = choose(&layout, first, options)?;
-    let layers = &manifest.layers;
-    if layers.len() > LAYERS_MAX {
-        return Err(Fault::Malformed(format!("it has {} layers", layers.len())).into());
-    }
-    let mut about = match &manifest.config {
-        Some(config) => about(document(&layout, &config.digest)?),
-        None => return Err(Fault::Malformed("its manifest has no config".to_owned()).into()),
-    };
-    about.digest = Some(digest);
+    let mut about = image.about(&layout)?;
     if let Selector::Tag(tag) = selector {
         about.version = about.version.or_else(|| version(tag));
     }
-    for layer in layers {
-        let name = layer.digest.to_string();
-        let result = read_layer(&layout, layer, tree);
-        result.map_err(|(entry, fault)| (entry.or(Some(name)), fault))?;
+    if let Reference::Registry(remote) = &reference {
+        let name = remote.repository.rsplit('/').next();
+        about.name = about.name.or_else(|| super::package_name(name?));
     }
+    image.read(&layout, tree, meter)?;
     Ok(about)
 }
 
-/// The manifest of the image for the wanted platform.
-fn choose(
-    layout: &Layout,
-    mut digest: Digest,
-    options: &ImportOptions,
-) -> Result<(Digest, Document), Fault> {
-    let wanted = options.platform.clone().unwrap_or_else(own_platform);
-    for _ in 0..DEPTH_MAX {
-        let found: Document = document(layout, &digest)?;
-        let Some(manifests) = &found.manifests else {
-            return Ok((digest, found));
-        };
-        let platform = |it: &Descriptor| it.platform.as_ref().map(Platform::text);
-        let fits = |it: &&Descriptor| {
-            // What names no platform is for any, as an index within an index.
-            platform(it)
-                .is_none_or(|text| text == wanted || text.starts_with(&format!("{wanted}/")))
-        };
-        let chosen = manifests.iter().find(fits);
-        digest = chosen
-            .ok_or_else(|| {
-                let all: Vec<_> = manifests.iter().filter_map(platform).collect();
-                Fault::Platform {
-                    wanted: visible(&wanted).to_string(),
-                    found: visible(&all.join(", ")).to_string(),
-                }
-            })?
-            .digest;
+/// What `archive` names.
+pub(super) fn parse(archive: &str) -> Result<Reference, Fault> {
+    let parsed = archive.parse();
+    parsed.map_err(|error: ReferenceError| Fault::Malformed(error.to_string()))
+}
+
+impl Image {
+    /// The image for the wanted platform, from the manifest or index with this digest on; `bring`
+    /// puts the one with the next digest into the layout.
+    pub(super) fn find(
+        layout: &Layout,
+        mut digest: Digest,
+        options: &ImportOptions,
+        bring: impl Fn(Digest) -> Result<(), Fault>,
+    ) -> Result<Self, Fault> {
+        let wanted = options.platform.clone().unwrap_or_else(own_platform);
+        for _ in 0..DEPTH_MAX {
+            let found: Document = document(layout, &digest)?;
+            match &found.manifests {
+                None => return Self::new(digest, found),
+                Some(manifests) => digest = choose(manifests, &wanted)?,
+            }
+            bring(digest)?;
+        }
+        Err(Fault::Malformed(
+            "it is an index of indexes without end".to_owned(),
+        ))
     }
-    Err(Fault::Malformed(
-        "it is an index of indexes without end".to_owned(),
-    ))
+
+    fn new(digest: Digest, found: Document) -> Result<Self, Fault> {
+        let malformed = |why: &str| Fault::Malformed(why.to_owned());
+        let config = found.config;
+        let config = config.ok_or_else(|| malformed("its manifest has no config"))?;
+        if config.size > DOCUMENT_MAX {
+            return Err(malformed("its config is too large"));
+        }
+        if found.layers.len() > LAYERS_MAX {
+            let why = format!("it has {} layers", found.layers.len());
+            return Err(malformed(&why));
+        }
+        Ok(Self {
+            digest,
+            config,
+            layers: found.layers,
+        })
+    }
+
+    /// Digest and size of everything that it consists of.
+    pub(super) fn blobs(&self) -> BTreeMap<Digest, u64> {
+        let all = self.layers.iter().chain([&self.config]);
+        all.map(|it| (it.digest, it.size)).collect()
+    }
+
+    /// Bytes of everything that it consists of.
+    pub(super) fn size(&self) -> u64 {
+        let sizes = self.blobs().into_values();
+        sizes.fold(0, u64::saturating_add)
+    }
+
+    fn about(&self, layout: &Layout) -> Result<About, Fault> {
+        let about = about(document(layout, &self.config.digest)?);
+        Ok(About {
+            digest: Some(self.digest),
+            ..about
+        })
+    }
+
+    fn read(&self, layout: &Layout, tree: &mut Tree, meter: &Meter<'_>) -> Outcome<()> {
+        let sizes = self.layers.iter().map(|layer| layer.size);
+        meter.expect(sizes.fold(0, u64::saturating_add));
+        for layer in &self.layers {
+            let name = layer.digest.to_string();
+            let result = read_layer(layout, layer, tree, meter);
+            result.map_err(|(entry, fault)| (entry.or(Some(name)), fault))?;
+        }
+        Ok(())
+    }
+}
+
+/// Which of the manifests of an index is for the wanted platform.
+fn choose(manifests: &[Descriptor], wanted: &str) -> Result<Digest, Fault> {
+    let platform = |it: &Descriptor| it.platform.as_ref().map(Platform::text);
+    let fits = |it: &&Descriptor| {
+        // What names no platform is for any, as an index within an index.
+        platform(it).is_none_or(|text| text == wanted || text.starts_with(&format!("{wanted}/")))
+    };
+    let chosen = manifests.iter().find(fits);
+    let chosen = chosen.ok_or_else(|| {
+        let all: Vec<_> = manifests.iter().filter_map(platform).collect();
+        Fault::Platform {
+            wanted: visible(wanted).to_string(),
+            found: visible(&all.join(", ")).to_string(),
+        }
+    })?;
+    Ok(chosen.digest)
 }
 
 impl Platform {
@@ -196,7 +271,12 @@ fn version(text: &str) -> Option<Version> {
     text.strip_prefix('v').unwrap_or(text).parse().ok()
 }
 
-fn read_layer(layout: &Layout, layer: &Descriptor, tree: &mut Tree) -> Outcome<()> {
+fn read_layer(
+    layout: &Layout,
+    layer: &Descriptor,
+    tree: &mut Tree,
+    meter: &Meter<'_>,
+) -> Outcome<()> {
     if !layer.media_type.is_empty() && !layer.media_type.contains("tar") {
         let why = format!(
             "a layer of type `{}` holds no files",
@@ -208,7 +288,7 @@ fn read_layer(layout: &Layout, layer: &Descriptor, tree: &mut Tree) -> Outcome<(
     let file = layout
         .open_blob(&layer.digest, layer.size)
         .map_err(Fault::from)?;
-    let mut hashing = Hashing::new(BufReader::new(file));
+    let mut hashing = Hashing::new(BufReader::new(meter.read(file)));
     let mut archive = decompress::open(&mut hashing, layer.size, tree.limits())?;
     tar::each(&mut archive, |entry, bytes| match whiteout(entry) {
         None => tar::add(entry, bytes, tree),

@@ -14,6 +14,8 @@ mod entry;
 mod error;
 mod image;
 mod limits;
+mod meter;
+mod registry;
 mod rpm;
 mod tar;
 mod tree;
@@ -25,9 +27,13 @@ use std::io::{BufReader, Read, Seek as _};
 use std::path::{Path, PathBuf};
 
 use placet_model::{Digest, LocalRequirement, PackageName, Version};
+use placet_package::Reference;
+use placet_package::registry::Access;
 use tempfile::TempDir;
 
-use error::{Fault, Outcome};
+use crate::watch::{self, Watch};
+use error::{Fault, Outcome, Refused};
+use meter::Meter;
 use tree::Tree;
 
 pub use entry::{ImportEntry, ImportTolerance};
@@ -90,9 +96,14 @@ pub struct ImportOptions {
     pub workspace: Option<PathBuf>,
     /// Which image of an index: `linux/amd64`; that of this machine where `None`.
     pub platform: Option<String>,
+    /// What gives access to the registry of an image; what this machine's user has for it where
+    /// `None`.
+    pub access: Option<Access>,
 }
 
-/// Reads an archive: the path of a `.deb` or `.rpm` file, or `oci-layout:DIR:TAG` for an image.
+/// Reads an archive: the path of a `.deb` or `.rpm` file, or `oci-layout:DIR:TAG` or
+/// `oci://HOST/REPOSITORY:TAG` for an image. It blocks; asynchronous code calls it on a thread that
+/// may be blocked.
 ///
 /// # Guarantees
 ///
@@ -101,23 +112,25 @@ pub struct ImportOptions {
 /// # Errors
 ///
 /// Which archive, which entry of it, what is wrong, and what to do.
-pub fn open(archive: &str, options: &ImportOptions) -> Result<Import, ImportError> {
-    let failed = |(entry, fault)| ImportError::new(archive, entry, fault);
-    let folder = match &options.workspace {
-        Some(parent) => tempfile::Builder::new()
-            .prefix(".import-")
-            .tempdir_in(parent),
-        None => tempfile::tempdir(),
+pub fn open(
+    archive: &str,
+    options: &ImportOptions,
+    watch: Watch<'_>,
+) -> Result<Import, ImportError> {
+    let meter = Meter::new(watch);
+    let failed = |(entry, fault): Refused| {
+        if meter.is_cancelled() {
+            return ImportError::new(archive, None, Fault::Cancelled);
+        }
+        ImportError::new(archive, entry, fault)
     };
-    let folder = folder.map_err(|error| failed((None, Fault::Workspace(error))))?;
+    let folder = temporary(options).map_err(|fault| failed(fault.into()))?;
     let mut tree = Tree::new(folder.path(), options.limits);
-    let about = if archive.starts_with("oci://") || archive.starts_with("oci+http://") {
-        Err(Fault::Registry.into())
-    } else if archive.starts_with("oci-layout:") {
-        image::read(archive, options, &mut tree)
+    let about = if is_image(archive) {
+        image::read(archive, options, &mut tree, &meter)
     } else {
         let file = File::open(Path::new(archive)).map_err(|error| (None, Fault::Read(error)));
-        file.and_then(|file| read_file(file, &mut tree))
+        file.and_then(|file| read_file(file, &mut tree, &meter))
     };
     let mut about = about.map_err(failed)?;
     let finished = tree.finish();
@@ -130,13 +143,44 @@ pub fn open(archive: &str, options: &ImportOptions) -> Result<Import, ImportErro
     })
 }
 
+/// The digest that the image in a registry has for the wanted platform; its layers stay there.
+fn digest_in_registry(archive: &str, options: &ImportOptions) -> Result<Digest, ImportError> {
+    let digest = temporary(options).and_then(|folder| match image::parse(archive)? {
+        Reference::Registry(remote) => registry::digest(&remote, options, folder.path()),
+        Reference::Layout { .. } => Err(Fault::Unknown),
+    });
+    digest.map_err(|fault| ImportError::new(archive, None, fault))
+}
+
+/// A folder for what comes out of an archive.
+fn temporary(options: &ImportOptions) -> Result<TempDir, Fault> {
+    let folder = match &options.workspace {
+        Some(parent) => tempfile::Builder::new()
+            .prefix(".import-")
+            .tempdir_in(parent),
+        None => tempfile::tempdir(),
+    };
+    folder.map_err(Fault::Workspace)
+}
+
+/// True for what names an image and no file.
+fn is_image(archive: &str) -> bool {
+    archive.starts_with("oci-layout:") || is_in_registry(archive)
+}
+
+/// True for what names an image in a registry.
+fn is_in_registry(archive: &str) -> bool {
+    archive.starts_with("oci://") || archive.starts_with("oci+http://")
+}
+
 /// Reads a `.deb` or `.rpm` file, whichever it is.
-fn read_file(mut file: File, tree: &mut Tree) -> Outcome<About> {
+fn read_file(mut file: File, tree: &mut Tree, meter: &Meter<'_>) -> Outcome<About> {
     let mut magic = [0; 8];
     let count = file.read(&mut magic).map_err(Fault::Read)?;
     file.rewind().map_err(Fault::Read)?;
     let size = file.metadata().map_err(Fault::Read)?.len();
-    let mut reader = limits::Hashing::new(BufReader::new(file));
+    meter.expect(size);
+    let mut reader = limits::Hashing::new(BufReader::new(meter.read(file)));
     let mut about = match &magic[..count] {
         ar::MAGIC => deb::read(&mut reader, tree),
         magic if magic.starts_with(rpm::MAGIC) => rpm::read(&mut reader, size, tree),
@@ -159,9 +203,10 @@ pub fn try_bytes(bytes: &[u8]) -> Result<usize, String> {
             ratio: 1_000,
         },
         workspace: Some(folder.path().to_owned()),
-        platform: None,
+        ..ImportOptions::default()
     };
-    let import = open(&file.to_string_lossy(), &options).map_err(|error| error.to_string())?;
+    let import = open(&file.to_string_lossy(), &options, &watch::unwatched);
+    let import = import.map_err(|error| error.to_string())?;
     Ok(import.entries.len())
 }
 

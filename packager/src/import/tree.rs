@@ -85,6 +85,11 @@ impl Tree {
         }
     }
 
+    /// Where its files are, each under a number.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub(super) fn limits(&self) -> ImportLimits {
         self.limits
     }

@@ -66,7 +66,12 @@ pub fn import(
 ) -> Result<ImportedPackage, Error> {
     let mut options = choice.options.clone();
     options.workspace = options.workspace.or_else(|| workspace(layout_dir));
-    let import = open(archive, &options).map_err(Error::Archive)?;
+    let import = open(archive, &options, watch).map_err(|error| {
+        if error.is_cancelled() {
+            return Error::Cancelled;
+        }
+        Error::Archive(error)
+    })?;
     let package_file = package_file(archive, &import, choice)?;
     let place = Path::new(archive);
     let file = yaml::from_text(place, &package_file)?;
@@ -116,7 +121,7 @@ fn package_file(archive: &str, import: &Import, choice: &ImportChoice) -> Result
         format!("version: {}", json!(version)),
         format!("sourceRevision: {}", json!(revision(archive, about))),
     ];
-    lines.extend(import_lines(archive, about, choice.tolerance));
+    lines.extend(import_lines(archive, about, choice));
     if !choice.no_requirements {
         lines.extend(requirement_lines(&about.requires));
     }
@@ -124,13 +129,16 @@ fn package_file(archive: &str, import: &Import, choice: &ImportChoice) -> Result
     Ok(lines.join("\n") + "\n")
 }
 
-fn import_lines(archive: &str, about: &About, tolerance: ImportTolerance) -> Vec<String> {
+fn import_lines(archive: &str, about: &About, choice: &ImportChoice) -> Vec<String> {
+    let tolerance = choice.tolerance;
     let mut lines = vec![
         "imports:".to_owned(),
         format!("  - name: {IMPORT}"),
         format!("    file: {}", json!(archive)),
     ];
     lines.extend(about.digest.map(|digest| format!("    digest: {digest}")));
+    let platform = choice.options.platform.iter();
+    lines.extend(platform.map(|platform| format!("    platform: {}", json!(platform))));
     if tolerance.drop_set_id {
         lines.push("    dropSetId: true".to_owned());
     }

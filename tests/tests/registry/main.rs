@@ -10,6 +10,7 @@ mod copies;
 mod crash;
 mod faults;
 mod fleet;
+mod images;
 mod line;
 mod logins;
 mod proxy;

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use url::Url;
 
+use crate::check::Check;
+use crate::fleet::FleetCommand;
 use crate::output::Format;
 use crate::package;
 
@@ -70,6 +72,9 @@ pub(crate) enum Command {
     Up(Up),
     /// Say what a change would do to the fleet, from two git revisions and packages alone.
     Check(Check),
+    /// The fleet as a whole.
+    #[command(subcommand)]
+    Fleet(FleetCommand),
     /// Apply declarations from files or folders.
     Apply(Apply),
     /// List resources.
@@ -173,40 +178,6 @@ pub(crate) struct Up {
         value_name = "FILTER"
     )]
     pub(crate) log: String,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  placet check                                  What is not committed yet
-  placet check --from origin/main --to HEAD     What a branch would do
-  placet check --from v1 --to v2 -o markdown --report comment.md
-  placet check --path production --packages /srv/packages
-
-Exit code 0: nothing breaks; 1: something would break, or a rule objects; 2: it cannot be told.")]
-pub(crate) struct Check {
-    /// The revision that is compared with: a branch, a tag, a commit, `HEAD~2`.
-    #[arg(long, default_value = "HEAD", value_name = "REVISION")]
-    pub(crate) from: String,
-    /// The revision that is looked at [default: the working tree, committed or not].
-    #[arg(long, value_name = "REVISION")]
-    pub(crate) to: Option<String>,
-    /// A folder of the repository; it is read where it is, and not changed.
-    #[arg(long, default_value = ".", value_name = "DIR")]
-    pub(crate) repo: PathBuf,
-    /// Folder of the declarations, from the root of the repository.
-    #[arg(long, default_value = ".", value_name = "DIR")]
-    pub(crate) path: String,
-    /// Folder that relative package references start from [default: the root of the repository].
-    #[arg(long, value_name = "DIR")]
-    pub(crate) packages: Option<PathBuf>,
-    /// Folder of the secrets that package sets name for their registries, each a private folder with
-    /// a file for each key, as `registry/.dockerconfigjson`.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) secrets: Option<PathBuf>,
-    /// Write the report to this file rather than to standard output.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) report: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ mod demo;
 mod documentation;
 mod dry_run;
 mod events;
+mod fleet;
 mod home;
 mod node;
 mod output;
@@ -28,7 +29,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::arguments::{Cli, Command, NodeCommand, PackageCommand};
-use crate::output::Answer;
+use crate::output::{Answer, Format};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -50,11 +51,16 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
+    let is_check = matches!(command, Command::Check(_));
+    let is_report = matches!(common.output, Format::Junit | Format::Sarif);
+    if is_report && !is_check {
+        anyhow::bail!("`-o junit` and `-o sarif` are for `placet check`; use table, json or yaml");
+    }
     let has_markdown = matches!(
         command,
         Command::Check(_) | Command::Package(PackageCommand::Diff(_))
     );
-    if common.output == output::Format::Markdown && !has_markdown {
+    if common.output == Format::Markdown && !has_markdown {
         anyhow::bail!(
             "`-o markdown` is for `placet check` and `placet package diff`; use table, json or yaml"
         );
@@ -77,6 +83,7 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
         match command {
             Command::Demo(arguments) => demo::run(&arguments, common).await,
             Command::Up(arguments) => up::run(arguments, common).await,
+            Command::Fleet(command) => fleet::run(command, common).await,
             Command::Apply(arguments) => resources::apply(&arguments, common).await,
             Command::Get(arguments) => resources::get(&arguments, common).await,
             Command::Describe(arguments) => resources::describe(&arguments, common).await,

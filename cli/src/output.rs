@@ -43,6 +43,10 @@ pub(crate) enum Format {
     /// Markdown, for a comment on a pull request; `placet check` and `placet package diff` have
     /// it.
     Markdown,
+    /// `JUnit` XML, for hosts of continuous integration; `placet check` has it.
+    Junit,
+    /// SARIF 2.1.0, shown beside the lines of a change; `placet check` has it.
+    Sarif,
 }
 
 /// How a command ended that could be carried out.
@@ -75,7 +79,9 @@ pub(crate) fn warn(what: &dyn fmt::Display) {
 pub(crate) fn print(value: &Value, format: Format) -> anyhow::Result<()> {
     let text = match format {
         Format::Yaml => serde_yaml::to_string(value).context("failed to write YAML")?,
-        Format::Table | Format::Json | Format::Markdown => serde_json::to_string_pretty(value)?,
+        Format::Table | Format::Json | Format::Markdown | Format::Junit | Format::Sarif => {
+            serde_json::to_string_pretty(value)?
+        }
     };
     anstream::println!("{}", text.trim_end());
     Ok(())

@@ -204,7 +204,7 @@ fn print_event(event: &Event, format: Format) -> anyhow::Result<()> {
             .iter()
             .for_each(|line| anstream::println!("{line}")),
         Format::Json => anstream::println!("{}", event.to_json()),
-        Format::Yaml | Format::Markdown => {
+        Format::Yaml | Format::Markdown | Format::Junit | Format::Sarif => {
             anstream::println!("---");
             output::print(&event.to_json(), format)?;
         }

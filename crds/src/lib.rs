@@ -24,6 +24,7 @@ mod object;
 mod references;
 mod rules;
 mod schema;
+mod unfinished;
 mod unsupported;
 mod yaml;
 

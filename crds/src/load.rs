@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::fault::{Finding, Step, list, nearest};
 use crate::schema::{fill_defaults, prune_nulls};
+use crate::unfinished::Unfinished;
 use crate::yaml::{Document, read};
 use crate::{
     DecisionRequest, FILE_MAX, Fault, KindInfo, Object, SourceFile, check, find_kind, kinds, rules,
@@ -93,6 +94,9 @@ fn load_file(file: &SourceFile, loaded: &mut Loaded, seen: &mut Seen) -> Vec<Fau
         let size = file.text.len();
         let message = format!("the file has {size} bytes; at most {FILE_MAX} are read: split it");
         return vec![fault(file, None, message)];
+    }
+    if let Some(unfinished) = Unfinished::of(&file.text) {
+        return vec![fault(file, Some((unfinished.line, 1)), unfinished.message)];
     }
     let documents = match read(&file.text) {
         Ok(documents) => documents,

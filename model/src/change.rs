@@ -12,6 +12,7 @@ use crate::{
 
 /// What differs between two manifests.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ChangeSet {
     /// Modules that differ, sorted by path.
@@ -43,6 +44,7 @@ impl ChangeSet {
 
 /// The boot image for which a node is started anew.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct NodeRestart {
     /// The package that holds it.
@@ -56,6 +58,7 @@ pub struct NodeRestart {
 
 /// A package that comes to be stored without being active, or that was and is not there any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct InactiveChange {
     /// The package.
@@ -68,6 +71,7 @@ pub struct InactiveChange {
 
 /// How a module differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
     /// Only in the new manifest.
@@ -90,6 +94,7 @@ impl fmt::Display for Change {
 
 /// One module that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ModuleChange {
     /// Where it is installed.
@@ -109,6 +114,7 @@ pub struct ModuleChange {
 
 /// The content of a module at one side of a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ModuleVersion {
     /// The package it comes from.
@@ -123,6 +129,7 @@ pub struct ModuleVersion {
 
 /// What happens to a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ProcessAction {
     /// It is new and gets started.
@@ -155,6 +162,7 @@ impl fmt::Display for ProcessAction {
 
 /// One process that a change touches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ProcessChange {
     /// Its name on the node.
@@ -177,6 +185,7 @@ pub struct ProcessChange {
 
 /// What becomes of the saved state of a process that is started anew (C-S6).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Handover {
     /// On the way to the new manifest.
@@ -187,6 +196,7 @@ pub struct Handover {
 
 /// What a successor makes of saved state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Transfer {
     /// There is none.
@@ -204,6 +214,7 @@ pub enum Transfer {
 
 /// Why a change touches a process.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(
     tag = "reason",
     rename_all = "camelCase",

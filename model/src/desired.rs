@@ -83,6 +83,7 @@ pub struct BootDeclaration {
 
 /// A rule that votes for software that cannot (V3).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct VetoRule {
     /// The name by which it stands in a verdict, where others have that of a process.

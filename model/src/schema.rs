@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::{
     DecisionKind, Digest, LinkTarget, Mode, ModulePath, NodeName, PackageName, ProcessName,
-    Signature, StateFormat,
+    Signature, StateFormat, Version,
 };
 
 macro_rules! text {
@@ -39,6 +39,7 @@ text! {
     NodeName: 253, "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
     PackageName: 128, "^[a-z0-9]([-a-z0-9._+]*[a-z0-9])?$";
     ProcessName: 64, "^[a-z0-9]([-a-z0-9._]*[a-z0-9])?$";
+    Version: 256, "^((deb|rpm):)?[0-9A-Za-z][0-9A-Za-z.+~^:_-]*$";
     Mode: 4, "^0[0-7]{3}$";
     StateFormat: 75, "^[a-z0-9]([-a-z0-9._]*[a-z0-9])?/(0|[1-9][0-9]{0,9})$";
     LinkTarget: 1024, "^[^/\\\\\\x00-\\x1f\\x7f][^\\\\\\x00-\\x1f\\x7f]*$";

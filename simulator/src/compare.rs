@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use placet_model::{Desired, Digest, NodeManifest, NodeName, visible};
+use placet_model::{Desired, Digest, NodeFacts, NodeManifest, NodeName, visible};
 use placet_planner::{
     Catalog, ChangeView, NodeView, Problem, Rules, TargetNode, Unresolved, change,
 };
@@ -12,6 +12,8 @@ use crate::effect::{
     Counts, Effect, GroupChange, Obstacle, Outcome, Processes, Travel, UnknownNode, Veto,
 };
 use crate::facts::{Known, known};
+use crate::place::{Place, Places, of_reference};
+use crate::report::names;
 use crate::travel::travel;
 
 /// One revision: what is declared, and the packages that it names.
@@ -23,14 +25,29 @@ pub struct Side {
     pub desired: Desired,
     /// The packages.
     pub catalog: Catalog,
+    /// What nodes announced of themselves, where that is known.
+    pub announced: BTreeMap<NodeName, NodeFacts>,
+    /// The manifests that nodes really run, where that is known; of the older revision alone.
+    pub running: BTreeMap<NodeName, Option<Digest>>,
 }
 
 /// Why nothing can be said: packages that could not be had. A manifest without them would look as
 /// if their modules were to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unknowable {
-    /// Each of them with its revision, as sentences.
-    pub reasons: Vec<String>,
+    /// Each of them.
+    pub reasons: Vec<Missing>,
+}
+
+/// A package that could not be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// True if the newer revision names it, false if the older one does.
+    pub is_new: bool,
+    /// Which package, of which revision, and why not, as a sentence.
+    pub message: String,
+    /// Where it is named.
+    pub places: Vec<Place>,
 }
 
 /// What going from one revision to the other would do to each node.
@@ -40,11 +57,19 @@ pub struct Unknowable {
 /// If a package of either revision could not be had.
 pub fn compare(from: &Side, to: &Side) -> Result<Effect, Unknowable> {
     let (old, new) = (known(from), known(to));
-    require_packages(&[(from, &old), (to, &new)])?;
+    require_packages([(from, &old), (to, &new)])?;
     let unknown = unknown(from, to, &old, &new);
-    let comparison = Comparison {
+    let places = Places {
+        from,
+        to,
         old: &old,
         new: &new,
+    };
+    let comparison = Comparison {
+        running: &from.running,
+        old: &old,
+        new: &new,
+        places: &places,
     };
     let changes = comparison.changes();
     let mut effect = Effect {
@@ -54,11 +79,16 @@ pub fn compare(from: &Side, to: &Side) -> Result<Effect, Unknowable> {
         nodes: counts(&changes, to, &unknown),
         processes: Processes::default(),
         travel: Travel::default(),
-        problems: obstacles(&old, &new),
-        notes: notes(&new),
+        problems: obstacles(&old, &new, &places),
+        notes: comparison
+            .running_notes(&from.revision)
+            .into_iter()
+            .chain(notes(&new))
+            .collect(),
         left: left(&from.desired, &to.desired),
         unknown,
         changes,
+        live: None,
     };
     for change in &effect.changes {
         effect.processes.add(&change.change_set, change.nodes.len());
@@ -68,30 +98,42 @@ pub fn compare(from: &Side, to: &Side) -> Result<Effect, Unknowable> {
     Ok(effect)
 }
 
-fn require_packages(sides: &[(&Side, &Known)]) -> Result<(), Unknowable> {
-    let mut reasons = Vec::new();
-    for (side, known) in sides {
-        let missing = known.target.problems.iter();
-        let missing = missing.filter(|problem| matches!(problem, Problem::Package { .. }));
-        reasons.extend(missing.map(|problem| format!("in {}: {problem}", side.revision)));
-        // Of packages that could not be had no node can be told what it is.
-        let lacking = side.catalog.entries.iter();
-        let lacking = lacking.filter(|_| !known.unknown.is_empty());
-        reasons.extend(lacking.filter_map(|(reference, entry)| {
-            let (Unresolved::Missing(why) | Unresolved::Untrusted(why)) = entry.as_ref().err()?;
-            let text = format!(
-                "in {}: package {}: {why}",
-                side.revision,
-                visible(reference)
-            );
-            Some(text)
-        }));
-    }
+pub(crate) fn require_packages(sides: [(&Side, &Known); 2]) -> Result<(), Unknowable> {
+    let reasons: Vec<_> = sides
+        .into_iter()
+        .zip([false, true])
+        .flat_map(|((side, known), is_new)| {
+            let missing = missing_packages(side, known).into_iter();
+            missing.map(move |(reference, why)| Missing {
+                is_new,
+                message: format!("in {}: {why}", side.revision),
+                places: of_reference(&side.desired, &reference),
+            })
+        })
+        .collect();
     if reasons.is_empty() {
         Ok(())
     } else {
         Err(Unknowable { reasons })
     }
+}
+
+/// The reference of each package that could not be had, and why.
+fn missing_packages(side: &Side, known: &Known) -> Vec<(String, String)> {
+    let named = known.target.problems.iter();
+    let named = named.filter_map(|problem| match problem {
+        Problem::Package { reference, .. } => Some((reference.clone(), problem.to_string())),
+        _ => None,
+    });
+    // Of packages that could not be had no node can be told what it is.
+    let lacking = side.catalog.entries.iter();
+    let lacking = lacking.filter(|_| !known.unknown.is_empty());
+    let lacking = lacking.filter_map(|(reference, entry)| {
+        let (Unresolved::Missing(why) | Unresolved::Untrusted(why)) = entry.as_ref().err()?;
+        let text = format!("package {}: {why}", visible(reference));
+        Some((reference.clone(), text))
+    });
+    named.chain(lacking).collect()
 }
 
 fn outcome(effect: &Effect) -> Outcome {
@@ -119,11 +161,16 @@ fn counts(changes: &[GroupChange], to: &Side, unknown: &[UnknownNode]) -> Counts
     }
 }
 
-fn obstacles(old: &Known, new: &Known) -> Vec<Obstacle> {
+fn obstacles(old: &Known, new: &Known, places: &Places<'_>) -> Vec<Obstacle> {
     let before: BTreeSet<_> = old.target.problems.iter().collect();
-    let obstacles = new.target.problems.iter().map(|problem| Obstacle {
-        message: problem.to_string(),
-        is_old: before.contains(problem),
+    let obstacles = new.target.problems.iter().map(|problem| {
+        let is_old = before.contains(problem);
+        Obstacle {
+            kind: problem.into(),
+            message: problem.to_string(),
+            is_old,
+            places: places.of_problem(problem, is_old),
+        }
     });
     obstacles.collect()
 }
@@ -135,8 +182,10 @@ fn notes(new: &Known) -> Vec<String> {
             architecture.0
         )
     });
+    let misfits = new.target.misfits.values();
+    let misfits = misfits.map(|problem| format!("held as it is: {problem}"));
     let notes = new.target.notes.iter().map(ToString::to_string);
-    assumed.chain(notes).collect()
+    assumed.chain(misfits).chain(notes).collect()
 }
 
 /// Nodes that cannot be judged on either side; the new revision's reason goes first.
@@ -147,8 +196,8 @@ fn unknown(from: &Side, to: &Side, old: &Known, new: &Known) -> Vec<UnknownNode>
     let before = before
         .filter(|it| !told.contains(&it.node))
         .map(|it| UnknownNode {
-            node: it.node.clone(),
             why: format!("in {}: {}", from.revision, it.why),
+            ..it.clone()
         });
     let mut unknown: Vec<_> = new.unknown.iter().cloned().chain(before).collect();
     unknown.sort_by(|one, other| one.node.cmp(&other.node));
@@ -164,8 +213,10 @@ fn left(from: &Desired, to: &Desired) -> BTreeSet<NodeName> {
 }
 
 struct Comparison<'a> {
+    running: &'a BTreeMap<NodeName, Option<Digest>>,
     old: &'a Known,
     new: &'a Known,
+    places: &'a Places<'a>,
 }
 
 /// A change that was worked out, for all nodes that go the same way.
@@ -186,20 +237,58 @@ impl Comparison<'_> {
         let mut ways: BTreeMap<(Digest, Digest, bool), Way> = BTreeMap::new();
         for (name, node) in &self.new.target.nodes {
             let before = self.old.target.nodes.get(name);
+            let is_new = before.is_none();
+            // A node that is known to run nothing has to fetch all.
+            let before = before.filter(|_| self.running.get(name) != Some(&None));
             let (manifest, digest) =
                 before.map_or(nothing, |it| (&it.manifest, it.manifest_digest));
-            if digest == node.manifest_digest || unknown.contains(name) {
+            let runs = self.running.get(name).copied().flatten();
+            let has_it = [digest, runs.unwrap_or(digest)].contains(&node.manifest_digest);
+            if has_it || unknown.contains(name) {
                 continue;
             }
             let way = ways
-                .entry((digest, node.manifest_digest, before.is_none()))
-                .or_insert_with(|| Way::new(manifest, node, before.is_none()));
+                .entry((digest, node.manifest_digest, is_new))
+                .or_insert_with(|| Way::new(manifest, node, is_new));
             way.join(name, node);
-            way.hear(name, node);
+            way.hear(name, node, self.places);
         }
         let mut changes: Vec<_> = ways.into_values().map(|way| way.group).collect();
         changes.sort_by(|one, other| one.nodes.cmp(&other.nodes));
         changes
+    }
+
+    /// Where what nodes run is not what the older revision declares.
+    fn running_notes(&self, from: &str) -> Vec<String> {
+        let (mut nothing, mut already, mut other) =
+            <(BTreeSet<_>, BTreeSet<_>, BTreeSet<_>)>::default();
+        for (name, node) in &self.new.target.nodes {
+            let before = self.old.target.nodes.get(name).map(|it| it.manifest_digest);
+            let set = match self.running.get(name) {
+                Some(None) => &mut nothing,
+                Some(Some(runs)) if Some(*runs) == before => continue,
+                Some(Some(runs)) if *runs == node.manifest_digest => &mut already,
+                Some(Some(_)) => &mut other,
+                None => continue,
+            };
+            set.insert(name.clone());
+        }
+        let sentences = [
+            (nothing, "nothing runs there yet".to_owned()),
+            (
+                already,
+                "what the newer revision declares runs there already".to_owned(),
+            ),
+            (
+                other,
+                format!(
+                    "something else runs there than {from} declares; compared with what it declares"
+                ),
+            ),
+        ];
+        let told = sentences.into_iter().filter(|(nodes, _)| !nodes.is_empty());
+        told.map(|(nodes, what)| format!("{}: {what}", names(&nodes)))
+            .collect()
     }
 }
 
@@ -231,7 +320,7 @@ impl Way {
     }
 
     /// Adds what the rules of a node's class say, and those of the processes.
-    fn hear(&mut self, name: &NodeName, node: &TargetNode) {
+    fn hear(&mut self, name: &NodeName, node: &TargetNode, places: &Places<'_>) {
         if node.rules.is_empty() && self.rules.is_empty() {
             return;
         }
@@ -252,6 +341,7 @@ impl Way {
                     veto.nodes.insert(name.clone());
                 }
                 None => self.group.vetoes.push(Veto {
+                    places: places.of_rule(&node.class, &rule, name),
                     class: node.class.clone(),
                     rule,
                     message: objection.message,

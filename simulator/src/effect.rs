@@ -2,11 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use placet_model::{ChangeSet, Digest, NodeName, ProcessAction};
+use placet_model::{ChangeSet, Desired, Digest, NodeName, ProcessAction};
+use placet_planner::Problem;
 use serde::Serialize;
+
+use crate::live::Live;
+use crate::place::Place;
 
 /// What going from one revision to another would do to a fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Effect {
     /// The revision compared with.
@@ -32,10 +37,14 @@ pub struct Effect {
     pub unknown: Vec<UnknownNode>,
     /// Nodes that the new revision no longer declares. Nothing is changed on them.
     pub left: BTreeSet<NodeName>,
+    /// What the live nodes say, where they were asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<Live>,
 }
 
 /// What an effect comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// Nothing breaks, and no rule objects.
@@ -46,8 +55,20 @@ pub enum Outcome {
     Unknown,
 }
 
+impl Outcome {
+    /// With which exit code a program says so.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Clean => 0,
+            Self::Objection => 1,
+            Self::Unknown => 2,
+        }
+    }
+}
+
 /// How many nodes there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
     /// Declared in the new revision.
@@ -62,6 +83,7 @@ pub struct Counts {
 
 /// How many processes a change touches.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Processes {
     /// Simple processes that restart.
@@ -80,6 +102,7 @@ pub struct Processes {
 
 /// Modules that have to be fetched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Travel {
     /// How many; a module counts once for each node that lacks it.
@@ -90,6 +113,7 @@ pub struct Travel {
 
 /// One change and the nodes that share it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct GroupChange {
     /// The nodes.
@@ -107,12 +131,13 @@ pub struct GroupChange {
     /// Rules that object.
     pub vetoes: Vec<Veto>,
     /// Nodes among them that are suspended: nothing changes there until that is lifted.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub suspended: BTreeSet<NodeName>,
 }
 
 /// A rule that objects.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Veto {
     /// The class that declares it.
@@ -123,29 +148,115 @@ pub struct Veto {
     pub message: String,
     /// The nodes on whose behalf it objects.
     pub nodes: BTreeSet<NodeName>,
+    /// Where it is declared.
+    pub places: Vec<Place>,
 }
 
 /// Something that would block the roll-out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Obstacle {
+    /// Of which kind it is.
+    pub kind: ObstacleKind,
     /// What it is, in the words of the plan.
     pub message: String,
     /// True if it is so in the old revision already.
     pub is_old: bool,
+    /// The declarations that it comes from; what most likely causes it goes first.
+    pub places: Vec<Place>,
+}
+
+/// What stands in the way of a roll-out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum ObstacleKind {
+    /// A declaration names something that does not exist.
+    UnknownReference,
+    /// A package could not be had.
+    Package,
+    /// A node belongs to no class, or to several.
+    Class,
+    /// A package does not apply to the type of a node.
+    NodeType,
+    /// The order of packages contradicts what they need.
+    Order,
+    /// Two packages cannot be laid out in one tree.
+    Path,
+    /// Two modules run as processes of one name.
+    SameProcess,
+    /// A requirement does not hold.
+    Requirement,
+    /// A wanted feature is not offered.
+    Feature,
+    /// What a node says of itself contradicts what is declared of it.
+    Facts,
+}
+
+impl From<&Problem> for ObstacleKind {
+    fn from(problem: &Problem) -> Self {
+        match problem {
+            Problem::UnknownReference { .. } => Self::UnknownReference,
+            Problem::Package { .. } => Self::Package,
+            Problem::Class { .. } => Self::Class,
+            Problem::NodeType { .. } => Self::NodeType,
+            Problem::Order { .. } => Self::Order,
+            Problem::Path { .. } => Self::Path,
+            Problem::SameProcess { .. } => Self::SameProcess,
+            Problem::Requirement { .. } => Self::Requirement,
+            Problem::Feature { .. } => Self::Feature,
+            Problem::Facts { .. } => Self::Facts,
+        }
+    }
 }
 
 /// A node that nothing can be said about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct UnknownNode {
     /// The node.
     pub node: NodeName,
     /// Why not, and what to do.
     pub why: String,
+    /// Where the node is declared.
+    pub places: Vec<Place>,
 }
 
 impl Effect {
+    /// That of a revision `to` which declares the same as `from` does.
+    pub fn none(from: &str, to: &Desired) -> Self {
+        let total = to.nodes.len();
+        Self {
+            from: from.to_owned(),
+            to: to.revision.clone(),
+            outcome: Outcome::Clean,
+            nodes: Counts {
+                total,
+                unchanged: total,
+                ..Counts::default()
+            },
+            processes: Processes::default(),
+            travel: Travel::default(),
+            changes: Vec::new(),
+            problems: Vec::new(),
+            notes: Vec::new(),
+            unknown: Vec::new(),
+            left: BTreeSet::new(),
+            live: None,
+        }
+    }
+
+    /// The places of everything that was found, to be looked up in the files of the newer revision.
+    pub fn places_mut(&mut self) -> impl Iterator<Item = &mut Place> {
+        let vetoes = self.changes.iter_mut().flat_map(|it| &mut it.vetoes);
+        let vetoes = vetoes.flat_map(|it| &mut it.places);
+        let problems = self.problems.iter_mut().flat_map(|it| &mut it.places);
+        let unknown = self.unknown.iter_mut().flat_map(|it| &mut it.places);
+        problems.chain(unknown).chain(vetoes)
+    }
+
     /// All rules that object, with the change that they object to.
     pub fn vetoes(&self) -> impl Iterator<Item = &Veto> {
         self.changes.iter().flat_map(|change| &change.vetoes)

@@ -7,6 +7,7 @@ use placet_planner::{Catalog, Problem, Target, target};
 
 use crate::compare::Side;
 use crate::effect::UnknownNode;
+use crate::place::Place;
 
 /// The target of one side, as far as it can be known.
 pub(crate) struct Known {
@@ -16,10 +17,11 @@ pub(crate) struct Known {
     pub(crate) assumed: Option<Architecture>,
 }
 
-/// What every node should run by its declared facts. A node that declares no architecture is taken
+/// What every node should run by its declared facts, and by what it announced where that is known. A
+/// node that declares no architecture is taken
 /// to be of the one that all packages are for, where there is but one.
 pub(crate) fn known(side: &Side) -> Known {
-    let first = target(&side.desired, &side.catalog, &BTreeMap::new());
+    let first = target(&side.desired, &side.catalog, &side.announced);
     let mut architectures = architectures(&side.catalog).into_iter();
     let only = match (architectures.next(), architectures.next()) {
         (Some(only), None) => Some(only),
@@ -29,25 +31,27 @@ pub(crate) fn known(side: &Side) -> Known {
         let declared = side.desired.nodes.get(name);
         declared.is_some_and(|node| node.facts.architecture.is_none())
     };
-    let announced: BTreeMap<_, _> = first
+    let assumed: BTreeMap<_, _> = first
         .awaited
         .iter()
         .filter(|name| lacks(name))
         .filter_map(|name| {
             let facts = NodeFacts {
                 architecture: Some(only.clone()?),
-                ..NodeFacts::default()
+                ..side.announced.get(name).cloned().unwrap_or_default()
             };
             Some((name.clone(), facts))
         })
         .collect();
-    let mut target = if announced.is_empty() {
+    let mut target = if assumed.is_empty() {
         first
     } else {
+        let mut announced = side.announced.clone();
+        announced.extend(assumed.clone());
         target(&side.desired, &side.catalog, &announced)
     };
-    let unknown = set_apart(&mut target, &announced);
-    let is_assumed = target.nodes.keys().any(|name| announced.contains_key(name));
+    let unknown = set_apart(&mut target, &assumed);
+    let is_assumed = target.nodes.keys().any(|name| assumed.contains_key(name));
     Known {
         unknown,
         assumed: only.filter(|_| is_assumed),
@@ -57,7 +61,7 @@ pub(crate) fn known(side: &Side) -> Known {
 
 /// Nodes that would have to say more of themselves first. That no class fits such a node is no
 /// problem yet.
-fn set_apart(target: &mut Target, announced: &BTreeMap<NodeName, NodeFacts>) -> Vec<UnknownNode> {
+fn set_apart(target: &mut Target, assumed: &BTreeMap<NodeName, NodeFacts>) -> Vec<UnknownNode> {
     let mut unknown: BTreeMap<NodeName, &str> = BTreeMap::new();
     for node in &target.awaited {
         let why = "declare type and architecture in spec.facts, or name its class";
@@ -65,7 +69,7 @@ fn set_apart(target: &mut Target, announced: &BTreeMap<NodeName, NodeFacts>) -> 
     }
     target.problems.retain(|problem| match problem {
         Problem::Class { node, candidates }
-            if candidates.is_empty() && announced.contains_key(node) =>
+            if candidates.is_empty() && assumed.contains_key(node) =>
         {
             let why =
                 "no class fits what is declared of it: complete spec.facts, or name its class";
@@ -75,6 +79,7 @@ fn set_apart(target: &mut Target, announced: &BTreeMap<NodeName, NodeFacts>) -> 
         _ => true,
     });
     let unknown = unknown.into_iter().map(|(node, why)| UnknownNode {
+        places: vec![Place::node(&node, "spec")],
         node,
         why: why.to_owned(),
     });

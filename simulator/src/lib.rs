@@ -2,8 +2,8 @@
 //!
 //! [`compare`] takes the declarations and packages of two revisions and says, node by node, what
 //! would change, which processes that touches and why, which requirements would not hold, and which
-//! rules would object. Nodes that share a change are told of together. [`text`], [`markdown`] and
-//! [`json`] show the effect. [`diff`] does the same for two packages, without a fleet.
+//! rules would object. Nodes that share a change are told of together. [`text`], [`markdown`],
+//! [`json`], [`junit`] and [`sarif`] show the effect. [`diff`] does the same for two packages, without a fleet.
 //!
 //! **Invariant:** nothing is decided here. Manifests, change sets, problems and objections come from
 //! `placet_planner`, as they do for a live fleet (M3), so that the two cannot differ. The same input
@@ -12,17 +12,38 @@
 mod compare;
 pub mod diff;
 mod effect;
+mod explain;
 mod facts;
+mod live;
+mod place;
 mod report;
+mod snapshot;
 mod travel;
 
-pub use compare::{Side, Unknowable, compare};
+pub use compare::{Missing, Side, Unknowable, compare};
 pub use effect::{
-    Counts, Effect, GroupChange, Obstacle, Outcome, Processes, Travel, UnknownNode, Veto,
+    Counts, Effect, GroupChange, Obstacle, ObstacleKind, Outcome, Processes, Travel, UnknownNode,
+    Veto,
 };
+pub use explain::{Chain, ExplainError, Explanation, Link, LinkKind, explain};
+pub use live::{Live, LiveNode};
+pub use place::Place;
+pub use report::explained::explained;
 pub use report::json::{SCHEMA, json};
+pub use report::junit::junit;
 pub use report::markdown::{LENGTH_MAX, markdown};
+pub use report::sarif::sarif;
 pub use report::text::{Paint, text};
+pub use snapshot::{SNAPSHOT_SCHEMA, Snapshot, SnapshotError, SnapshotNode};
+
+/// The generated files: their places from the root of the repository, and their texts.
+#[cfg(feature = "schema")]
+pub fn generated() -> [(&'static str, String); 2] {
+    [
+        ("docs/check.schema.json", report::json::schema()),
+        ("docs/snapshot.schema.json", snapshot::schema()),
+    ]
+}
 
 #[cfg(test)]
 mod tests;

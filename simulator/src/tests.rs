@@ -10,7 +10,7 @@ use placet_model::{
 use placet_planner::{CatalogEntry, Unresolved};
 use serde_json::{Value, json};
 
-use super::{LENGTH_MAX, Outcome, Paint, Side, compare, json, markdown, text};
+use super::{LENGTH_MAX, Outcome, Paint, Side, Unknowable, compare, json, markdown, text};
 
 fn module(path: &str, kind: &str, content: &str) -> Value {
     let digest = Digest::of(content.as_bytes());
@@ -141,6 +141,11 @@ impl Fleet {
         });
         self
     }
+}
+
+fn messages(unknowable: &Unknowable) -> Vec<&str> {
+    let reasons = unknowable.reasons.iter();
+    reasons.map(|reason| reason.message.as_str()).collect()
 }
 
 #[track_caller]
@@ -336,7 +341,7 @@ fn nothing_changes_between_equal_revisions() {
               nodes that declare no architecture are taken to be x86_64, as all packages
                 are for it
 
-            Nothing changes on any node.
+            No effect: nothing changes on any node.
         "#]],
     );
 }
@@ -349,7 +354,7 @@ fn a_package_that_cannot_be_had_leaves_nothing_to_say() {
     entries.insert("oci-layout:chat:1.0.0".to_owned(), Err(why));
     let unknowable = compare(&Fleet::new("main@1").0, &fleet.0).unwrap_err();
     assert_eq!(
-        unknowable.reasons,
+        messages(&unknowable),
         ["in main@2: package chat (oci-layout:chat:1.0.0): there is no such tag"]
     );
 }
@@ -362,7 +367,7 @@ fn packages_that_cannot_be_had_are_named_before_nodes_that_they_would_describe()
     }
     let unknowable = compare(&Fleet::new("main@1").0, &fleet.0).unwrap_err();
     let expected = "in main@2: package oci-layout:chat:1.0.0: there is no such folder";
-    assert_eq!(unknowable.reasons[0], expected);
+    assert_eq!(messages(&unknowable)[0], expected);
     assert_eq!(unknowable.reasons.len(), 4);
 }
 
@@ -473,4 +478,13 @@ fn the_cost_grows_with_changes_and_not_with_nodes() {
     let effect = compare(&from.0, &to.0).unwrap();
     assert_eq!(effect.nodes.changed, 1_003);
     assert_eq!(effect.changes.len(), 2);
+}
+
+#[cfg(feature = "schema")]
+#[test]
+fn the_generated_files_are_current() {
+    for (name, text) in crate::generated() {
+        let path = format!("{}/../{name}", env!("CARGO_MANIFEST_DIR"));
+        expect_test::expect_file![path].assert_eq(&text);
+    }
 }

@@ -21,6 +21,7 @@ mod ports;
 mod proxy;
 mod registry;
 mod sample;
+mod sarif;
 mod servers;
 mod wire;
 
@@ -37,5 +38,6 @@ pub use ports::{free_address, free_port};
 pub use proxy::Proxy;
 pub use registry::{REGISTRY_NAME, REGISTRY_PASSWORD, REGISTRY_USER, RegistryServer};
 pub use sample::{Sample, evidence, is_full};
+pub use sarif::sarif_schema;
 pub use servers::{program, servers, skipped};
 pub use wire::Weather;

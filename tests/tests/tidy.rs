@@ -60,6 +60,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "placet-model",
             "placet-package",
             "placet-packager",
+            "placet-simulator",
         ],
     ),
 ];

@@ -226,7 +226,8 @@ fn generate() -> anyhow::Result<()> {
         .into_iter()
         .map(|(name, text)| (definitions.join(name), text));
     let package_file = placet_packager::generated().map(|(name, text)| (name.into(), text));
-    for (path, text) in definitions.chain(package_file) {
+    let reports = placet_simulator::generated().map(|(name, text)| (name.into(), text));
+    for (path, text) in definitions.chain(package_file).chain(reports) {
         let path = root().join(path);
         fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
         fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;

@@ -105,7 +105,9 @@ impl Watch<'_> {
                 return Ok(false);
             }
             let line = match self.format {
-                Format::Table | Format::Markdown => words::event(&event.parameters),
+                Format::Table | Format::Markdown | Format::Junit | Format::Sarif => {
+                    words::event(&event.parameters)
+                }
                 Format::Json | Format::Yaml => event.parameters.to_string(),
             };
             print(&line)?;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use placet_crds::{Object, PackageEntry, SecretReference};
 use placet_model::{Digest, PackageReference, PublicKey};
-use placet_package::{Layout, Package, Reference, Selector, open_package};
+use placet_package::{Layout, Package, PackageError, Reference, Selector, open_package};
 use placet_planner::{Catalog, CatalogEntry, Unresolved};
 
 use self::registries::Registries;
@@ -32,6 +32,8 @@ pub struct Packages {
     known: Arc<Mutex<Known>>,
     registries: Option<Arc<Registries>>,
     signatures: Signatures,
+    /// True if modules are not served, and their bytes need not be looked at.
+    metadata_only: bool,
 }
 
 #[derive(Debug, Default)]
@@ -154,6 +156,23 @@ impl Packages {
             known: Arc::default(),
             registries: Some(Arc::new(registries)),
             signatures,
+            metadata_only: false,
+        }
+    }
+
+    /// For saying what packages are, not for serving them. The metadata of those in registries are
+    /// kept in `cache` from one process to the next, at most `most` bytes of them; several processes
+    /// may share it. Of packages in layouts the modules have to be there, but are not read.
+    ///
+    /// A tag counts as it is now: where its registry does not say so, the package is missing.
+    pub fn of_metadata(cache: &Path, most: u64, secrets: Secrets) -> Self {
+        let signatures = Signatures::default();
+        let registries = Registries::new(cache, most, secrets, signatures.clone()).only_as_now();
+        Self {
+            known: Arc::default(),
+            registries: Some(Arc::new(registries)),
+            signatures,
+            metadata_only: true,
         }
     }
 
@@ -273,8 +292,12 @@ impl Packages {
             dir,
             selector: Selector::Digest(digest),
         };
-        let package = open_package(&pinned, base).map_err(|error| unresolved(&error))?;
-        Ok(self.keep(key, package))
+        let package = if self.metadata_only {
+            metadata(&key.0, &digest)
+        } else {
+            open_package(&pinned, base)
+        };
+        Ok(self.keep(key, package.map_err(|error| unresolved(&error))?))
     }
 
     fn keep(&self, key: (PathBuf, Digest), package: Package) -> Arc<Package> {
@@ -292,6 +315,16 @@ impl Packages {
         // Each insertion stands for itself: a panic in between leaves nothing half done.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A package in a layout whose modules are there, though they are not read.
+fn metadata(dir: &Path, digest: &Digest) -> Result<Package, PackageError> {
+    let layout = Layout::open(dir)?;
+    let package = layout.metadata(digest)?;
+    for module in package.config.modules.iter().filter(|it| it.link.is_none()) {
+        layout.open_blob(&module.digest, module.size)?;
+    }
+    Ok(package)
 }
 
 /// With the reference of the package that nobody who counts has signed.

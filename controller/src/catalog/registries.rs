@@ -24,6 +24,8 @@ pub(super) struct Registries {
     secrets: Secrets,
     signatures: Signatures,
     known: Mutex<Known>,
+    /// True if a tag counts only as its registry says now.
+    only_as_now: bool,
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +85,15 @@ impl Registries {
             secrets,
             signatures,
             known: Mutex::default(),
+            only_as_now: false,
+        }
+    }
+
+    /// A tag whose registry is away does not count as it was seen last.
+    pub(super) fn only_as_now(self) -> Self {
+        Self {
+            only_as_now: true,
+            ..self
         }
     }
 
@@ -117,6 +128,10 @@ impl Registries {
                 (look, found, may_change)
             });
         let found = runtime.block_on(join_all(all));
+        if self.only_as_now {
+            // No module is ever fetched for which metadata would make room.
+            self.cache.make_room(0);
+        }
         *is_open |= found.iter().any(|(.., may_change)| *may_change);
         found
             .into_iter()
@@ -175,7 +190,7 @@ impl Registries {
         let found = found.unwrap_or_else(|_| Err(late(reference)));
         match found {
             Ok(package) => {
-                if pinned.is_none() {
+                if pinned.is_none() && !self.only_as_now {
                     self.cache.note_tag(&reference.to_string(), package.digest);
                 }
                 self.note(reference, wanted, &package);
@@ -195,7 +210,7 @@ impl Registries {
         miss: &Miss,
     ) -> Found {
         let last = self.cache.tag(&reference.to_string());
-        let last = last.filter(|_| pinned.is_none() && miss.may_pass);
+        let last = last.filter(|_| pinned.is_none() && miss.may_pass && !self.only_as_now);
         match last.and_then(|digest| self.cache.metadata(&digest)) {
             Some(package) => {
                 tracing::warn!(

@@ -115,6 +115,22 @@ pub enum FetchError {
         /// What it has instead, after a semicolon; may be empty.
         known: String,
     },
+    /// None of the usual names of a main branch is there.
+    #[error(
+        "there is no main branch to compare with (`origin/HEAD`, `origin/main`, `origin/master`, `main` or `master`): {advice}"
+    )]
+    NoMainBranch {
+        /// What to do.
+        advice: String,
+    },
+    /// A revision shares no commit with the main branch.
+    #[error("no commit was found where this parted from `{main}`: {why}")]
+    NoMergeBase {
+        /// The main branch.
+        main: String,
+        /// Why, and what to do.
+        why: String,
+    },
     /// What is followed is not a commit.
     #[error("{followed} does not name a commit: {why}")]
     NotACommit {

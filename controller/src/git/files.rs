@@ -24,6 +24,9 @@ const LINE_MAX: usize = 1_000;
 
 const LINK: i32 = 0o120_000;
 
+/// Why a submodule is refused.
+pub(super) const SUBMODULE: &str = "it is a submodule, whose files are elsewhere; copy them here, follow that repository with a GitSource of its own, or name it in `spec.ignore`";
+
 /// What is to be read of a commit.
 pub(super) struct Wanted<'a> {
     /// The folder of declarations.
@@ -108,8 +111,11 @@ impl<'repository> Walk<'repository> {
         let mut name = String::new();
         let mut folder = self.root.clone();
         for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
-            let below = folder
-                .get_name(part)
+            let below = folder.get_name(part);
+            if below.as_ref().and_then(TreeEntry::kind) == Some(ObjectType::Commit) {
+                return Err(refused(&format!("{name}{part}"), SUBMODULE));
+            }
+            let below = below
                 .filter(|entry| entry.kind() == Some(ObjectType::Tree))
                 .map(|entry| entry.id());
             let below = below.ok_or_else(|| FetchError::NoFolder {
@@ -172,10 +178,7 @@ impl<'repository> Walk<'repository> {
             )),
             (Some(ObjectType::Blob), _) if self.is_wanted(path) => self.file(entry.id(), path),
             (Some(ObjectType::Blob), _) => Ok(()),
-            (Some(ObjectType::Commit), _) => Err(refused(
-                path,
-                "it is a submodule, whose files are elsewhere; copy them here, follow that repository with a GitSource of its own, or name it in `spec.ignore`",
-            )),
+            (Some(ObjectType::Commit), _) => Err(refused(path, SUBMODULE)),
             _ => Err(refused(path, "it is neither a file nor a folder")),
         }
     }

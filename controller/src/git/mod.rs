@@ -11,6 +11,7 @@
 //! repository can cost are bounded by [`Limits`].
 
 mod address;
+mod base;
 mod credentials;
 mod error;
 mod files;
@@ -41,6 +42,7 @@ use remote::{Keys, Runner, Session};
 use selection::Selection;
 use signature::AllowedSigners;
 
+pub use base::MergeBase;
 pub use error::FetchError;
 pub use place::{Declared, LocalRepository, Place};
 pub use signature::Signer;

@@ -8,8 +8,9 @@ use git2::{ErrorCode, Oid, Repository};
 use placet_crds::SourceFile;
 use placet_model::visible;
 
+use super::base::{self, MergeBase};
 use super::error::plain;
-use super::files::{self, DEPTH_MAX, Wanted, is_declaration, is_overlay, refused};
+use super::files::{self, DEPTH_MAX, SUBMODULE, Wanted, is_declaration, is_overlay, refused};
 use super::followed::{Followed, Revision};
 use super::selection::Selection;
 use super::{FetchError, Limits};
@@ -17,11 +18,16 @@ use super::{FetchError, Limits};
 /// No revision that a person would write is longer.
 const REVISION_MAX: usize = 1_024;
 
+/// The mode of a submodule in git's index.
+const SUBMODULE_MODE: u32 = 0o160_000;
+
 /// Where declarations are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place<'a> {
     /// What git understands by this text: a branch, a tag, a commit, `HEAD~2`.
     Revision(&'a str),
+    /// Where a revision (`HEAD` where none is given) left the main branch.
+    MergeBase(Option<&'a str>),
     /// The files as they are, committed or not, but for those that git ignores.
     WorkingTree,
 }
@@ -88,14 +94,36 @@ impl LocalRepository {
                     followed: Followed::Branch(visible(text).to_string()),
                     commit: self.commit(text)?,
                 };
-                let fetched = files::read(&self.0, &revision, &wanted)?;
-                Ok(Declared {
-                    revision: fetched.revision,
-                    files: fetched.files,
-                })
+                self.committed(&revision, &wanted)
+            }
+            Place::MergeBase(of) => {
+                let base = self.merge_base(of)?;
+                let revision = Revision {
+                    followed: Followed::Branch(format!("merge base with {}", base.main)),
+                    commit: base.commit,
+                };
+                self.committed(&revision, &wanted)
             }
             Place::WorkingTree => self.working_tree(&wanted),
         }
+    }
+
+    /// The last commit that the revision `of`, or `HEAD`, shares with the main branch: what
+    /// `origin/HEAD` names, or else `origin/main`, `origin/master`, `main` or `master`.
+    ///
+    /// # Errors
+    ///
+    /// There is none of them, or no such commit, as in a shallow clone.
+    pub fn merge_base(&self, of: Option<&str>) -> Result<MergeBase, FetchError> {
+        base::merge_base(&self.0, self.commit(of.unwrap_or("HEAD"))?)
+    }
+
+    fn committed(&self, revision: &Revision, wanted: &Wanted<'_>) -> Result<Declared, FetchError> {
+        let fetched = files::read(&self.0, revision, wanted)?;
+        Ok(Declared {
+            revision: fetched.revision,
+            files: fetched.files,
+        })
     }
 
     fn commit(&self, text: &str) -> Result<Oid, FetchError> {
@@ -106,7 +134,7 @@ impl LocalRepository {
             return Err(FetchError::NoReference {
                 url: self.folder().display().to_string(),
                 followed: format!("revision `{}`", visible(text)),
-                known: "; name a branch, a tag or a commit, and fetch it first".to_owned(),
+                known: base::missing_advice(&self.0),
             });
         };
         match object.peel_to_commit() {
@@ -207,6 +235,9 @@ impl Walk<'_> {
             ));
         }
         if kind.is_dir() {
+            if self.is_submodule(path) {
+                return Err(refused(path, SUBMODULE));
+            }
             if place.join(".git").exists() {
                 let why = "it is another repository, whose files a commit would not hold";
                 return Err(refused(path, why));
@@ -223,6 +254,13 @@ impl Walk<'_> {
             ));
         }
         self.file(&place, path)
+    }
+
+    /// One that was not cloned yet is an empty folder.
+    fn is_submodule(&self, path: &str) -> bool {
+        let entry = self.repository.index().ok();
+        let entry = entry.and_then(|index| index.get_path(Path::new(path), 0));
+        entry.is_some_and(|entry| entry.mode == SUBMODULE_MODE)
     }
 
     fn file(&mut self, place: &Path, path: &str) -> Result<(), FetchError> {

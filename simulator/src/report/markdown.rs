@@ -3,7 +3,7 @@
 use placet_model::{visible, wrapped};
 
 use super::text::{group, heading};
-use super::{count, load, names, result, summary};
+use super::{at, count, live_lines, load, names, obstacle, result, summary, unknown};
 use crate::effect::{Effect, GroupChange, Outcome};
 
 /// No report is longer, in characters: hosts of git refuse comments above 65,536.
@@ -22,25 +22,21 @@ pub fn markdown(effect: &Effect) -> String {
     page.always(&format!("{}\n\n", result(effect)));
     let way = format!("{} -> {}", visible(&effect.from), visible(&effect.to));
     page.always(&block(&format!("{way}\n{}", summary(effect))));
-    let problems = effect.problems.iter().map(|it| {
-        let old = if it.is_old { " (as before)" } else { "" };
-        format!("{}{old}", it.message)
-    });
-    page.list("Stands in the way", problems);
+    page.list("Stands in the way", effect.problems.iter().map(obstacle));
     let vetoes = effect.vetoes().map(|veto| {
         let (rule, class) = (visible(&veto.rule), visible(&veto.class));
         let nodes = names(&veto.nodes);
         format!(
-            "{nodes}: rule {rule} of class {class}: {}",
+            "{}{nodes}: rule {rule} of class {class}: {}",
+            at(&veto.places),
             visible(&veto.message)
         )
     });
     page.list("Rules that object", vetoes);
-    let unknown = effect.unknown.iter();
-    page.list(
-        "Cannot be judged",
-        unknown.map(|it| format!("node {}: {}", it.node, it.why)),
-    );
+    if let Some(live) = &effect.live {
+        page.list("Live nodes", live_lines(live).into_iter());
+    }
+    page.list("Cannot be judged", effect.unknown.iter().map(unknown));
     page.list("Notes", effect.notes.iter().cloned());
     if !effect.left.is_empty() {
         page.list("Leave the fleet", [names(&effect.left)].into_iter());

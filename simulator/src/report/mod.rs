@@ -1,20 +1,26 @@
 //! Effects, shown.
 
+pub(crate) mod explained;
+mod findings;
 pub(crate) mod json;
+pub(crate) mod junit;
 pub(crate) mod markdown;
+pub(crate) mod sarif;
 pub(crate) mod text;
 
 use std::collections::BTreeSet;
 
 use placet_model::NodeName;
 
-use crate::effect::{Effect, Outcome, Processes, Travel};
+use crate::effect::{Effect, Obstacle, Outcome, Processes, Travel, UnknownNode};
+use crate::live::Live;
+use crate::place::Place;
 
 /// Names that a line shows before it counts the rest.
 const NAMES_SHOWN: usize = 8;
 
 /// `core-1, core-2 and 7 more`.
-fn names(nodes: &BTreeSet<NodeName>) -> String {
+pub(crate) fn names(nodes: &BTreeSet<NodeName>) -> String {
     let shown: Vec<_> = nodes
         .iter()
         .take(NAMES_SHOWN)
@@ -24,6 +30,25 @@ fn names(nodes: &BTreeSet<NodeName>) -> String {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }
+}
+
+/// `classes.yaml:7:5: ` if it is known where the text comes from.
+pub(crate) fn at(places: &[Place]) -> String {
+    places
+        .first()
+        .and_then(Place::at)
+        .map_or_else(String::new, |place| place + ": ")
+}
+
+/// A problem in one sentence.
+fn obstacle(it: &Obstacle) -> String {
+    let old = if it.is_old { " (as before)" } else { "" };
+    format!("{}{}{old}", at(&it.places), it.message)
+}
+
+/// A node that cannot be judged, in one sentence.
+fn unknown(it: &UnknownNode) -> String {
+    format!("{}node {}: {}", at(&it.places), it.node, it.why)
 }
 
 /// `1 node`, `2 nodes`.
@@ -87,8 +112,16 @@ pub(crate) fn bytes(number: u64) -> String {
 fn result(effect: &Effect) -> String {
     let vetoes = effect.vetoes().count();
     match effect.outcome {
-        Outcome::Clean if effect.changes.is_empty() => "Nothing changes on any node.".to_owned(),
+        Outcome::Clean if effect.changes.is_empty() => {
+            "No effect: nothing changes on any node.".to_owned()
+        }
+        Outcome::Clean if effect.live.is_some() => {
+            "Nothing breaks, and neither a rule nor a live node objects.".to_owned()
+        }
         Outcome::Clean => "Nothing breaks, and no rule objects.".to_owned(),
+        Outcome::Unknown if effect.unknown.is_empty() => {
+            "Nothing that is known breaks, but the live nodes were not asked.".to_owned()
+        }
         Outcome::Unknown => format!(
             "Nothing that is known breaks, but nothing can be said about {}.",
             count(effect.unknown.len(), "node", "nodes")
@@ -100,10 +133,21 @@ fn result(effect: &Effect) -> String {
                 format!("{text} the roll-out")
             });
             let objecting = (vetoes > 0).then(|| count(vetoes, "rule objects", "rules object"));
-            let parts: Vec<_> = broken.into_iter().chain(objecting).collect();
+            let live = effect.live.as_ref().filter(|live| live.objects);
+            let live = live.map(|_| "the live fleet objects".to_owned());
+            let parts: Vec<_> = broken.into_iter().chain(objecting).chain(live).collect();
             format!("{}.", parts.join("; "))
         }
     }
+}
+
+/// What the live nodes say, line by line.
+fn live_lines(live: &Live) -> Vec<String> {
+    if let Some(why) = &live.missing {
+        return vec![format!("nobody was asked: {why}")];
+    }
+    let lines = live.problems.iter().chain(&live.lines);
+    lines.chain([&live.summary]).cloned().collect()
 }
 
 /// How many nodes change, and what that comes to.

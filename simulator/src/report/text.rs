@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use anstyle::Style;
 use placet_model::{visible, wrapped};
 
-use super::{load, names, result, summary};
+use super::{at, live_lines, load, names, obstacle, result, summary};
 use crate::effect::{Effect, GroupChange, Outcome};
 
 /// Where a line that is too long goes on.
@@ -64,6 +64,7 @@ impl Report<'_> {
             notes,
             unknown,
             left,
+            live,
         } = self.effect;
         let way = format!("{} -> {}", visible(from), visible(to));
         writeln!(f, "{}", wrapped(&way, INDENT))?;
@@ -74,24 +75,23 @@ impl Report<'_> {
             writeln!(f, "\n{head}{}{head:#}", wrapped(&heading, 0))?;
             write_group(f, change, self.paint)?;
         }
-        let problems: Vec<_> = problems
-            .iter()
-            .map(|it| {
-                let old = if it.is_old { " (as before)" } else { "" };
-                format!("{}{old}", it.message)
-            })
-            .collect();
+        let problems: Vec<_> = problems.iter().map(obstacle).collect();
         section(f, "Stands in the way", self.paint.bad, &problems)?;
-        let unknown: Vec<_> = unknown
-            .iter()
-            .map(|it| format!("node {}: {}", it.node, it.why))
-            .collect();
+        let unknown: Vec<_> = unknown.iter().map(super::unknown).collect();
         section(f, "Cannot be judged", self.paint.wait, &unknown)?;
         section(f, "Notes", self.paint.head, notes)?;
         if !left.is_empty() {
             let they_are = if left.len() == 1 { "it is" } else { "they are" };
             let text = format!("{}: no longer declared; left as {they_are}", names(left));
             section(f, "Leave the fleet", self.paint.head, &[text])?;
+        }
+        if let Some(live) = live {
+            let style = if live.objects {
+                self.paint.bad
+            } else {
+                self.paint.head
+            };
+            section(f, "Live nodes", style, &live_lines(live))?;
         }
         let style = match outcome {
             Outcome::Clean => self.paint.good,
@@ -132,7 +132,8 @@ fn write_group(f: &mut String, change: &GroupChange, paint: Paint) -> fmt::Resul
             format!(" ({})", names(&veto.nodes))
         };
         let text = format!(
-            "rule {} of class {}{whom}: {}",
+            "{}rule {} of class {}{whom}: {}",
+            at(&veto.places),
             visible(&veto.rule),
             visible(&veto.class),
             visible(&veto.message)

@@ -7,11 +7,16 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod figures;
+mod host;
+mod live;
+mod registry;
+mod reports;
+mod revisions;
 mod workflows;
 
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Instant;
 use std::{fs, str};
 
 use placet_tests::{Event, Fleet, FleetOptions, packages, placet};
@@ -66,6 +71,17 @@ impl Repository {
             "--message",
             "x",
         ]);
+    }
+
+    /// The commit that a revision names.
+    fn revision(&self, name: &str) -> String {
+        let output = Command::new("git")
+            .args(["rev-parse", name])
+            .current_dir(self.0.path())
+            .output();
+        let output = output.unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
     fn edit(&self, name: &str, from: &str, to: &str) {
@@ -247,32 +263,4 @@ async fn the_check_and_the_live_fleet_agree() {
         .collect();
     live.sort();
     assert_eq!(modelled, live, "{}", plan.data);
-}
-
-/// A thousand nodes of twenty classes, as people would wait for them.
-#[test]
-fn a_thousand_nodes_are_checked_in_seconds() {
-    let repository = Repository::new();
-    let classes: Vec<_> = (0..20)
-        .map(|class| format!(
-            "apiVersion: placet.dev/v1alpha1\nkind: NodeClass\nmetadata:\n  name: class-{class}\nspec:\n  selector:\n    labels: {{row: r{class}}}\n  packageSets: [chat, tools, base]\n  vetoRules:\n    - name: cellar\n      rule: node.location == 'cellar' && change.processes.exists(p, p.action == 'ask')\n      message: nobody is there\n"
-        ))
-        .collect();
-    fs::write(repository.file("more-classes.yaml"), classes.join("---\n")).unwrap();
-    for row in 0..20 {
-        let nodes: Vec<_> = (0..50)
-            .map(|node| format!("apiVersion: placet.dev/v1alpha1\nkind: FleetNode\nmetadata:\n  name: n{row}-{node}\nspec:\n  labels: {{row: r{row}}}\n"))
-            .collect();
-        let file = repository.file(&format!("row-{row}.yaml"));
-        fs::write(file, nodes.join("---\n")).unwrap();
-    }
-    repository.commit();
-    repository.greet("1.1.0");
-    let begin = Instant::now();
-    let (code, report, error) = repository.check(&[]);
-    let took = begin.elapsed();
-    println!("1,004 nodes, 22 classes: {took:?}");
-    assert_eq!(code, 0, "{error}{report}");
-    assert!(report.contains("1004 of 1004 nodes change"), "{report}");
-    assert!(took.as_secs() < 60, "{took:?}");
 }

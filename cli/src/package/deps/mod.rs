@@ -141,7 +141,7 @@ fn print<T: Serialize>(
             let yaml = serde_yaml::to_string(value).context("failed to write YAML")?;
             write(&mut io::stdout().lock(), yaml.as_bytes())
         }
-        Format::Table | Format::Markdown => {
+        Format::Table | Format::Markdown | Format::Junit | Format::Sarif => {
             write(&mut anstream::stdout().lock(), text().as_bytes())
         }
     }

@@ -1,0 +1,189 @@
+//! `check`: what a change would do to the fleet, from two git revisions and packages alone.
+
+mod live;
+mod revision;
+mod show;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use placet_controller::git::{self, LocalRepository};
+use placet_model::{NodeName, ProcessName};
+use placet_simulator::{Effect, ExplainError, Explanation, Outcome, Place, Unknowable};
+
+use crate::arguments::Common;
+use crate::output::Answer;
+use revision::{Reader, Resolver, Revision};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  placet check                                  What this branch and the working tree would do
+  placet check --from HEAD                      What is not committed yet
+  placet check --to HEAD                        What the commits of this branch would do
+  placet check --from v1 --to v2 -o markdown --report comment.md
+  placet check --explain core-1/chatd           Why it is touched, down to the line in git
+  placet check --snapshot fleet.json            Against what runs now
+  placet check --controller                     Ask the live nodes too
+  placet check --path production --packages /srv/packages
+
+Exit code 0: nothing breaks; 1: something would break, or a rule objects; 2: it cannot be told.")]
+pub(crate) struct Check {
+    /// The revision that is compared with: a branch, a tag, a commit, `HEAD~2` [default: where
+    /// the other one left the main branch].
+    #[arg(long, value_name = "REVISION")]
+    from: Option<String>,
+    /// The revision that is looked at [default: the working tree, committed or not].
+    #[arg(long, value_name = "REVISION")]
+    to: Option<String>,
+    /// A folder of the repository; it is read where it is, and not changed.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    repo: PathBuf,
+    /// Folder of the declarations, from the root of the repository.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    path: String,
+    /// Folder that relative package references start from [default: the root of the repository].
+    #[arg(long, value_name = "DIR")]
+    packages: Option<PathBuf>,
+    /// Folder of the secrets that package sets name for their registries, each a private folder with
+    /// a file for each key, as `registry/.dockerconfigjson`.
+    #[arg(long, value_name = "DIR")]
+    secrets: Option<PathBuf>,
+    /// Folder where metadata of packages in registries are kept for the next time; several runs may
+    /// share it [default: `placet/packages` in the user's cache folder].
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Say why the change touches a process on a node: the chain from the process to the line in git.
+    #[arg(long, value_name = "NODE/PROCESS", value_parser = explained)]
+    explain: Option<(NodeName, ProcessName)>,
+    /// Take what nodes are and run from this file, as `placet fleet snapshot` writes it.
+    #[arg(long, value_name = "FILE")]
+    snapshot: Option<PathBuf>,
+    /// Ask the live nodes too, through the controller that the other options name; nothing is changed.
+    #[arg(long, conflicts_with = "explain")]
+    controller: bool,
+    /// With --controller: seconds that nodes may take to answer.
+    #[arg(
+        long,
+        requires = "controller",
+        default_value_t = 30,
+        value_name = "SECONDS"
+    )]
+    within: u32,
+    /// Write the report to this file rather than to standard output.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// `placet check`.
+pub(crate) fn run(arguments: &Check, common: &Common) -> anyhow::Result<Answer> {
+    let repository = LocalRepository::containing(&arguments.repo)?;
+    let reader = Reader {
+        repository: &repository,
+        path: &arguments.path,
+    };
+    let (from, to) = (arguments.from.as_deref(), arguments.to.as_deref());
+    let first = reader.read(
+        from.map_or(git::Place::MergeBase(to), git::Place::Revision),
+        true,
+    )?;
+    let second = reader.read(
+        to.map_or(git::Place::WorkingTree, git::Place::Revision),
+        false,
+    )?;
+    if let Some((node, process)) = &arguments.explain {
+        return explain(
+            arguments,
+            &repository,
+            [&first, &second],
+            (node, process),
+            common,
+        );
+    }
+    // What really runs may differ from what both declare, and live nodes may have their own view.
+    let is_static = arguments.snapshot.is_none() && !arguments.controller;
+    let mut effect = if is_static && second.means_the_same(&first) {
+        Effect::none(&first.desired.revision, &second.desired)
+    } else {
+        let resolver = Resolver::new(arguments, &repository)?;
+        let (before, after) = (resolver.side(&first), resolver.side(&second));
+        let mut effect = placet_simulator::compare(&before, &after)
+            .map_err(|unknowable| missing(unknowable, [&first, &second]))?;
+        if arguments.controller {
+            let (runtime, within) = (&resolver.runtime, arguments.within);
+            effect.hear(live::ask(runtime, &second.files, within, common));
+        }
+        effect
+    };
+    second.locate(effect.places_mut());
+    effect.notes.extend(second.left_out);
+    show::show(&effect, arguments.report.as_deref(), common.output)?;
+    Ok(match effect.outcome {
+        Outcome::Clean => Answer::Done,
+        Outcome::Objection => Answer::No,
+        Outcome::Unknown => Answer::Unknown,
+    })
+}
+
+/// A node and a process as they are typed.
+fn explained(text: &str) -> Result<(NodeName, ProcessName), String> {
+    let (node, process) = text.split_once('/').ok_or("write it as NODE/PROCESS")?;
+    let node = node
+        .parse::<NodeName>()
+        .map_err(|error| error.to_string())?;
+    let process = process
+        .parse::<ProcessName>()
+        .map_err(|error| error.to_string())?;
+    Ok((node, process))
+}
+
+/// The answer is no if the change does not touch the process.
+fn explain(
+    arguments: &Check,
+    repository: &LocalRepository,
+    [first, second]: [&Revision; 2],
+    (node, process): (&NodeName, &ProcessName),
+    common: &Common,
+) -> anyhow::Result<Answer> {
+    let mut explanation = if second.means_the_same(first) {
+        let (from, to) = (&first.desired.revision, &second.desired.revision);
+        Explanation::none(from, to, node.clone(), process.clone())
+    } else {
+        let resolver = Resolver::new(arguments, repository)?;
+        let (before, after) = (resolver.side(first), resolver.side(second));
+        placet_simulator::explain(&before, &after, node, process).map_err(|error| match error {
+            ExplainError::Packages(unknowable) => missing(unknowable, [first, second]),
+            error => error.into(),
+        })?
+    };
+    second.locate(explanation.places_mut());
+    let format = common.output;
+    show::explanation(&explanation, arguments.report.as_deref(), format)?;
+    Ok(match explanation.action {
+        Some(_) => Answer::Done,
+        None => Answer::No,
+    })
+}
+
+/// What could not be known, with the lines that name the packages; `revisions` are the older and the
+/// newer one.
+fn missing(unknowable: Unknowable, revisions: [&Revision; 2]) -> anyhow::Error {
+    let mut reasons = unknowable.reasons;
+    for reason in &mut reasons {
+        revisions[usize::from(reason.is_new)].locate(reason.places.iter_mut());
+    }
+    let lines: Vec<_> = reasons
+        .iter()
+        .map(|reason| match reason.places.first().and_then(Place::at) {
+            Some(place) => format!("{place}: {}", reason.message),
+            None => reason.message.clone(),
+        })
+        .collect();
+    anyhow::anyhow!(list("nothing can be said", &lines))
+}
+
+fn list(what: &str, lines: &[String]) -> String {
+    let head = std::iter::once(what);
+    let all: Vec<_> = head.chain(lines.iter().map(String::as_str)).collect();
+    all.join("\n  ")
+}

@@ -1,0 +1,178 @@
+//! One revision: its declarations, and the packages that they name.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use placet_controller::catalog::{Packages, WantedPackage};
+use placet_controller::git::{FetchError, LocalRepository, Place};
+use placet_controller::secrets::Secrets;
+use placet_crds::{Fault, Loaded, SourceFile, load_all, locate, not_carried_out};
+use placet_model::Desired;
+use placet_simulator::{self as simulator, Side, Snapshot};
+
+use super::Check;
+use crate::output;
+
+/// What both revisions are read with.
+pub(super) struct Reader<'a> {
+    pub(super) repository: &'a LocalRepository,
+    /// The folder of declarations.
+    pub(super) path: &'a str,
+}
+
+/// The declarations of a revision.
+pub(super) struct Revision {
+    pub(super) files: Vec<SourceFile>,
+    pub(super) desired: Desired,
+    /// Fields that no roll-out would carry out.
+    pub(super) left_out: Vec<String>,
+    wanted: Vec<WantedPackage>,
+}
+
+impl Reader<'_> {
+    /// Reads a revision; one that `may_be_empty` is that of a fleet that has not begun.
+    pub(super) fn read(&self, place: Place<'_>, may_be_empty: bool) -> anyhow::Result<Revision> {
+        let (revision, files) = match self.repository.declared(place, self.path) {
+            Ok(declared) => (declared.revision, declared.files),
+            Err(FetchError::NoFiles { revision, .. } | FetchError::NoFolder { revision, .. })
+                if may_be_empty =>
+            {
+                (revision, Vec::new())
+            }
+            Err(FetchError::NoFiles { revision, path }) => bail!(
+                "the folder `{path}` of {revision} holds no `.yaml` or `.yml` file; name the folder of declarations with --path"
+            ),
+            Err(FetchError::NoFolder { revision, path }) => bail!(
+                "{revision} has no folder `{path}`; name the folder of declarations with --path"
+            ),
+            Err(error) => return Err(error.into()),
+        };
+        let revision = output::short(&revision);
+        let refused = |faults| refused(&revision, faults, &files);
+        let Loaded { objects, .. } = load_all(&files).map_err(refused)?;
+        let desired = placet_crds::desired(&revision, &objects).map_err(refused)?;
+        let left_out = locate(not_carried_out(&objects), &files);
+        let named = objects.iter();
+        let mut wanted: Vec<_> = named
+            .flat_map(|object| WantedPackage::named_by(object, |_| None))
+            .collect();
+        wanted.sort_by(|one, other| one.reference.reference.cmp(&other.reference.reference));
+        Ok(Revision {
+            desired,
+            left_out: left_out.iter().map(ToString::to_string).collect(),
+            wanted,
+            files,
+        })
+    }
+}
+
+impl Revision {
+    /// Looks places up in the files of this revision.
+    pub(super) fn locate<'p>(&self, places: impl Iterator<Item = &'p mut simulator::Place>) {
+        let places: Vec<_> = places.collect();
+        let faults = places.iter().map(|place| Fault {
+            file: place.resource.clone(),
+            line: None,
+            column: None,
+            field: place.field.clone(),
+            message: String::new(),
+        });
+        let found = locate(faults.collect(), &self.files);
+        for (place, found) in places.into_iter().zip(found) {
+            if found.line.is_some() {
+                place.file = Some(found.file);
+                (place.line, place.column) = (found.line, found.column);
+            }
+        }
+    }
+
+    /// True if `other` declares the same in other words: in other files, in another order, with
+    /// other comments.
+    pub(super) fn means_the_same(&self, other: &Self) -> bool {
+        let Desired {
+            revision: _,
+            classes,
+            package_sets,
+            nodes,
+        } = &self.desired;
+        (classes, package_sets, nodes)
+            == (
+                &other.desired.classes,
+                &other.desired.package_sets,
+                &other.desired.nodes,
+            )
+            && self.wanted == other.wanted
+    }
+}
+
+/// Finds packages.
+pub(super) struct Resolver {
+    packages: Packages,
+    /// Where relative references start from.
+    base: PathBuf,
+    snapshot: Snapshot,
+    pub(super) runtime: tokio::runtime::Runtime,
+}
+
+/// Metadata of packages that are kept from run to run, in bytes.
+const CACHE_MOST: u64 = 1 << 30;
+
+impl Resolver {
+    pub(super) fn new(arguments: &Check, repository: &LocalRepository) -> anyhow::Result<Self> {
+        let cache = arguments.cache.clone().map_or_else(default_cache, Ok)?;
+        let secrets = arguments.secrets.clone();
+        let secrets = Secrets::Folder(secrets.unwrap_or_else(|| cache.join("no-secrets")));
+        let base = arguments.packages.as_deref();
+        let base = base.unwrap_or_else(|| repository.folder());
+        Ok(Self {
+            packages: Packages::of_metadata(&cache, CACHE_MOST, secrets),
+            base: std::path::absolute(base)
+                .with_context(|| format!("failed to find {}", base.display()))?,
+            snapshot: arguments
+                .snapshot
+                .as_deref()
+                .map_or_else(|| Ok(Snapshot::default()), snapshot)?,
+            runtime: tokio::runtime::Runtime::new()?,
+        })
+    }
+
+    /// The revision with its packages, or why they could not be had.
+    pub(super) fn side(&self, revision: &Revision) -> Side {
+        // Packages in registries are asked for all at once.
+        let _runtime = self.runtime.enter();
+        Side {
+            revision: revision.desired.revision.clone(),
+            desired: revision.desired.clone(),
+            catalog: self.packages.resolve_all(&revision.wanted, &self.base),
+            announced: self.snapshot.announced(),
+            running: self.snapshot.running(),
+        }
+    }
+}
+
+fn snapshot(file: &Path) -> anyhow::Result<Snapshot> {
+    let shown = file.display();
+    let text = fs::read_to_string(file).with_context(|| format!("failed to read {shown}"))?;
+    Snapshot::parse(&text).with_context(|| format!("{shown} is refused"))
+}
+
+/// Where metadata of packages are kept where nobody says where.
+fn default_cache() -> anyhow::Result<PathBuf> {
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = named.filter(|path| path.is_absolute()).or_else(home);
+    let base = base.context(
+        "there is no folder for what is kept of packages: name one with --cache, or set HOME",
+    )?;
+    Ok(base.join("placet/packages"))
+}
+
+fn refused(revision: &str, faults: Vec<Fault>, files: &[SourceFile]) -> anyhow::Error {
+    let faults: Vec<_> = locate(faults, files)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let what = format!("the declarations of {revision} are not valid");
+    anyhow::anyhow!(super::list(&what, &faults))
+}

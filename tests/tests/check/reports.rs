@@ -1,0 +1,220 @@
+//! What reports say of the place of a finding, in every format.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::Repository;
+
+/// A fleet whose edge nodes lose a library that they use, and a rule that objects on the core nodes.
+fn broken() -> Repository {
+    let repository = Repository::below("production");
+    repository.greet("1.1.0");
+    repository.edit(
+        "classes.yaml",
+        "packageSets: [tools, base]",
+        "packageSets: [tools]",
+    );
+    repository.edit(
+        "classes.yaml",
+        "  packageSets: [chat, tools, base]",
+        "  packageSets: [chat, tools, base]\n  vetoRules:\n    - name: sessions\n      rule: change.processes.exists(p, p.name == 'chatd')\n      message: \"people <are> talking & \\\"loud\\\"\"",
+    );
+    repository
+}
+
+impl Repository {
+    /// Where a text stands, as `file:line`.
+    fn line(&self, name: &str, text: &str) -> (String, usize) {
+        let file = fs::read_to_string(self.file(name)).unwrap();
+        let line = file.lines().position(|line| line.contains(text)).unwrap();
+        (format!("production/{name}"), line + 1)
+    }
+}
+
+#[test]
+fn every_finding_says_where_it_comes_from() {
+    let repository = broken();
+    let (set, set_line) = repository.line("classes.yaml", "packageSets: [tools]");
+    let (rule, rule_line) = repository.line("classes.yaml", "- name: sessions");
+    let in_folder = |format: &str| {
+        let (code, report, error) = repository.check(&["--path", "production", "-o", format]);
+        assert_eq!((code, error.as_str()), (1, ""), "{report}");
+        report
+    };
+    for format in ["text", "markdown"] {
+        let report = in_folder(format);
+        assert!(
+            report.contains(&format!("{set}:{set_line}:3: ")),
+            "{report}"
+        );
+        assert!(report.contains(&format!("{rule}:{rule_line}:")), "{report}");
+    }
+    let report: Value = serde_json::from_str(&in_folder("json")).unwrap();
+    let problem = &report["problems"][0];
+    assert_eq!(problem["kind"], "requirement");
+    assert_eq!(problem["places"][0]["resource"], "NodeClass/edge");
+    assert_eq!(problem["places"][0]["line"], set_line);
+    // The package that lacks something is told of too.
+    let (user, user_line) = repository.line("packages.yaml", "name: clock");
+    assert_eq!(problem["places"][1]["file"], user);
+    assert_eq!(problem["places"][1]["line"], user_line + 1, "its version");
+    let vetoes = report["changes"].as_array().unwrap().iter();
+    let mut vetoes = vetoes.flat_map(|change| change["vetoes"].as_array().unwrap());
+    let veto = vetoes.next().unwrap();
+    assert_eq!(veto["places"][0]["line"], rule_line);
+    assert_eq!(veto["places"][0]["field"], "spec.vetoRules[0]");
+}
+
+#[test]
+fn json_keeps_to_the_published_schema() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/check.schema.json");
+    let schema: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let holds = |report: &str| {
+        let report: Value = serde_json::from_str(report).unwrap();
+        let errors: Vec<_> = validator
+            .iter_errors(&report)
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
+        assert!(errors.is_empty(), "{errors:#?}");
+        report
+    };
+    let repository = broken();
+    let (_, report, _) = repository.check(&["--path", "production", "-o", "json"]);
+    let report = holds(&report);
+    let (_, nothing, _) = repository.check(&["--path", "production", "-o", "json", "--to", "HEAD"]);
+    holds(&nothing);
+    // The schema is none that anything keeps to.
+    let mut other = report;
+    other["problems"][0]["kind"] = "unheard-of".into();
+    assert!(!validator.is_valid(&other));
+    other["problems"] = Value::Array(Vec::new());
+    other["nodes"]["changed"] = "many".into();
+    assert!(!validator.is_valid(&other));
+}
+
+#[test]
+fn sarif_keeps_to_the_standard() {
+    let repository = broken();
+    let (code, report, _) = repository.check(&["--path", "production", "-o", "sarif"]);
+    assert_eq!(code, 1);
+    let report: Value = serde_json::from_str(&report).unwrap();
+    if let Some(schema) = placet_tests::sarif_schema() {
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let errors: Vec<_> = validator
+            .iter_errors(&report)
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
+        assert!(errors.is_empty(), "{errors:#?}");
+    }
+    let run = &report["runs"][0];
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    let results = run["results"].as_array().unwrap();
+    for result in results {
+        let is_declared = rules.iter().any(|rule| rule["id"] == result["ruleId"]);
+        assert!(is_declared, "{result}");
+    }
+    let (file, line) = repository.line("classes.yaml", "- name: sessions");
+    let veto = results.iter().find(|it| it["ruleId"] == "veto").unwrap();
+    assert_eq!(veto["level"], "error");
+    let place = &veto["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], file);
+    assert_eq!(place["region"]["startLine"], line);
+    let notes = results.iter().filter(|it| it["level"] == "note");
+    assert!(notes.count() > 0, "{report}");
+}
+
+#[test]
+fn junit_has_a_test_for_each_finding() {
+    let repository = broken();
+    let (code, report, _) = repository.check(&["--path", "production", "-o", "junit"]);
+    assert_eq!(code, 1);
+    let count = |text: &str| report.matches(text).count();
+    assert!(report.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites "));
+    let cases = count("<testcase ");
+    assert_eq!(cases, count("</testcase>"));
+    assert_eq!(count(&format!(" tests=\"{cases}\"")), 2, "{report}");
+    let failing = report
+        .split("<testcase ")
+        .filter(|it| it.contains("<failure "));
+    assert_eq!(count(&format!(" failures=\"{}\"", failing.count())), 2);
+    let (file, line) = repository.line("classes.yaml", "packageSets: [tools]");
+    assert!(
+        report.contains(&format!("file=\"{file}\" line=\"{line}\"")),
+        "{report}"
+    );
+    assert!(
+        report.contains("people &lt;are&gt; talking &amp; &quot;loud&quot;"),
+        "{report}"
+    );
+
+    // What does nothing is one test that passes.
+    let (code, report, _) =
+        repository.check(&["--path", "production", "-o", "junit", "--to", "HEAD"]);
+    assert_eq!(code, 0);
+    assert!(
+        report.contains("tests=\"1\" failures=\"0\" errors=\"0\""),
+        "{report}"
+    );
+}
+
+#[test]
+fn an_explanation_leads_from_the_process_to_the_line() {
+    let repository = Repository::new();
+    repository.greet("1.1.0");
+    let (code, text, error) = repository.check(&["--explain", "core-1/chatd"]);
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
+    let (_, line) = repository.line("packages.yaml", "version: 1.1.0");
+    let steps = [
+        "core-1/chatd is asked",
+        "usr/bin/chatd",
+        "libgreet.so.1(GREET_1)",
+        "usr/lib/libgreet.so.1",
+        "1.0.0 -> 1.1.0",
+        &format!("packages.yaml:{line}:"),
+    ];
+    let mut rest = text.as_str();
+    for step in steps {
+        let at = rest.find(step).unwrap_or_else(|| panic!("{step}: {text}"));
+        rest = &rest[at..];
+    }
+
+    let (code, json, _) = repository.check(&["--explain", "edge-1/clockd", "-o", "json"]);
+    assert_eq!(code, 0);
+    let explanation: Value = serde_json::from_str(&json).unwrap();
+    let links = explanation["chains"][0]["links"].as_array().unwrap();
+    let kinds: Vec<_> = links
+        .iter()
+        .map(|it| it["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "process",
+            "api",
+            "module",
+            "api",
+            "module",
+            "package",
+            "declaration"
+        ],
+        "through the library of its own package: {json}"
+    );
+    assert_eq!(links[6]["place"]["line"], line);
+
+    let (code, text, _) = repository.check(&["--explain", "edge-1/metricsd"]);
+    assert_eq!(code, 1, "the change does not touch it");
+    assert!(text.contains("is not touched"), "{text}");
+    let (code, _, error) = repository.check(&["--explain", "edge-1/chatd"]);
+    assert_eq!(code, 2);
+    assert!(error.contains("it has clockd, metricsd"), "{error}");
+    let (code, _, error) = repository.check(&["--explain", "edge-9/clockd"]);
+    assert_eq!(code, 2);
+    assert!(error.contains("no node `edge-9`"), "{error}");
+}

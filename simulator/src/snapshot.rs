@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub const SNAPSHOT_SCHEMA: &str = "placet.dev/snapshot/v1";
 
 /// A larger file is none.
-pub const SNAPSHOT_MAX: usize = 256 << 20;
+const SNAPSHOT_MAX: usize = 256 << 20;
 
 /// What nodes are and run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,6 +16,12 @@ pub struct PackageConfig {
     pub name: PackageName,
     /// Version.
     pub version: Version,
+    /// What it is, in a line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Its licence: an SPDX expression, or what its makers call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
     /// Build date: `SOURCE_DATE_EPOCH`, so that the same inputs give the same digest.
     pub created: Timestamp,
     /// Why the package exists.

@@ -295,6 +295,12 @@ fn package_texts(config: &PackageConfig) -> Texts<'_> {
     for (key, value) in &config.characteristics {
         texts.extend([("characteristic", key.as_str()), ("characteristic", value)]);
     }
+    for (what, text) in [
+        ("description", &config.description),
+        ("license", &config.license),
+    ] {
+        texts.extend(text.iter().map(|text| (what, text.as_str())));
+    }
     let revision = config.source_revision.iter();
     texts.extend(revision.map(|text| ("source revision", text.as_str())));
     texts

@@ -152,9 +152,9 @@ impl Job<'_> {
         let tag = config.version.tag();
         let layout = Layout::create(layout_dir)?;
         let digest = layout.write_package(&config, &assembly.blobs, &tag)?;
-        let statement = inputs.statement(&digest, &config, &options.builder);
+        let statement = inputs.statement(&digest, &config, &imports, &options.builder);
         for (kind, document) in [
-            (SBOM_TYPE, sbom(&digest, &config)),
+            (SBOM_TYPE, sbom(&digest, &config, &imports)),
             (PROVENANCE_TYPE, statement.write()),
         ] {
             layout.attach(&digest, &Attachment::new(kind, document))?;

@@ -15,6 +15,8 @@ pub(crate) fn config(
     PackageConfig {
         name: file.name.clone(),
         version: file.version.clone(),
+        description: file.description.clone(),
+        license: file.license.clone(),
         created,
         purpose: file.purpose,
         characteristics: file.characteristics.clone(),

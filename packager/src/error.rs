@@ -378,7 +378,7 @@ pub enum ModuleFault {
     NoProcess,
     /// A simple process that can open what nobody declared.
     #[error(
-        "this simple process can open libraries at run time ({0} imports dlopen), and no dependency on them is declared, so that it would go on with old ones; list them in `supplemental`, or confirm with `acknowledgeOpens: true` that there are none"
+        "this simple process can open libraries at run time ({0} imports dlopen), and no dependency on them is declared, so that it would go on with old ones; list them in `supplemental`, or confirm with `acknowledgeOpens: true` (`--acknowledge-opens` of an import) that there are none"
     )]
     Opens(ModulePath),
     /// A library that does not have the soname of the API that it is said to provide.

@@ -44,6 +44,12 @@ pub struct PackageFile {
     /// `rpm:2.3-4.el9`). It becomes the tag; `+` is written `_`.
     #[schemars(schema_with = "schema::version")]
     pub version: Version,
+    /// What the package is, in a line.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// Its licence: an SPDX expression (`Apache-2.0 OR MIT`), or what its makers call it.
+    #[serde(default)]
+    pub license: Option<String>,
     /// Why the package exists: `feature` (the default), `update`, `boot`, or `test`: its processes
     /// are tests that run on nodes in test mode, and are no services.
     #[serde(default)]

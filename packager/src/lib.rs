@@ -54,7 +54,7 @@ pub use glob::{Glob, GlobError, Globs};
 pub use key::{Passphrase, SigningKey, SigningKeyError};
 pub use provenance::{Builder, PROVENANCE_PREDICATE, PROVENANCE_TYPE};
 pub use reference::generated;
-pub use sbom::{SBOM_TYPE, sbom};
+pub use sbom::SBOM_TYPE;
 pub use schema::schema;
 pub use sign::{attestation, signature};
 pub use stub::{Stub, StubError, Target};

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::file::PackageFile;
+use crate::import::{About, Imports};
 
 /// Media type of provenance.
 pub const PROVENANCE_TYPE: &str = "application/vnd.in-toto+json";
@@ -85,6 +86,7 @@ impl Inputs {
         &self,
         package: &Digest,
         config: &PackageConfig,
+        imports: &Imports,
         builder: &Builder,
     ) -> Statement {
         let mut metadata = json!({});
@@ -102,7 +104,7 @@ impl Inputs {
                     "environment": self.environment,
                 },
                 "internalParameters": {"sourceDateEpoch": config.created.as_second()},
-                "resolvedDependencies": self.resolved(config),
+                "resolvedDependencies": self.resolved(config, imports),
             },
             "runDetails": {
                 "builder": {
@@ -115,13 +117,14 @@ impl Inputs {
         Statement::new(package, PROVENANCE_PREDICATE, predicate)
     }
 
-    fn resolved(&self, config: &PackageConfig) -> Vec<Value> {
+    fn resolved(&self, config: &PackageConfig, imports: &Imports) -> Vec<Value> {
         let (name, digest) = &self.package_file;
         let file = digest.map(|digest| json!({"name": name, "digest": {"sha256": digest.hex()}}));
         let mut all: Vec<Value> = file.into_iter().collect();
         if let Some(revision) = self.revision.as_deref().filter(|it| is_commit(it)) {
             all.push(json!({"name": "source revision", "digest": {"gitCommit": revision}}));
         }
+        all.extend(imports.about().map(|(name, about)| imported(name, about)));
         match &self.sources {
             Some(sources) => {
                 all.push(json!({"name": "source folder", "digest": {"dirHash": sources.hex()}}));
@@ -133,6 +136,26 @@ impl Inputs {
         }
         all
     }
+}
+
+/// An archive of another format, and what of it was not run.
+fn imported(name: &str, about: &About) -> Value {
+    let own = about.name.as_ref().map_or(name, |name| name.as_str());
+    let mut annotations = json!({"import": name, "format": about.format});
+    if let Some(version) = &about.version {
+        annotations["version"] = version.to_string().into();
+    }
+    if !about.scripts.is_empty() {
+        annotations["scriptsNotRun"] = json!(about.scripts);
+    }
+    let mut resource = json!({"name": own, "annotations": annotations});
+    if let Some(purl) = &about.purl {
+        resource["uri"] = purl.as_str().into();
+    }
+    if let Some(digest) = &about.digest {
+        resource["digest"] = json!({"sha256": digest.hex()});
+    }
+    resource
 }
 
 /// The variables that the package file sets, and the names of those that it lets pass.

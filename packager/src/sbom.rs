@@ -6,11 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use placet_model::{Digest, Module, PackageConfig, canonical_json};
 use serde_json::{Value, json};
 
+use crate::import::{About, Imports};
+
 /// Media type of bills of materials.
 pub const SBOM_TYPE: &str = "application/vnd.cyclonedx+json";
 
-/// The bill of materials of the package whose manifest has this digest; the same for the same package.
-pub fn sbom(package: &Digest, config: &PackageConfig) -> Vec<u8> {
+/// The bill of materials of the package whose manifest has this digest, made with these imports; the
+/// same for the same.
+pub(crate) fn sbom(package: &Digest, config: &PackageConfig, imports: &Imports) -> Vec<u8> {
     let libraries = Libraries::of(config);
     let files = config.modules.iter().map(file);
     let needed = libraries.missing.iter().map(|soname| {
@@ -34,6 +37,7 @@ pub fn sbom(package: &Digest, config: &PackageConfig) -> Vec<u8> {
     let components: BTreeMap<String, Value> = files
         .chain(needed)
         .chain(required)
+        .chain(imports.about().map(|(name, about)| imported(name, about)))
         .map(|component| (component["bom-ref"].to_string(), component))
         .collect();
     canonical_json(&json!({
@@ -48,17 +52,66 @@ pub fn sbom(package: &Digest, config: &PackageConfig) -> Vec<u8> {
                 "name": "placet",
                 "version": env!("CARGO_PKG_VERSION"),
             }]},
-            "component": {
-                "type": "application",
-                "bom-ref": ROOT,
-                "name": config.name,
-                "version": config.version.to_string(),
-                "hashes": [hash(package)],
-            },
+            "component": root(package, config),
         },
         "components": components.into_values().collect::<Vec<_>>(),
-        "dependencies": dependencies(config, &libraries),
+        "dependencies": dependencies(config, imports, &libraries),
     }))
+}
+
+/// The package itself.
+fn root(package: &Digest, config: &PackageConfig) -> Value {
+    let component = json!({
+        "type": "application",
+        "bom-ref": ROOT,
+        "name": config.name,
+        "version": config.version.to_string(),
+        "hashes": [hash(package)],
+    });
+    described(
+        component,
+        config.description.as_deref(),
+        config.license.as_deref(),
+    )
+}
+
+/// A package of another format that files come from, as vulnerability databases know it.
+fn imported(name: &str, about: &About) -> Value {
+    let own = about.name.as_ref().map_or(name, |name| name.as_str());
+    let mut component = json!({
+        "type": "application",
+        "bom-ref": import_reference(name),
+        "name": own,
+    });
+    if let Some(version) = &about.version {
+        component["version"] = version.to_string().into();
+    }
+    if let Some(digest) = &about.digest {
+        component["hashes"] = json!([hash(digest)]);
+    }
+    if let Some(purl) = &about.purl {
+        component["purl"] = purl.as_str().into();
+    }
+    described(
+        component,
+        about.summary.as_deref(),
+        about.license.as_deref(),
+    )
+}
+
+fn described(mut component: Value, description: Option<&str>, license: Option<&str>) -> Value {
+    if let Some(description) = description {
+        component["description"] = description.into();
+    }
+    if let Some(license) = license {
+        let is_expression = spdx::Expression::parse(license).is_ok();
+        component["licenses"] = if is_expression {
+            json!([{"expression": license}])
+        } else {
+            json!([{"license": {"name": license}}])
+        };
+    }
+    component
 }
 
 /// Stands for the package in the document.
@@ -122,6 +175,10 @@ fn package_reference(name: &placet_model::PackageName) -> String {
     format!("package:{name}")
 }
 
+fn import_reference(name: &str) -> String {
+    format!("import:{name}")
+}
+
 fn hash(digest: &Digest) -> Value {
     json!({"alg": "SHA-256", "content": digest.hex()})
 }
@@ -150,13 +207,18 @@ fn file(module: &Module) -> Value {
     })
 }
 
-fn dependencies(config: &PackageConfig, libraries: &Libraries<'_>) -> Vec<Value> {
+fn dependencies(
+    config: &PackageConfig,
+    imports: &Imports,
+    libraries: &Libraries<'_>,
+) -> Vec<Value> {
     let files = config.modules.iter().map(reference);
     let required = config
         .requires
         .iter()
         .map(|it| package_reference(&it.package));
-    let of_package: BTreeSet<String> = files.chain(required).collect();
+    let imported = imports.about().map(|(name, _)| import_reference(name));
+    let of_package: BTreeSet<String> = files.chain(required).chain(imported).collect();
     let mut all = BTreeMap::from([(ROOT.to_owned(), of_package)]);
     for module in &config.modules {
         all.insert(reference(module), libraries.needs_of(module));

@@ -10,6 +10,7 @@
 
 mod boot_loader;
 mod cluster;
+mod debian;
 mod feed;
 mod fleet;
 mod groups;
@@ -27,6 +28,7 @@ mod wire;
 
 pub use boot_loader::BootLoader;
 pub use cluster::Cluster;
+pub use debian::debs;
 pub use feed::{Event, Feed};
 pub use fleet::{Away, Fleet, FleetOptions, Node, Programs, poll};
 pub use groups::{groups_of, remove_groups};

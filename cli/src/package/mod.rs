@@ -91,6 +91,12 @@ async fn inspect(arguments: &Inspect, common: &Common) -> anyhow::Result<Answer>
 
 fn print_config(digest: &placet_model::Digest, config: &PackageConfig) {
     anstream::println!("Package:  {} {}", config.name, config.version);
+    if let Some(description) = &config.description {
+        anstream::println!("About:    {}", placet_model::visible(description));
+    }
+    if let Some(license) = &config.license {
+        anstream::println!("License:  {}", placet_model::visible(license));
+    }
     anstream::println!("Digest:   {digest}");
     anstream::println!("Built:    {}", config.created);
     if let Some(origin) = update::origin(config) {

@@ -344,6 +344,8 @@ fn write_packages(dir: &Path) {
         let config = PackageConfig {
             name: "greet".parse().unwrap(),
             version: version.parse().unwrap(),
+            description: None,
+            license: None,
             created: Timestamp::UNIX_EPOCH,
             purpose: placet_model::Purpose::default(),
             characteristics: BTreeMap::new(),

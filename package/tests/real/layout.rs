@@ -49,6 +49,8 @@ pub(crate) fn config(version: &str, modules: Vec<Module>) -> PackageConfig {
     PackageConfig {
         name: "greet".parse().unwrap(),
         version: version.parse().unwrap(),
+        description: None,
+        license: None,
         created: jiff::Timestamp::UNIX_EPOCH,
         purpose: placet_model::Purpose::Feature,
         characteristics: BTreeMap::new(),

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, Read};
+use std::path::Path;
 
 use placet_model::{LocalRequirement, Version, VersionRequirement};
 
 use super::error::{Fault, Outcome};
+use super::purl::purl;
 use super::tar::TarEntry;
 use super::tree::Tree;
-use super::{About, ar, decompress, package_name, tar};
+use super::{About, ar, copyright, decompress, package_name, tar};
 
 /// Fields and lists of a package; the largest lists of symbols have a few million bytes.
 const CONTROL_FILE_MAX: u64 = 16 << 20;
@@ -43,9 +45,33 @@ pub(super) fn read(reader: &mut impl BufRead, tree: &mut Tree) -> Outcome<About>
         ar::finish(bytes, member.size)?;
     }
     match about {
-        Some(about) if has_data => Ok(about),
+        Some(mut about) if has_data => {
+            let name = about.name.iter();
+            let copyright = name.map(|name| format!("usr/share/doc/{name}/copyright"));
+            let mut files = copyright.filter_map(|name| tree.file(&name).map(Path::to_owned));
+            about.license = files.find_map(|file| copyright::licenses(&file));
+            about.purl = purl_of(&about);
+            Ok(about)
+        }
         _ => Err(Fault::Truncated("it").into()),
     }
+}
+
+/// A `.deb` does not say which distribution it is of; Ubuntu's versions do.
+fn purl_of(about: &About) -> Option<String> {
+    let version = about.version.as_ref()?.to_string();
+    let version = version.strip_prefix("deb:")?;
+    let is_ubuntu = version.contains("ubuntu");
+    let vendor = if is_ubuntu { "ubuntu" } else { "debian" };
+    let architecture = [("arch", about.architecture.as_deref())];
+    let name = about.name.as_ref()?.as_str();
+    Some(purl(
+        "deb",
+        Some(vendor),
+        name,
+        Some(version),
+        &architecture,
+    ))
 }
 
 fn version(bytes: &mut impl Read) -> Result<(), Fault> {

@@ -10,7 +10,8 @@ use serde_yaml::Spanned;
 
 use super::tree::{Content as Held, Entry, relative};
 use super::{
-    Import, ImportError, ImportLimits, ImportOptions, digest_in_registry, is_in_registry, open,
+    About, Import, ImportError, ImportLimits, ImportOptions, digest_in_registry, is_in_registry,
+    open,
 };
 use crate::error::{Error, ModuleFault, Place};
 use crate::source::{Content, Source};
@@ -96,6 +97,12 @@ impl Imports {
     /// One archive by one name.
     pub(crate) fn single(name: &str, imported: Imported) -> Self {
         Self(BTreeMap::from([(name.to_owned(), imported)]))
+    }
+
+    /// What each says of itself, by name.
+    pub(crate) fn about(&self) -> impl Iterator<Item = (&str, &About)> {
+        let all = self.0.iter();
+        all.map(|(name, imported)| (name.as_str(), &imported.import.about))
     }
 
     pub(crate) fn get(&self, name: &str) -> Result<&Imported, ModuleFault> {

@@ -5,7 +5,7 @@ use std::env;
 use std::fs::File;
 use std::io::{BufReader, Read as _};
 
-use placet_model::{Digest, Version, visible};
+use placet_model::{Digest, PackageName, Version, visible};
 use placet_package::{Layout, Reference, ReferenceError, Selector};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use super::error::{Fault, Outcome};
 use super::limits::Hashing;
 use super::meter::Meter;
+use super::purl::purl;
 use super::tar::TarEntry;
 use super::tree::Tree;
 use super::{About, ImportOptions, decompress, registry, tar};
@@ -109,8 +110,33 @@ pub(super) fn read(
         let name = remote.repository.rsplit('/').next();
         about.name = about.name.or_else(|| super::package_name(name?));
     }
+    about.purl = purl_of(&about, &reference);
     image.read(&layout, tree, meter)?;
     Ok(about)
+}
+
+/// By the digest of the image for one platform, and where it is.
+fn purl_of(about: &About, reference: &Reference) -> Option<String> {
+    let digest = about.digest?.to_string();
+    let (place, selector) = match reference {
+        Reference::Registry(remote) => {
+            let place = format!("{}/{}", remote.host, remote.repository);
+            (Some(place), &remote.selector)
+        }
+        Reference::Layout { selector, .. } => (None, selector),
+    };
+    let repository = place.as_ref().and_then(|place| place.rsplit('/').next());
+    let name = repository.or(about.name.as_ref().map(PackageName::as_str));
+    let tag = match selector {
+        Selector::Tag(tag) => Some(tag.as_str()),
+        Selector::Digest(_) => None,
+    };
+    let qualifiers = [
+        ("arch", about.architecture.as_deref()),
+        ("repository_url", place.as_deref()),
+        ("tag", tag),
+    ];
+    Some(purl("oci", None, name?, Some(&digest), &qualifiers))
 }
 
 /// What `archive` names.
@@ -293,6 +319,10 @@ fn read_layer(
     tar::each(&mut archive, |entry, bytes| match whiteout(entry) {
         None => tar::add(entry, bytes, tree),
         Some((folder, OPAQUE)) => tree.remove(&folder, true),
+        Some((_, WHITEOUT)) => {
+            let name = String::from_utf8_lossy(&entry.name);
+            Err(Fault::Name("is that of a whiteout, and does not say of what").at(&name))
+        }
         Some((folder, name)) => {
             let hidden = &name[WHITEOUT.len()..];
             let path = if folder.is_empty() {

@@ -7,6 +7,7 @@
 //! **Invariant:** memory does not grow with the archive's size, only with the number of its files.
 
 mod ar;
+mod copyright;
 mod cpio;
 mod deb;
 mod decompress;
@@ -15,6 +16,7 @@ mod error;
 mod image;
 mod limits;
 mod meter;
+mod purl;
 mod registry;
 mod rpm;
 mod tar;
@@ -64,11 +66,13 @@ pub struct About {
     pub name: Option<PackageName>,
     /// Its version, by the rules of its format.
     pub version: Option<Version>,
+    /// Its package URL, by which others know it.
+    pub purl: Option<String>,
     /// What processors it is for, in the words of its format.
     pub architecture: Option<String>,
     /// What it is, in a line.
     pub summary: Option<String>,
-    /// Its licence, where the format has a field for it.
+    /// Its licence, or its licences, as it calls them.
     pub license: Option<String>,
     /// Scripts and triggers, which are never run.
     pub scripts: Vec<String>,

@@ -7,6 +7,7 @@ use placet_model::{LocalRequirement, Version, VersionRequirement};
 
 use super::error::{Fault, Outcome};
 use super::limits::Hashing;
+use super::purl::purl;
 use super::tree::{Meta, Tree};
 use super::{About, cpio, decompress, package_name};
 
@@ -168,6 +169,17 @@ impl Header {
         numbers.map(number).collect()
     }
 
+    /// The vendor is left out: headers have it in words for people.
+    fn purl(&self, name: &str, version: &str) -> String {
+        let epoch = self.numbers(tag::EPOCH).first().map(u32::to_string);
+        let architecture = self.text(tag::ARCHITECTURE);
+        let qualifiers = [
+            ("arch", architecture.as_deref()),
+            ("epoch", epoch.as_deref()),
+        ];
+        purl("rpm", None, name, Some(version), &qualifiers)
+    }
+
     fn about(&self) -> Result<About, Fault> {
         let needed = |tag, what: &str| {
             let missing = || Fault::Malformed(format!("its header has no {what}"));
@@ -177,6 +189,8 @@ impl Header {
             needed(tag::VERSION, "version")?,
             needed(tag::RELEASE, "release")?,
         );
+        let name = needed(tag::NAME, "name")?;
+        let purl = self.purl(&name, &format!("{version}-{release}"));
         let epoch = self.numbers(tag::EPOCH).first().copied();
         let epoch = epoch.map_or_else(String::new, |epoch| format!("{epoch}:"));
         let version = format!("rpm:{epoch}{version}-{release}").parse::<Version>();
@@ -186,7 +200,8 @@ impl Header {
         let conflicts = self.texts(tag::CONFLICT_NAME).into_iter();
         let mut about = About {
             format: "rpm",
-            name: package_name(&needed(tag::NAME, "name")?),
+            name: package_name(&name),
+            purl: Some(purl),
             version: Some(version.map_err(|error| Fault::Malformed(error.to_string()))?),
             architecture: self.text(tag::ARCHITECTURE),
             summary: self.text(tag::SUMMARY),

@@ -94,6 +94,14 @@ impl Tree {
         self.limits
     }
 
+    /// Where the bytes of a file lie that was read already.
+    pub(super) fn file(&self, name: &str) -> Option<&Path> {
+        match &self.entries.get(name)?.content {
+            Content::File(path) => Some(path),
+            _ => None,
+        }
+    }
+
     /// Lists the MD5 that a file is to have.
     pub(super) fn expect(&mut self, name: String, md5: [u8; 16]) {
         self.listed.insert(name, md5);

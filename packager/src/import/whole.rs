@@ -121,6 +121,11 @@ fn package_file(archive: &str, import: &Import, choice: &ImportChoice) -> Result
         format!("version: {}", json!(version)),
         format!("sourceRevision: {}", json!(revision(archive, about))),
     ];
+    for (field, text) in [("description", &about.summary), ("license", &about.license)] {
+        let line = text.as_deref().map(in_a_line);
+        let line = line.filter(|line| !line.is_empty());
+        lines.extend(line.map(|line| format!("{field}: {}", json!(line))));
+    }
     lines.extend(import_lines(archive, about, choice));
     if !choice.no_requirements {
         lines.extend(requirement_lines(&about.requires));
@@ -128,6 +133,18 @@ fn package_file(archive: &str, import: &Import, choice: &ImportChoice) -> Result
     lines.extend(module_lines(choice));
     Ok(lines.join("\n") + "\n")
 }
+
+/// Words of an archive as a package may have them: in a line, and not too long.
+fn in_a_line(text: &str) -> String {
+    let text = text.replace(|it: char| it.is_control(), " ");
+    let words: Vec<_> = text.split_whitespace().collect();
+    let mut line = words.join(" ");
+    line.truncate(line.floor_char_boundary(LINE_MAX));
+    line
+}
+
+/// Longer texts are refused in packages.
+const LINE_MAX: usize = 512;
 
 fn import_lines(archive: &str, about: &About, choice: &ImportChoice) -> Vec<String> {
     let tolerance = choice.tolerance;

@@ -234,6 +234,77 @@ fn a_process_is_named_and_the_package_file_goes_on_from_there() {
     assert_eq!(built.config.requires, package.built.config.requires);
 }
 
+#[test]
+fn a_process_that_opens_libraries_is_acknowledged_or_refused() {
+    let Some(found) = debs(&["nginx"]) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let layout = folder.path().join("layout");
+    let choice = ImportChoice {
+        processes: vec!["usr/sbin/nginx".to_owned()],
+        ..tolerant()
+    };
+    let watch = |_: Step<'_>| ControlFlow::Continue(());
+    let archive = found[0].to_string_lossy();
+    let error = import(&archive, &layout, &choice, &watch).unwrap_err();
+    let error = chain(&error);
+    assert!(error.contains("`usr/sbin/nginx`"), "{error}");
+    assert!(error.contains("--acknowledge-opens"), "{error}");
+    assert!(!layout.exists());
+}
+
+/// What was attached to a package by the build, with this media type.
+fn attached(package: &ImportedPackage, layout: &Path, kind: &str) -> serde_json::Value {
+    let layout = Layout::open(layout).unwrap();
+    let attached = layout.attached(&package.built.digest).unwrap();
+    let document = attached.iter().find(|it| it.artifact_type == kind).unwrap();
+    serde_json::from_slice(&layout.content(document).unwrap()).unwrap()
+}
+
+#[test]
+fn what_is_known_of_a_package_of_debian_comes_along() {
+    let Some(found) = debs(&["nginx"]) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let layout = folder.path().join("layout");
+    let package = imported(&found[0].to_string_lossy(), &layout, &tolerant());
+    let (about, config) = (&package.about, &package.built.config);
+    assert!(config.description.as_ref().unwrap().contains("web"));
+    assert!(config.license.as_ref().unwrap().contains("BSD-2-clause"));
+    let version = config.version.to_string();
+    let version = version.strip_prefix("deb:").unwrap().replace('+', "%2B");
+    let architecture = about.architecture.as_ref().unwrap();
+    let purl = format!("pkg:deb/debian/nginx@{version}?arch={architecture}");
+
+    let sbom = attached(&package, &layout, placet_packager::SBOM_TYPE);
+    let component = &sbom["metadata"]["component"];
+    assert_eq!(
+        component["description"],
+        config.description.clone().unwrap()
+    );
+    let license = config.license.clone().unwrap();
+    assert_eq!(component["licenses"][0]["license"]["name"], license);
+    let components = sbom["components"].as_array().unwrap();
+    let import = components
+        .iter()
+        .find(|it| it["bom-ref"] == "import:archive");
+    assert_eq!(import.unwrap()["purl"], purl);
+
+    let provenance = attached(&package, &layout, placet_packager::PROVENANCE_TYPE);
+    let resolved = &provenance["predicate"]["buildDefinition"]["resolvedDependencies"];
+    let resolved = resolved.as_array().unwrap();
+    let import = resolved.iter().find(|it| it["uri"] == purl).unwrap();
+    let bytes = fs::read(&found[0]).unwrap();
+    assert_eq!(import["digest"]["sha256"], Digest::of(&bytes).hex());
+    assert_eq!(
+        import["annotations"]["scriptsNotRun"],
+        serde_json::json!(about.scripts)
+    );
+    assert!(about.scripts.iter().any(|script| script == "postinst"));
+}
+
 /// Runs a tool that CI has; false, said on standard error, where it is not here.
 fn ran(command: &mut Command) -> bool {
     match command.output() {
@@ -309,8 +380,30 @@ fn packages_by_rpmbuild_hold_what_was_put_into_them() {
         let layout = folder.path().join("layout");
         let package = imported(&rpm.to_string_lossy(), &layout, &ImportChoice::default());
         assert_same(&package, &layout, &root);
+        assert_same(&package, &layout, &unpacked_rpm(&rpm));
         assert_about(&package);
+        let sbom = attached(&package, &layout, placet_packager::SBOM_TYPE);
+        let component = &sbom["metadata"]["component"];
+        assert_eq!(component["licenses"][0]["expression"], "MIT");
+        let components = sbom["components"].as_array().unwrap();
+        let import = components
+            .iter()
+            .find(|it| it["bom-ref"] == "import:archive");
+        let purl = "pkg:rpm/Odd@1.0~rc1-3.el9?arch=noarch&epoch=2";
+        assert_eq!(import.unwrap()["purl"], purl);
     }
+}
+
+/// What RPM itself takes out of a package, beside it.
+fn unpacked_rpm(rpm: &Path) -> PathBuf {
+    // It writes a tar archive beside the package.
+    assert!(ran(Command::new("rpm2archive").arg(rpm)));
+    let root = rpm.with_extension("unpacked");
+    fs::create_dir(&root).unwrap();
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(&root).arg("-xpf");
+    assert!(ran(tar.arg(format!("{}.tgz", rpm.display()))));
+    root
 }
 
 fn assert_about(package: &ImportedPackage) {
@@ -433,9 +526,20 @@ fn images_are_what_their_layers_leave() {
 }
 
 #[test]
-fn images_that_remove_what_is_not_there_or_lack_the_platform_are_refused() {
+fn images_that_remove_what_is_not_there_or_nothing_are_refused() {
+    let nothing = Tar::default().file("etc/.wh.nothing", b"").end();
+    refused_image(nothing, &["`etc/nothing`", "no layer below has"]);
+    let unnamed = Tar::default()
+        .file("etc/a", b"a")
+        .file("etc/.wh.", b"")
+        .end();
+    refused_image(unnamed, &["`etc/.wh.`", "does not say of what"]);
+}
+
+/// Asserts that an image of this layer is refused with all of `words`, and that nothing is left.
+#[track_caller]
+fn refused_image(layer: Vec<u8>, words: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
-    let layer = Tar::default().file("etc/.wh.nothing", b"").end();
     let archive = put(folder.path(), "image.tar", &docker_archive(&[layer]));
     let image = folder.path().join("image");
     let mut skopeo = Command::new("skopeo");
@@ -448,8 +552,9 @@ fn images_that_remove_what_is_not_there_or_lack_the_platform_are_refused() {
     let from = format!("oci-layout:{}:latest", image.display());
     let error = import(&from, &folder.path().join("layout"), &named(), &watch).unwrap_err();
     let error = chain(&error);
-    assert!(error.contains("`etc/nothing`"), "{error}");
-    assert!(error.contains("no layer below has"), "{error}");
+    for word in words {
+        assert!(error.contains(word), "`{word}` in: {error}");
+    }
     assert!(!folder.path().join("layout").exists());
 }
 

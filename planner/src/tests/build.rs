@@ -228,6 +228,8 @@ pub(super) fn package(name_and_version: &str, modules: impl IntoIterator<Item = 
     P(PackageConfig {
         name: text(name),
         version: text(version),
+        description: None,
+        license: None,
         created: Timestamp::UNIX_EPOCH,
         purpose: Purpose::Feature,
         characteristics: BTreeMap::new(),

@@ -21,7 +21,7 @@ fn options(programs: Programs) -> FleetOptions {
 }
 
 /// A change that an open session holds, until a person forces it.
-async fn held_and_forced(fleet: &Fleet, version: &str) {
+async fn held_and_forced(fleet: &mut Fleet, version: &str) {
     let session = fleet.open_session("core-1");
     let commit = fleet.commit_greet(version);
     let held = fleet.held(&commit).await;
@@ -50,7 +50,7 @@ async fn a_fleet_is_updated_controller_first_and_goes_on_all_the_while() {
     fleet.start_controller();
     let commit = fleet.commit_greet("1.1.0");
     fleet.verified(&commit).await;
-    held_and_forced(&fleet, "1.0.0").await;
+    held_and_forced(&mut fleet, "1.0.0").await;
 
     // Nodes follow one by one, each of them an end of its processes as any restart of a keeper.
     fleet.use_programs(Programs::default());
@@ -72,8 +72,8 @@ async fn nodes_that_are_newer_than_their_controller_do_as_it_asks() {
         controller: older(),
         ..Programs::default()
     };
-    let fleet = Fleet::settled(options(programs)).await;
+    let mut fleet = Fleet::settled(options(programs)).await;
     let commit = fleet.commit_greet("1.1.0");
     fleet.verified(&commit).await;
-    held_and_forced(&fleet, "1.0.0").await;
+    held_and_forced(&mut fleet, "1.0.0").await;
 }

@@ -1,20 +1,16 @@
 //! Two revisions of a fleet, compared.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use placet_model::{Desired, Digest, NodeFacts, NodeManifest, NodeName, visible};
-use placet_planner::{
-    Catalog, ChangeView, NodeView, Problem, Rules, TargetNode, Unresolved, change,
-};
+use placet_model::{Desired, Digest, NodeFacts, NodeName, visible};
+use placet_planner::{Catalog, Problem, Unresolved};
 
+use crate::changes::Comparison;
 use crate::effect::{
-    Counts, Effect, GroupChange, Obstacle, Outcome, Processes, Travel, UnknownNode, Veto,
+    Counts, Effect, GroupChange, Obstacle, Outcome, Processes, Travel, UnknownNode,
 };
 use crate::facts::{Known, known};
 use crate::place::{Place, Places, of_reference};
-use crate::report::names;
-use crate::travel::travel;
 
 /// One revision: what is declared, and the packages that it names.
 #[derive(Debug, Clone, Default)]
@@ -210,144 +206,4 @@ fn left(from: &Desired, to: &Desired) -> BTreeSet<NodeName> {
         .filter(|name| !to.nodes.contains_key(*name))
         .cloned()
         .collect()
-}
-
-struct Comparison<'a> {
-    running: &'a BTreeMap<NodeName, Option<Digest>>,
-    old: &'a Known,
-    new: &'a Known,
-    places: &'a Places<'a>,
-}
-
-/// A change that was worked out, for all nodes that go the same way.
-struct Way {
-    group: GroupChange,
-    view: ChangeView,
-    /// The rules of the processes that it touches.
-    rules: Rules,
-}
-
-impl Comparison<'_> {
-    /// Every change, with the nodes that share it. The cost grows with distinct changes; a node adds
-    /// its rules alone.
-    fn changes(&self) -> Vec<GroupChange> {
-        let empty = Arc::new(NodeManifest::default());
-        let nothing = (&empty, empty.digest());
-        let unknown: BTreeSet<_> = self.old.unknown.iter().map(|it| &it.node).collect();
-        let mut ways: BTreeMap<(Digest, Digest, bool), Way> = BTreeMap::new();
-        for (name, node) in &self.new.target.nodes {
-            let before = self.old.target.nodes.get(name);
-            let is_new = before.is_none();
-            // A node that is known to run nothing has to fetch all.
-            let before = before.filter(|_| self.running.get(name) != Some(&None));
-            let (manifest, digest) =
-                before.map_or(nothing, |it| (&it.manifest, it.manifest_digest));
-            let runs = self.running.get(name).copied().flatten();
-            let has_it = [digest, runs.unwrap_or(digest)].contains(&node.manifest_digest);
-            if has_it || unknown.contains(name) {
-                continue;
-            }
-            let way = ways
-                .entry((digest, node.manifest_digest, is_new))
-                .or_insert_with(|| Way::new(manifest, node, is_new));
-            way.join(name, node);
-            way.hear(name, node, self.places);
-        }
-        let mut changes: Vec<_> = ways.into_values().map(|way| way.group).collect();
-        changes.sort_by(|one, other| one.nodes.cmp(&other.nodes));
-        changes
-    }
-
-    /// Where what nodes run is not what the older revision declares.
-    fn running_notes(&self, from: &str) -> Vec<String> {
-        let (mut nothing, mut already, mut other) =
-            <(BTreeSet<_>, BTreeSet<_>, BTreeSet<_>)>::default();
-        for (name, node) in &self.new.target.nodes {
-            let before = self.old.target.nodes.get(name).map(|it| it.manifest_digest);
-            let set = match self.running.get(name) {
-                Some(None) => &mut nothing,
-                Some(Some(runs)) if Some(*runs) == before => continue,
-                Some(Some(runs)) if *runs == node.manifest_digest => &mut already,
-                Some(Some(_)) => &mut other,
-                None => continue,
-            };
-            set.insert(name.clone());
-        }
-        let sentences = [
-            (nothing, "nothing runs there yet".to_owned()),
-            (
-                already,
-                "what the newer revision declares runs there already".to_owned(),
-            ),
-            (
-                other,
-                format!(
-                    "something else runs there than {from} declares; compared with what it declares"
-                ),
-            ),
-        ];
-        let told = sentences.into_iter().filter(|(nodes, _)| !nodes.is_empty());
-        told.map(|(nodes, what)| format!("{}: {what}", names(&nodes)))
-            .collect()
-    }
-}
-
-impl Way {
-    fn new(from: &NodeManifest, to: &TargetNode, added: bool) -> Self {
-        let change = change(from, &to.manifest);
-        Self {
-            view: ChangeView::new(&change.change_set),
-            rules: Rules::of_processes(&change.change_set),
-            group: GroupChange {
-                nodes: BTreeSet::new(),
-                classes: BTreeSet::new(),
-                change_digest: change.digest(),
-                added,
-                travel: travel(from, &to.manifest),
-                change_set: change.change_set,
-                vetoes: Vec::new(),
-                suspended: BTreeSet::new(),
-            },
-        }
-    }
-
-    fn join(&mut self, name: &NodeName, node: &TargetNode) {
-        self.group.nodes.insert(name.clone());
-        self.group.classes.insert(node.class.clone());
-        if node.suspended {
-            self.group.suspended.insert(name.clone());
-        }
-    }
-
-    /// Adds what the rules of a node's class say, and those of the processes.
-    fn hear(&mut self, name: &NodeName, node: &TargetNode, places: &Places<'_>) {
-        if node.rules.is_empty() && self.rules.is_empty() {
-            return;
-        }
-        let view = NodeView::new(name, &node.class, &node.facts, &node.labels);
-        let of_class = node.rules.objections(&view, &self.view).into_iter();
-        for objection in of_class.chain(self.rules.objections(&view, &self.view)) {
-            let rule = match &objection.process {
-                Some(process) => format!("{process}/{}", objection.rule),
-                None => objection.rule.to_string(),
-            };
-            let mut known = self.group.vetoes.iter_mut();
-            let same = known.find(|veto| {
-                (veto.class.as_str(), veto.rule.as_str(), &veto.message)
-                    == (node.class.as_str(), rule.as_str(), &objection.message)
-            });
-            match same {
-                Some(veto) => {
-                    veto.nodes.insert(name.clone());
-                }
-                None => self.group.vetoes.push(Veto {
-                    places: places.of_rule(&node.class, &rule, name),
-                    class: node.class.clone(),
-                    rule,
-                    message: objection.message,
-                    nodes: BTreeSet::from([name.clone()]),
-                }),
-            }
-        }
-    }
 }

@@ -172,6 +172,8 @@ pub struct Obstacle {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ObstacleKind {
+    /// A declaration is not valid.
+    Declaration,
     /// A declaration names something that does not exist.
     UnknownReference,
     /// A package could not be had.
@@ -246,6 +248,17 @@ impl Effect {
             left: BTreeSet::new(),
             live: None,
         }
+    }
+
+    /// Adds what keeps everything else from being said.
+    pub fn refuse(&mut self, kind: ObstacleKind, message: String, places: Vec<Place>) {
+        self.outcome = Outcome::Unknown;
+        self.problems.push(Obstacle {
+            kind,
+            message,
+            is_old: false,
+            places,
+        });
     }
 
     /// The places of everything that was found, to be looked up in the files of the newer revision.

@@ -9,6 +9,7 @@
 //! `placet_planner`, as they do for a live fleet (M3), so that the two cannot differ. The same input
 //! gives the same report, byte for byte.
 
+mod changes;
 mod compare;
 pub mod diff;
 mod effect;

@@ -488,3 +488,104 @@ fn the_generated_files_are_current() {
         expect_test::expect_file![path].assert_eq(&text);
     }
 }
+
+/// What most likely causes a problem goes first: the line that changed, not the one that suffers.
+#[test]
+fn a_problem_is_traced_to_the_declaration_that_causes_it() {
+    let places = |fleet: &Fleet| {
+        let effect = compare(&Fleet::new("main@1").0, &fleet.0).unwrap();
+        let places = effect.problems.iter().map(|problem| {
+            let places = problem.places.iter();
+            let names = places.map(|place| format!("{} {}", place.resource, place.field));
+            names.collect::<Vec<_>>().join(", ")
+        });
+        places.collect::<Vec<_>>()
+    };
+    // A version that no longer has the library: first it, then who needs it.
+    let fleet = Fleet::new("main@2").package(
+        "base",
+        "greet",
+        "2.0.0",
+        &[library("libgreet.so.2", "Hello again")],
+    );
+    let found = places(&fleet);
+    assert_eq!(found.len(), 3, "{found:?}");
+    for place in &found {
+        assert!(
+            place.starts_with("PackageSet/base spec.packages[2].version, PackageSet/"),
+            "{found:?}"
+        );
+    }
+    // A package that left its set, which is still there.
+    let found = places(&Fleet::new("main@2").without("base", "greet"));
+    for place in &found {
+        assert!(
+            place.starts_with("PackageSet/base spec.packages, "),
+            "{found:?}"
+        );
+    }
+    // A set that left the list of a class.
+    let mut fleet = Fleet::new("main@2");
+    let class = fleet.0.desired.classes.get_mut("core").unwrap();
+    class.package_sets.retain(|set| set != "base");
+    let found = places(&fleet);
+    assert!(!found.is_empty());
+    for place in &found {
+        assert!(
+            place.starts_with("NodeClass/core spec.packageSets, "),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_snapshot_says_what_really_runs() {
+    let (from, to) = (
+        Fleet::new("main@1"),
+        Fleet::new("main@2").greet("1.1.0", "Hi"),
+    );
+    let effect = compare(&from.0, &to.0).unwrap();
+    assert_eq!(effect.nodes.changed, 3);
+    let mut from = from;
+    let new = placet_planner::target(
+        &to.0.desired,
+        &to.0.catalog,
+        &[("edge-1".parse().unwrap(), x86_64())].into(),
+    );
+    let name = |name: &str| name.parse().unwrap();
+    let runs = new.nodes[&name("edge-1")].manifest_digest;
+    from.0.running = [
+        (name("edge-1"), Some(runs)),
+        (name("core-1"), Some(Digest::of(b"something else"))),
+        (name("core-2"), None),
+    ]
+    .into();
+    let effect = compare(&from.0, &to.0).unwrap();
+    let changed: Vec<_> = effect.changes.iter().flat_map(|it| &it.nodes).collect();
+    assert_eq!(changed, [&name("core-1"), &name("core-2")]);
+    let whole = effect
+        .changes
+        .iter()
+        .find(|it| it.nodes.contains(&name("core-2")));
+    let whole = &whole.unwrap().change_set.modules;
+    assert!(
+        whole.iter().all(|it| it.from.is_none()),
+        "it has nothing yet"
+    );
+    for told in [
+        "core-2: nothing runs there yet",
+        "edge-1: what the newer revision declares runs there already",
+        "core-1: something else runs there than main@1 declares; compared with what it declares",
+    ] {
+        assert!(
+            effect.notes.iter().any(|note| note == told),
+            "{:?}",
+            effect.notes
+        );
+    }
+}
+
+fn x86_64() -> NodeFacts {
+    let facts = json!({"architecture": "x86_64"});
+    serde_json::from_value(facts).unwrap()
+}

@@ -183,6 +183,8 @@ const TOOLS: &[(&str, &str, &str)] = &[
     ),
     ("/usr/bin/rpmbuild", "rpm", "packages of the format"),
     ("/usr/bin/skopeo", "skopeo", "copies of packages"),
+    ("/usr/bin/curl", "curl", "comments on pull requests"),
+    ("/usr/bin/jq", "jq", "comments on pull requests"),
     (
         "/usr/bin/openssl",
         "openssl",

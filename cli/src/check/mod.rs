@@ -1,6 +1,7 @@
 //! `check`: what a change would do to the fleet, from two git revisions and packages alone.
 
 mod live;
+mod refused;
 mod revision;
 mod show;
 
@@ -9,10 +10,11 @@ use std::path::PathBuf;
 use clap::Args;
 use placet_controller::git::{self, LocalRepository};
 use placet_model::{NodeName, ProcessName};
-use placet_simulator::{Effect, ExplainError, Explanation, Outcome, Place, Unknowable};
+use placet_simulator::{Effect, ExplainError, Explanation, Outcome, Unknowable};
 
 use crate::arguments::Common;
-use crate::output::Answer;
+use crate::output::{Answer, Format};
+use refused::Refused;
 use revision::{Reader, Resolver, Revision};
 
 #[derive(Debug, Args)]
@@ -77,6 +79,22 @@ pub(crate) struct Check {
 
 /// `placet check`.
 pub(crate) fn run(arguments: &Check, common: &Common) -> anyhow::Result<Answer> {
+    let answer = judge(arguments, common);
+    // Programs that show findings beside lines are told too of what keeps all else from being said.
+    if let Err(error) = &answer
+        && let Some(refused) = error.downcast_ref::<Refused>()
+        && matches!(common.output, Format::Junit | Format::Sarif)
+    {
+        show::show(
+            &refused.effect(),
+            arguments.report.as_deref(),
+            common.output,
+        )?;
+    }
+    answer
+}
+
+fn judge(arguments: &Check, common: &Common) -> anyhow::Result<Answer> {
     let repository = LocalRepository::containing(&arguments.repo)?;
     let reader = Reader {
         repository: &repository,
@@ -172,18 +190,5 @@ fn missing(unknowable: Unknowable, revisions: [&Revision; 2]) -> anyhow::Error {
     for reason in &mut reasons {
         revisions[usize::from(reason.is_new)].locate(reason.places.iter_mut());
     }
-    let lines: Vec<_> = reasons
-        .iter()
-        .map(|reason| match reason.places.first().and_then(Place::at) {
-            Some(place) => format!("{place}: {}", reason.message),
-            None => reason.message.clone(),
-        })
-        .collect();
-    anyhow::anyhow!(list("nothing can be said", &lines))
-}
-
-fn list(what: &str, lines: &[String]) -> String {
-    let head = std::iter::once(what);
-    let all: Vec<_> = head.chain(lines.iter().map(String::as_str)).collect();
-    all.join("\n  ")
+    Refused::packages(reasons).into()
 }

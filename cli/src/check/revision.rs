@@ -12,6 +12,7 @@ use placet_model::Desired;
 use placet_simulator::{self as simulator, Side, Snapshot};
 
 use super::Check;
+use super::refused::Refused;
 use crate::output;
 
 /// What both revisions are read with.
@@ -169,10 +170,5 @@ fn default_cache() -> anyhow::Result<PathBuf> {
 }
 
 fn refused(revision: &str, faults: Vec<Fault>, files: &[SourceFile]) -> anyhow::Error {
-    let faults: Vec<_> = locate(faults, files)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    let what = format!("the declarations of {revision} are not valid");
-    anyhow::anyhow!(super::list(&what, &faults))
+    Refused::declarations(revision, locate(faults, files)).into()
 }

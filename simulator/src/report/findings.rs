@@ -34,7 +34,11 @@ const UNKNOWN: &str = "cannot-judge";
 const NOTE: &str = "note";
 
 /// The identifier of every kind of findings, and what it is about.
-pub(super) const RULES: [(&str, &str); 14] = [
+pub(super) const RULES: [(&str, &str); 15] = [
+    (
+        "declaration",
+        "A declaration is not valid, and nothing else can be said.",
+    ),
     ("class", "A node belongs to no class, or to several."),
     (
         "facts",
@@ -68,6 +72,7 @@ pub(super) const RULES: [(&str, &str); 14] = [
 
 fn of_kind(kind: ObstacleKind) -> &'static str {
     match kind {
+        ObstacleKind::Declaration => "declaration",
         ObstacleKind::UnknownReference => "unknown-reference",
         ObstacleKind::Package => "package",
         ObstacleKind::Class => "class",

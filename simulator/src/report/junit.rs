@@ -116,7 +116,10 @@ fn write(f: &mut String, effect: &Effect, cases: &[Case]) -> fmt::Result {
     );
     writeln!(f, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
     writeln!(f, "<testsuites name=\"placet check\" {counts}>")?;
-    let name = escaped(&format!("{} -> {}", effect.from, effect.to));
+    let name = match effect.to.as_str() {
+        "" => escaped(&effect.from),
+        to => escaped(&format!("{} -> {to}", effect.from)),
+    };
     writeln!(f, "  <testsuite name=\"{name}\" {counts}>")?;
     cases.iter().try_for_each(|case| case.write(f))?;
     let text = escaped(&format!("{}\n{}", summary(effect), result(effect)));

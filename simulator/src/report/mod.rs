@@ -119,6 +119,7 @@ fn result(effect: &Effect) -> String {
             "Nothing breaks, and neither a rule nor a live node objects.".to_owned()
         }
         Outcome::Clean => "Nothing breaks, and no rule objects.".to_owned(),
+        Outcome::Unknown if !effect.problems.is_empty() => "Nothing can be said.".to_owned(),
         Outcome::Unknown if effect.unknown.is_empty() => {
             "Nothing that is known breaks, but the live nodes were not asked.".to_owned()
         }

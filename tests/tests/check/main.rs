@@ -63,6 +63,10 @@ impl Repository {
 
     fn commit(&self) {
         self.git(&["add", "--all"]);
+        self.commit_staged();
+    }
+
+    fn commit_staged(&self) {
         self.git(&[
             "-c",
             "commit.gpgsign=false",

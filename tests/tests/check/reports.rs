@@ -127,6 +127,34 @@ fn sarif_keeps_to_the_standard() {
 }
 
 #[test]
+fn what_is_not_valid_is_shown_beside_its_line_too() {
+    let repository = Repository::new();
+    repository.edit("packages.yaml", "kind: PackageSet", "kind: PackageSat");
+    let (code, report, error) = repository.check(&["-o", "sarif"]);
+    assert_eq!(code, 2);
+    assert!(
+        error.contains("did you mean"),
+        "people are told as ever: {error}"
+    );
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let run = &report["runs"][0];
+    assert_eq!(run["invocations"][0]["executionSuccessful"], false);
+    let result = &run["results"][0];
+    assert_eq!(result["ruleId"], "declaration");
+    let place = &result["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "packages.yaml");
+    assert_eq!(place["region"]["startLine"], 4);
+
+    repository.edit("packages.yaml", "kind: PackageSat", "kind: PackageSet");
+    repository.greet("7.0.0");
+    let (code, report, _) = repository.check(&["-o", "junit"]);
+    assert_eq!(code, 2);
+    let (_, line) = repository.line("packages.yaml", "greet:7.0.0");
+    assert!(report.contains("classname=\"placet.package\""), "{report}");
+    assert!(report.contains(&format!("line=\"{line}\"")), "{report}");
+}
+
+#[test]
 fn junit_has_a_test_for_each_finding() {
     let repository = broken();
     let (code, report, _) = repository.check(&["--path", "production", "-o", "junit"]);

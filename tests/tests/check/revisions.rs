@@ -157,14 +157,7 @@ fn what_git_left_unfinished_is_named() {
         error.contains("`more`") && error.contains("submodule"),
         "{error}"
     );
-    repository.git(&[
-        "-c",
-        "commit.gpgsign=false",
-        "commit",
-        "--quiet",
-        "--message",
-        "x",
-    ]);
+    repository.commit_staged();
     let (code, _, error) = repository.check(&["--from", "HEAD~1", "--to", "HEAD"]);
     assert_eq!(code, 2);
     assert!(

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use placet_tests::{packages, placet};
+use placet_tests::{packages, placet, skipped};
 use serde_json::Value;
 
 use crate::Repository;
@@ -167,6 +167,19 @@ fn what_cannot_be_read_is_told_in_the_comment_too() {
     assert!(comment.contains("production/packages.yaml:4:"), "{comment}");
 }
 
+/// True if there is what the script makes comments with.
+fn can_comment() -> bool {
+    let missing = ["/usr/bin/curl", "/usr/bin/jq"]
+        .into_iter()
+        .find(|tool| !Path::new(tool).exists());
+    if let Some(tool) = missing {
+        skipped(&format!(
+            "{tool} is not there, which comments are made with"
+        ));
+    }
+    missing.is_none()
+}
+
 /// Runs the script against a host, and gives its exit code and what it said.
 fn comment_on(runner: &Runner, host: &Host, kind: &str, token: &str) -> (Option<i32>, String) {
     let base = runner.repository.revision("HEAD~1");
@@ -191,6 +204,9 @@ fn comment_on(runner: &Runner, host: &Host, kind: &str, token: &str) -> (Option<
 
 #[test]
 fn one_comment_is_made_and_then_kept_up_to_date() {
+    if !can_comment() {
+        return;
+    }
     let hosts = [
         (
             "github",
@@ -244,6 +260,9 @@ fn one_comment_is_made_and_then_kept_up_to_date() {
 
 #[test]
 fn without_a_right_to_comment_the_answer_is_the_same() {
+    if !can_comment() {
+        return;
+    }
     let host = Host::start("Authorization: Bearer");
     let runner = Runner::new(|repository| repository.greet("1.1.0"));
     assert_eq!(comment_on(&runner, &host, "github", "").0, Some(0));

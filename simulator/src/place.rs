@@ -229,14 +229,16 @@ impl Places<'_> {
     }
 }
 
-/// Every entry of package sets and boot images that has this reference.
+/// Every entry of package sets and boot images that has this reference, by itself or after the name
+/// of its package as problems tell it: `greet (oci-layout:greet:1.0.0)`.
 pub(crate) fn of_reference(desired: &Desired, reference: &str) -> Vec<Place> {
-    let mut places = entries(desired, desired.package_sets.keys(), |it| {
-        it.reference == reference
-    });
+    let is_meant = |it: &PackageReference| {
+        it.reference == reference || format!("{} ({})", it.name, it.reference) == reference
+    };
+    let mut places = entries(desired, desired.package_sets.keys(), is_meant);
     for (name, class) in &desired.classes {
         let images = class.boot_images.iter().enumerate();
-        let images = images.filter(|(_, image)| image.package.reference == reference);
+        let images = images.filter(|(_, image)| is_meant(&image.package));
         places.extend(
             images.map(|(index, _)| {
                 Place::class(name, format!("spec.bootImages[{index}].reference"))

@@ -5,49 +5,12 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use placet_tests::{Fleet, FleetOptions, edit, pids, poll, skipped};
-
-const DEBS: [&str; 2] = ["nginx", "libpcre2-8-0"];
-
-/// The files of the packages, unpacked once and kept beside the test servers.
-fn unpacked() -> Option<PathBuf> {
-    let home = std::env::var_os("HOME").unwrap_or_default();
-    let cache = Path::new(&home).join(".cache/placet-tests/nginx");
-    let root = cache.join("root");
-    if root.join("usr/sbin/nginx").is_file() {
-        return Some(root);
-    }
-    let folder = cache.join("debs");
-    fs::create_dir_all(&folder).expect("a folder in the cache");
-    let run = |program: &str, arguments: &[&str]| {
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(&folder);
-        command.output().is_ok_and(|output| output.status.success())
-    };
-    let download = || run("apt-get", &[&["download"], &DEBS[..]].concat());
-    let is_there = download() || (run("apt-get", &["update"]) && download());
-    if !is_there {
-        skipped("Debian's nginx: `apt-get download nginx` does not work here");
-        return None;
-    }
-    // Under another name first: what was only begun is not taken for whole.
-    let new = cache.join("new");
-    let new_text = new.to_str().expect("a path");
-    let _ = fs::remove_dir_all(&new);
-    for deb in fs::read_dir(&folder).expect("the cache").flatten() {
-        let deb = deb.path();
-        let deb = deb.to_str().expect("a path");
-        assert!(run("dpkg-deb", &["--extract", deb, new_text]), "{deb}");
-    }
-    fs::rename(&new, &root).expect("the cache can be written");
-    Some(root)
-}
+use placet_tests::{Fleet, FleetOptions, debs, edit, pids, poll};
 
 /// Packages of two versions, which differ in what the server says; returns where they are, and the
 /// port.
-fn build(folder: &Path, root: &Path) -> (PathBuf, u16) {
+fn build(folder: &Path, debs: &[PathBuf]) -> (PathBuf, u16) {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/nginx");
     let source = folder.join("nginx-source");
     fs::create_dir(&source).expect("a folder");
@@ -57,7 +20,9 @@ fn build(folder: &Path, root: &Path) -> (PathBuf, u16) {
     {
         fs::copy(file.path(), source.join(file.file_name())).expect("a file is copied");
     }
-    std::os::unix::fs::symlink(root, source.join("root")).expect("a link");
+    for (deb, name) in debs.iter().zip(["nginx.deb", "libpcre2.deb"]) {
+        fs::copy(deb, source.join(name)).expect("a package is copied");
+    }
     let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let port = free.local_addr().expect("an address").port();
     for file in ["nginx.conf", "nginx.yaml"] {
@@ -96,7 +61,7 @@ fn ask(port: u16) -> Option<(TcpStream, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_changes_nginx_while_connections_are_open() {
-    let Some(root) = unpacked() else {
+    let Some(debs) = debs(&["nginx", "libpcre2-8-0"]) else {
         return;
     };
     let mut fleet = Fleet::start(FleetOptions {
@@ -104,7 +69,7 @@ async fn nobody_changes_nginx_while_connections_are_open() {
         ..FleetOptions::default()
     })
     .await;
-    let (layout, port) = build(&fleet.path(""), &root);
+    let (layout, port) = build(&fleet.path(""), &debs);
     let commit = declare(&fleet, &layout, "1.0.0");
     fleet.follow_repository();
     fleet.verified(&commit).await;

@@ -9,6 +9,7 @@
 mod copies;
 mod crash;
 mod faults;
+mod figures;
 mod fleet;
 mod images;
 mod line;

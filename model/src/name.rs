@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -23,7 +24,7 @@ macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $most:literal, $extra:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The name as text.
@@ -50,7 +51,7 @@ macro_rules! name {
                     && bytes.first().is_some_and(edge)
                     && bytes.last().is_some_and(edge);
                 if good {
-                    Ok(Self(text.to_owned()))
+                    Ok(Self(text.into()))
                 } else {
                     Err(NameError { what: $what, text: visible(text).to_string(), most: $most })
                 }

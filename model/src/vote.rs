@@ -1,6 +1,7 @@
 //! Asking: proposal, answer, verdict, decision (V1 to V5).
 
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -42,8 +43,9 @@ pub struct Proposal {
     pub node: NodeName,
     /// Digest of the manifest that the controller believes the node to run.
     pub from: Digest,
-    /// The manifest that it is to run.
-    pub manifest: NodeManifest,
+    /// The manifest that it is to run; nodes of one configuration share it.
+    #[serde(with = "shared")]
+    pub manifest: Arc<NodeManifest>,
     /// The node change digest as the controller computed it; the node computes its own and answers
     /// with an error if they differ.
     pub change_digest: Digest,
@@ -54,6 +56,26 @@ pub struct Proposal {
     pub vote_seconds: u32,
     /// Seconds for which an accept holds.
     pub promise_seconds: u32,
+}
+
+/// A shared value in JSON is the value.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Arc<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        (**value).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(deserializer).map(Arc::new)
+    }
 }
 
 /// What a voter said.

@@ -42,7 +42,7 @@ pub use remote::Unmet;
 pub use rollout::{noted, plan, surplus, tally, window_opens};
 pub use rules::{ChangeView, NodeView, Objection, Rules};
 pub use tally::{Tally, verdict_of};
-pub use target::target;
+pub use target::{Planner, target};
 
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ pub struct Target {
     /// The revision of the declarations.
     pub revision: String,
     /// Declared nodes of which enough is known to say what they should run.
-    pub nodes: BTreeMap<NodeName, TargetNode>,
+    pub nodes: BTreeMap<NodeName, Arc<TargetNode>>,
     /// Declared nodes that have to announce their type or architecture first.
     pub awaited: BTreeSet<NodeName>,
     /// Declared nodes that contradict what is declared of them: each is held by itself, as it is,

@@ -325,7 +325,8 @@ fn worse<'a>(
     worse.next().map(|(_, broken)| broken)
 }
 
-fn has(manifest: &NodeManifest, requirement: &RemoteRequirement) -> bool {
+/// True if what `manifest` runs satisfies a requirement of others.
+pub(crate) fn has(manifest: &NodeManifest, requirement: &RemoteRequirement) -> bool {
     manifest.packages.iter().any(|package| {
         package.name == requirement.package && requirement.version.matches(&package.version)
     })

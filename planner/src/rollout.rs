@@ -141,7 +141,8 @@ impl Moment<'_> {
             self.phase,
             RolloutPhase::Halted | RolloutPhase::Aborted | RolloutPhase::Done
         );
-        if !rests || self.standings.is_empty() {
+        // Where every node runs its target, all holds: nothing else is planned for.
+        if !rests || (self.fleet.is_all_there() && self.fleet.target.problems.is_empty()) {
             return Vec::new();
         }
         let mixture = Mixture::new(self.fleet.target, self.fleet.observed);
@@ -237,9 +238,12 @@ fn wait_for_older(fleet: &Fleet, older: &RolloutState, changing: &Arc<BTreeSet<N
     let reason = format!("superseded by revision {}", fleet.target.revision);
     outcome.release(older, fleet.observed, &reason);
     let (standings, _) = fleet.survey();
+    for name in changing.iter().filter(|name| fleet.is_declared(name)) {
+        outcome.held.insert(name.clone(), WaitingOn::Activating);
+    }
     for (name, standing) in standings {
         let waiting = match standing {
-            _ if changing.contains(&name) => WaitingOn::Activating,
+            _ if changing.contains(&name) => continue,
             Standing::Arrived => continue,
             Standing::Out(waiting) => waiting,
             _ => WaitingOn::OlderRollout(Arc::clone(changing)),

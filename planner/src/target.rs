@@ -7,6 +7,7 @@ mod boot;
 mod list;
 mod order;
 mod place;
+mod planner;
 mod remote;
 mod require;
 mod select;
@@ -16,23 +17,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use placet_model::{
-    Architecture, ChosenPackage, Desired, Digest, ModuleType, NodeFacts, NodeManifest, NodeName,
-    Purpose, digest_of,
+    Architecture, ChosenPackage, ClassDeclaration, Desired, Digest, ModuleType, NodeDeclaration,
+    NodeFacts, NodeManifest, NodeName, Purpose, digest_of,
 };
 use serde::Serialize;
 
+pub use self::planner::Planner;
+
 use self::list::List;
-use self::place::Placed;
+use self::select::Wanted;
 use self::shelf::Shelf;
-use crate::plan::{Target, TargetNode};
-use crate::{Catalog, CatalogEntry, Note, Problem, Rules};
+use crate::plan::Target;
+use crate::{Catalog, CatalogEntry, Note, Problem};
 
 /// What every node should run.
 ///
 /// # Guarantees
 ///
 /// The same input gives the same manifests, byte for byte (D8). Whatever keeps a declaration from
-/// being carried out is in [`Target::problems`], sorted.
+/// being carried out is in [`Target::problems`], sorted. [`Planner`] gives the same, and does no more
+/// for a change than the change makes necessary.
 ///
 /// # Assumptions
 ///
@@ -46,43 +50,16 @@ pub fn target(
     catalog: &Catalog,
     announced: &BTreeMap<NodeName, NodeFacts>,
 ) -> Target {
-    let mut findings = Findings::default();
-    let shelf = Shelf::new(catalog);
-    let placement = place::place(desired, announced, &mut findings);
-    let mut members = BTreeMap::<Configuration, BTreeSet<NodeName>>::new();
-    for (name, placed) in &placement.nodes {
-        members
-            .entry(placed.configuration.clone())
-            .or_default()
-            .insert(name.clone());
+    let mut planner = Planner::default();
+    for (node, facts) in announced {
+        planner.announce(node, facts);
     }
-    let computed: BTreeMap<_, _> = members
-        .iter()
-        .map(|(configuration, nodes)| {
-            let scope = Scope {
-                desired,
-                catalog,
-                shelf: &shelf,
-                configuration,
-                nodes,
-            };
-            (configuration, scope.compute(&mut findings))
-        })
-        .collect();
-    remote::check(&placement.nodes, &computed, &shelf, &mut findings);
-    Target {
-        revision: desired.revision.clone(),
-        nodes: target_nodes(desired, &placement.nodes, &computed),
-        awaited: placement.awaited,
-        misfits: placement.misfits,
-        problems: findings.problems.into_iter().collect(),
-        notes: findings.notes.into_iter().collect(),
-        digest: Some(digest(&desired.revision, &computed)),
-    }
+    planner.declare(desired.clone(), Arc::new(catalog.clone()));
+    planner.into_target()
 }
 
 /// Problems and notes, in order and each once.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 struct Findings {
     problems: BTreeSet<Problem>,
     notes: BTreeSet<Note>,
@@ -106,10 +83,41 @@ struct Configuration {
 }
 
 /// What a configuration comes to.
-struct Computed<'c> {
-    packages: Vec<&'c CatalogEntry>,
+#[derive(Debug, Clone)]
+struct Computed {
+    composed: Composed,
+    checked: Checked,
+    /// What there is to say of the list alone.
+    listed: Findings,
+}
+
+/// A manifest, and what there is to say of how it is put together.
+#[derive(Debug, Clone)]
+struct Composed {
+    recipe: Recipe,
     manifest: Arc<NodeManifest>,
     digest: Digest,
+    findings: Findings,
+}
+
+/// Whether all is there that a manifest needs.
+#[derive(Debug, Clone, Default)]
+struct Checked {
+    /// What it needs and no package of the catalog provides.
+    base: BTreeSet<String>,
+    findings: Findings,
+}
+
+/// What a manifest is made of. Equal recipes of one configuration give equal manifests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Recipe {
+    packages: Vec<Digest>,
+    inactive: Vec<Digest>,
+    boot: Option<boot::Image>,
+    /// False if a package or a set of it could not be had.
+    complete: bool,
+    /// Findings name who declares the list.
+    declared_by: String,
 }
 
 /// One configuration and everything that its computation looks at.
@@ -122,32 +130,61 @@ struct Scope<'a, 'c> {
 }
 
 impl<'c> Scope<'_, 'c> {
-    fn compute(&self, findings: &mut Findings) -> Computed<'c> {
-        let mut list = List::of(self, findings);
-        let image = boot::find(self, &mut list, findings);
+    /// `former` is what the configuration came to before; what would be the same of it is taken over.
+    fn compute(&self, former: Option<&Computed>) -> Computed {
+        let mut listed = Findings::default();
+        let mut list = List::of(self, &mut listed);
+        let image = boot::find(self, &mut list, &mut listed);
+        let recipe = Recipe {
+            packages: list.packages.iter().map(|entry| entry.digest).collect(),
+            inactive: list.inactive.iter().map(|entry| entry.digest).collect(),
+            boot: image,
+            complete: list.complete,
+            declared_by: self.declared_by(),
+        };
+        let former = former.filter(|former| former.composed.recipe == recipe);
+        let composed = match former {
+            Some(former) => former.composed.clone(),
+            None => self.compose(recipe, &list),
+        };
+        let still = former.filter(|former| former.checked.holds_with(self.shelf));
+        let checked = match still {
+            Some(former) => former.checked.clone(),
+            // A list with holes would only repeat what is missing from it.
+            None if !list.complete => Checked::default(),
+            None => require::check(self, &list.packages, &composed.manifest),
+        };
+        Computed {
+            composed,
+            checked,
+            listed,
+        }
+    }
+
+    fn compose(&self, recipe: Recipe, list: &List<'c>) -> Composed {
+        let mut findings = Findings::default();
         let mut wanted = select::wanted(&list.packages, self.configuration);
-        let boot = image.and_then(|image| boot::take(self, &image, &mut wanted, findings));
-        let modules = select::compose(self, &wanted, findings);
+        let image = recipe.boot.as_ref();
+        let boot = image.and_then(|image| boot::take(self, image, &mut wanted, &mut findings));
+        let modules = select::compose(self, &wanted, &mut findings);
+        if list.complete {
+            order::check(self, &wanted, &mut findings);
+        }
+        let chosen = list.packages.iter();
         let inactive = select::wanted(&list.inactive, self.configuration);
         let manifest = NodeManifest {
-            packages: list
-                .packages
-                .iter()
+            packages: chosen
                 .map(|entry| self.chosen(entry, &list.packages))
                 .collect(),
             modules,
             boot,
-            inactive: inactive.into_iter().map(select::Wanted::stored).collect(),
+            inactive: inactive.into_iter().map(Wanted::stored).collect(),
         };
-        // A list with holes would only repeat what is missing from it.
-        if list.complete {
-            order::check(self, &wanted, findings);
-            require::check(self, &list.packages, &manifest, findings);
-        }
-        Computed {
+        Composed {
+            recipe,
             digest: manifest.digest(),
-            packages: list.packages.into_iter().chain(list.inactive).collect(),
             manifest: Arc::new(manifest),
+            findings,
         }
     }
 
@@ -184,78 +221,75 @@ fn is_suite(entry: &CatalogEntry, all: &[&CatalogEntry]) -> bool {
     is_test(entry) || replaced.next().is_some()
 }
 
+impl Findings {
+    fn add(&mut self, more: &Self) {
+        self.problems.extend(more.problems.iter().cloned());
+        self.notes.extend(more.notes.iter().cloned());
+    }
+}
+
+impl Computed {
+    fn findings(&self) -> [&Findings; 3] {
+        [
+            &self.listed,
+            &self.composed.findings,
+            &self.checked.findings,
+        ]
+    }
+
+    /// True if what was found names nodes, so that it changes with them.
+    fn names_nodes(&self) -> bool {
+        let mut findings = self.findings().into_iter();
+        findings.any(|findings| !findings.problems.is_empty())
+    }
+}
+
+impl Checked {
+    /// True if it comes out the same with these packages to choose from: nothing was missing, and
+    /// what was left to the node's base software is still in none of them.
+    fn holds_with(&self, shelf: &Shelf) -> bool {
+        self.findings.problems.is_empty() && self.base.iter().all(|name| !shelf.has_file(name))
+    }
+}
+
 impl Configuration {
-    /// True if something for these node types, or for all if there is none, is for this one.
     /// True if nothing wanted is contradicted; what is not spoken of agrees.
     fn agrees(&self, characteristics: &BTreeMap<String, String>) -> bool {
         let mut wanted = self.characteristics.iter();
         wanted.all(|(key, value)| characteristics.get(key).is_none_or(|own| own == value))
     }
 
+    /// True if something for these node types, or for all if there is none, is for this one.
     fn is_of(&self, node_types: &BTreeSet<String>) -> bool {
         let is_named = |own: &String| node_types.contains(own);
         node_types.is_empty() || self.node_type.as_ref().is_some_and(is_named)
     }
 }
 
-fn target_nodes(
-    desired: &Desired,
-    placed: &BTreeMap<NodeName, Placed>,
-    computed: &BTreeMap<&Configuration, Computed>,
-) -> BTreeMap<NodeName, TargetNode> {
-    let strategies: BTreeMap<_, _> = desired
-        .classes
-        .iter()
-        .map(|(name, class)| (name.as_str(), Arc::new(class.strategy.clone())))
-        .collect();
-    let rules: BTreeMap<_, _> = desired
-        .classes
-        .iter()
-        .map(|(name, class)| (name.as_str(), Arc::new(Rules::new(&class.veto_rules))))
-        .collect();
-    let nodes = placed.iter().map(|(name, placed)| {
-        let class = &placed.configuration.class;
-        let result = &computed[&placed.configuration];
-        let strategy = strategies.get(class.as_str()).cloned().unwrap_or_default();
-        let node = TargetNode {
-            class: class.clone(),
-            manifest: Arc::clone(&result.manifest),
-            manifest_digest: result.digest,
-            node_type: placed.configuration.node_type.clone(),
-            labels: Arc::clone(&placed.labels),
-            facts: Arc::clone(&placed.facts),
-            rules: rules.get(class.as_str()).cloned().unwrap_or_default(),
-            waves: place::waves(&strategy, placed),
-            strategy,
-            suspended: desired.nodes.get(name).is_some_and(|node| node.suspended),
-            maintenance: desired.nodes.get(name).is_some_and(|node| node.maintenance),
-            memory: memory(desired, name, class),
-            drift: (desired.classes.get(class)).map_or_else(Default::default, |class| class.drift),
-        };
-        (name.clone(), node)
-    });
-    nodes.collect()
-}
-
 /// For how long what a node is given runs from memory only, if it does.
-fn memory(desired: &Desired, name: &NodeName, class: &str) -> Option<u32> {
-    let node = desired.nodes.get(name)?;
-    let stores = (desired.classes.get(class)).is_none_or(|class| !class.memory_only);
-    node.test_seconds.or_else(|| (!stores).then_some(0))
+fn memory(node: Option<&NodeDeclaration>, class: Option<&ClassDeclaration>) -> Option<u32> {
+    let stores = class.is_none_or(|class| !class.memory_only);
+    node?.test_seconds.or_else(|| (!stores).then_some(0))
 }
 
 /// Covers what is rolled out, and never to whom: a node that joins voids nobody's vote.
-fn digest(revision: &str, computed: &BTreeMap<&Configuration, Computed>) -> Digest {
+fn digest<'a>(revision: &str, computed: impl Iterator<Item = &'a Computed>) -> Digest {
     #[derive(Serialize)]
     struct Covered<'a> {
         revision: &'a str,
         packages: BTreeSet<Digest>,
         manifests: BTreeSet<Digest>,
     }
-    let packages = computed.values().flat_map(|result| &result.packages);
-    digest_of(&Covered {
+    let mut covered = Covered {
         revision,
-        packages: packages.map(|entry| entry.digest).collect(),
-        manifests: computed.values().map(|result| result.digest).collect(),
-    })
+        packages: BTreeSet::new(),
+        manifests: BTreeSet::new(),
+    };
+    for Computed { composed, .. } in computed {
+        let recipe = &composed.recipe;
+        let packages = recipe.packages.iter().chain(&recipe.inactive);
+        covered.packages.extend(packages);
+        covered.manifests.insert(composed.digest);
+    }
+    digest_of(&covered)
 }

@@ -25,9 +25,7 @@ const FORGOTTEN_MOST: usize = 10;
 impl World {
     /// Plans on what is known, notes what the plan does, and gives the orders that it asks for.
     pub(super) fn advance(&mut self, turn: &mut Turn) {
-        if self.facts_changed {
-            self.retarget();
-        }
+        self.hear_facts();
         let Some(target) = self.target.clone() else {
             return;
         };

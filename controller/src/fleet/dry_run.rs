@@ -146,7 +146,7 @@ impl Fleet {
             revision: revision.to_owned(),
             node: node.clone(),
             from,
-            manifest: Arc::unwrap_or_clone(manifest),
+            manifest,
             change_digest,
             dry_run: true,
             vote_seconds,

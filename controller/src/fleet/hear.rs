@@ -60,7 +60,9 @@ impl World {
         node.last_seen = Some(turn.now);
         node.take_report(name, announcement.report, turn);
         self.failed_unheard(name, &announcement.failed, turn);
-        self.facts_changed |= facts_changed;
+        if facts_changed {
+            self.facts_changed.insert(name.clone());
+        }
         self.hails.hear(name);
         if !was_seen && self.objects.node(name).is_some() {
             turn.tell("nodesJoined", feed::nodes_joined(&self.joined()));

@@ -1,6 +1,7 @@
 //! What the controller knows: declared objects, nodes as they were heard, the newest roll-out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,10 +9,11 @@ use std::time::Instant;
 use jiff::Timestamp;
 use placet_crds::{Fault, NodeBoot, NodeOrder, NodeProcess, NodeRollout, NodeSuite};
 use placet_model::{
-    Activation, Digest, DriftPolicy, NodeFacts, NodeManifest, NodeName, TraceParent, Verdict,
+    Activation, Desired, Digest, DriftPolicy, NodeManifest, NodeName, TraceParent, Verdict,
 };
 use placet_planner::{
-    Action, Catalog, Observed, ObservedNode, Plan, Presence, Problem, RolloutState, Running, Target,
+    Action, Catalog, Observed, ObservedNode, Plan, Planner, Presence, Problem, RolloutState,
+    Running, Target,
 };
 use serde::Serialize;
 
@@ -65,8 +67,12 @@ pub(crate) struct World {
     pub(crate) refused: Vec<Refused>,
     /// What is wrong with the declarations as a whole; the last good target stays.
     pub(crate) faults: Vec<Fault>,
-    /// True if facts of nodes changed since the target was computed.
-    pub(crate) facts_changed: bool,
+    /// Works out the target.
+    pub(crate) planner: Arc<Planner>,
+    /// Nodes that announced other facts since the target was worked out.
+    pub(crate) facts_changed: BTreeSet<NodeName>,
+    /// True if what is declared changed since then, and no package can be concerned.
+    pub(crate) nodes_changed: bool,
     /// What was tried out last.
     pub(crate) trials: Trials,
     /// Nodes whose Hello waits for an answer.
@@ -188,15 +194,6 @@ impl World {
         }
     }
 
-    /// What nodes said of themselves.
-    fn announced(&self) -> BTreeMap<NodeName, NodeFacts> {
-        self.nodes
-            .iter()
-            .filter(|(_, node)| !node.seen.boot_id.is_empty())
-            .map(|(name, node)| (name.clone(), node.seen.announced.clone()))
-            .collect()
-    }
-
     /// Nodes that joined, by name.
     pub(super) fn joined(&self) -> BTreeSet<&NodeName> {
         let nodes = self.nodes.iter();
@@ -206,15 +203,36 @@ impl World {
             .collect()
     }
 
-    /// Works out anew what every node should run; nothing while packages are being looked up.
+    /// Takes in what nodes announced, and works out what each should run.
+    pub(super) fn hear_facts(&mut self) {
+        if mem::take(&mut self.nodes_changed) {
+            self.retarget();
+        }
+        let changed = mem::take(&mut self.facts_changed);
+        if changed.is_empty() {
+            return;
+        }
+        let planner = Arc::make_mut(&mut self.planner);
+        for name in &changed {
+            if let Some(node) = self.nodes.get(name) {
+                planner.announce(name, &node.seen.announced);
+            }
+        }
+        if self.target.is_some() {
+            self.target = Some(planner.target());
+            self.all_touched = true;
+        }
+    }
+
+    /// Works out what every node should run after what is declared changed; nothing while packages
+    /// are being looked up.
     pub(crate) fn retarget(&mut self) {
-        self.facts_changed = false;
         let Some(catalog) = &self.catalog else { return };
         if let Some(source) = self.objects.source_of_unknown_revision() {
             tracing::info!("nothing is planned before GitSource {source} was looked at once");
             return;
         }
-        let mut desired = match self.objects.desired() {
+        let desired = match self.objects.desired() {
             Ok(desired) => desired,
             Err(faults) => {
                 // Where people write to the home directly, one object comes before the other.
@@ -226,14 +244,16 @@ impl World {
             }
         };
         self.faults.clear();
-        let announced = self.announced();
-        let mut target = placet_planner::target(&desired, catalog, &announced);
-        let strangers = self.strangers(&target);
-        if !strangers.is_empty() {
-            desired.nodes.retain(|name, _| !strangers.contains(name));
-            target = placet_planner::target(&desired, catalog, &announced);
+        let planner = Arc::make_mut(&mut self.planner);
+        planner.retain(|name| self.nodes.contains_key(name));
+        for (name, node) in &self.nodes {
+            if !node.seen.boot_id.is_empty() {
+                planner.announce(name, &node.seen.announced);
+            }
         }
-        self.target = Some(Arc::new(target));
+        planner.tolerate(strangers(&self.objects, &desired));
+        planner.declare(desired, Arc::clone(catalog));
+        self.target = Some(planner.target());
         self.all_touched = true;
     }
 
@@ -247,26 +267,9 @@ impl World {
         }
     }
 
-    /// Nodes that joined though nobody declares them, and that no class claims: they are there to be
-    /// seen, and block nobody.
-    fn strangers(&self, target: &Target) -> BTreeSet<NodeName> {
-        let of_problem = |problem: &Problem| match problem {
-            Problem::Class { node, .. } => Some(node.clone()),
-            _ => None,
-        };
-        let unclear = target.problems.iter().filter_map(of_problem);
-        unclear
-            .filter(|name| {
-                self.objects
-                    .node(name)
-                    .is_some_and(|(entry, _)| entry.owner == Owner::Controller)
-            })
-            .collect()
-    }
-
     /// As [`Self::redeclare`], where no package can be concerned.
     pub(super) fn redeclare_quietly(&mut self) {
-        self.facts_changed = true;
+        self.nodes_changed = true;
     }
 
     /// Notes that what is declared changed: packages have to be looked up before the next plan.
@@ -368,6 +371,17 @@ impl World {
         };
         rollout.nodes.iter().filter_map(permit).collect()
     }
+}
+
+/// Nodes that joined though nobody declares them: where no class claims one, it is there to be seen,
+/// and blocks nobody.
+fn strangers(objects: &Objects, desired: &Desired) -> BTreeSet<NodeName> {
+    let is_stranger = |name: &&NodeName| {
+        let entry = objects.node(name).map(|(entry, _)| entry);
+        entry.is_some_and(|entry| entry.owner == Owner::Controller)
+    };
+    let nodes = desired.nodes.keys();
+    nodes.filter(is_stranger).cloned().collect()
 }
 
 fn texts(faults: &[Fault]) -> String {

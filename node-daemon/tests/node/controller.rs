@@ -354,7 +354,7 @@ impl Session {
             revision: "main@sha1:1".to_owned(),
             node: self.node.clone(),
             from: from.digest(),
-            manifest: to.clone(),
+            manifest: to.clone().into(),
             change_digest: change(from, to).digest(),
             dry_run: false,
             vote_seconds: 5,

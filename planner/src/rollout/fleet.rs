@@ -1,6 +1,8 @@
 //! Target, observation and roll-out together, with what each node's change is.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, btree_map};
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -20,6 +22,8 @@ pub(super) struct Fleet<'a> {
     pub(super) rollout: Option<&'a RolloutState>,
     pub(super) decisions: Decisions<'a>,
     pub(super) digest: Digest,
+    /// Nodes that have a target and are not at rest.
+    lively: Vec<&'a NodeName>,
     changes: BTreeMap<NodeName, NodePlan>,
 }
 
@@ -40,17 +44,20 @@ impl<'a> Fleet<'a> {
         observed: &'a Observed,
         rollout: Option<&'a RolloutState>,
     ) -> Self {
+        let lively = lively(target, observed, rollout);
         Self {
             target,
             observed,
             rollout,
+            changes: changes(target, observed, &lively),
+            lively,
             decisions: Decisions::new(rollout.map_or(&[], |rollout| &rollout.decisions)),
             digest: target.digest.unwrap_or_else(|| digest_of(&target.revision)),
-            changes: changes(target, observed),
         }
     }
 
-    /// Where each node stands, looked at by itself.
+    /// Where each node stands, looked at by itself. Nodes at rest are left out: they have arrived,
+    /// and take no part in the roll-out.
     pub(super) fn standings(&self) -> BTreeMap<NodeName, Standing> {
         let awaited = self.target.awaited.iter();
         let awaited = awaited.map(|name| (name.clone(), self.standing_of_awaited(name)));
@@ -59,8 +66,8 @@ impl<'a> Fleet<'a> {
             let waiting = WaitingOn::Facts(why.to_string());
             (name.clone(), Standing::Out(waiting))
         });
-        let nodes = self.target.nodes.keys();
-        nodes
+        let lively = self.lively.iter().copied();
+        lively
             .map(|name| (name.clone(), self.standing_of(name)))
             .chain(awaited)
             .chain(misfits)
@@ -79,8 +86,23 @@ impl<'a> Fleet<'a> {
         })
     }
 
+    /// True if every node is known to run its target.
+    pub(super) fn is_all_there(&self) -> bool {
+        let mut lively = self.lively.iter().map(|name| self.node(name));
+        self.target.awaited.is_empty()
+            && self.target.misfits.is_empty()
+            && lively.all(|node| node.is_some_and(|node| node.runs_its_target()))
+    }
+
     pub(super) fn changes(&self) -> &BTreeMap<NodeName, NodePlan> {
         &self.changes
+    }
+
+    pub(super) fn is_declared(&self, name: &NodeName) -> bool {
+        let target = self.target;
+        target.nodes.contains_key(name)
+            || target.awaited.contains(name)
+            || target.misfits.contains_key(name)
     }
 
     /// How many nodes are declared.
@@ -145,15 +167,63 @@ impl<'a> Fleet<'a> {
     }
 }
 
+/// The nodes that have a target and are not at rest, in order. Most of a fleet is at rest most of the
+/// time: this is all that planning costs for such a node.
+fn lively<'a>(
+    target: &'a Target,
+    observed: &Observed,
+    rollout: Option<&RolloutState>,
+) -> Vec<&'a NodeName> {
+    let nobody = BTreeMap::new();
+    let mut seen = Beside::of(&observed.nodes);
+    let mut states = Beside::of(rollout.map_or(&nobody, |rollout| &rollout.nodes));
+    let nodes = target.nodes.iter().filter(|(name, node)| {
+        let state = states.at(name);
+        let took_part = state.is_some_and(|state| state.activating.is_some());
+        let rests = |seen: &ObservedNode| {
+            seen.presence != Presence::NeverSeen
+                && runs_target(node, seen)
+                && (seen.presence == Presence::Connected || !seen.changing)
+        };
+        took_part || !seen.at(name).is_some_and(rests)
+    });
+    nodes.map(|(name, _)| name).collect()
+}
+
+/// Looks through a map beside another one: names are asked for in their order.
+struct Beside<'a, T>(Peekable<btree_map::Iter<'a, NodeName, T>>);
+
+impl<'a, T> Beside<'a, T> {
+    fn of(map: &'a BTreeMap<NodeName, T>) -> Self {
+        Self(map.iter().peekable())
+    }
+
+    fn at(&mut self, name: &NodeName) -> Option<&'a T> {
+        loop {
+            let (other, value) = self.0.peek()?;
+            match (*other).cmp(name) {
+                Ordering::Less => drop(self.0.next()),
+                Ordering::Equal => return Some(value),
+                Ordering::Greater => return None,
+            }
+        }
+    }
+}
+
 /// What the change is on each node that is known to differ. Computed once for each pair of
 /// manifests.
-fn changes(target: &Target, observed: &Observed) -> BTreeMap<NodeName, NodePlan> {
+fn changes(
+    target: &Target,
+    observed: &Observed,
+    lively: &[&NodeName],
+) -> BTreeMap<NodeName, NodePlan> {
     let mut computed = BTreeMap::<(Digest, Digest), NodePlan>::new();
     let mut changes = BTreeMap::new();
-    for (name, node) in &target.nodes {
+    for name in lively {
+        let node = &target.nodes[*name];
         let seen = observed
             .nodes
-            .get(name)
+            .get(*name)
             .filter(|seen| seen.presence != Presence::NeverSeen);
         let Some(running) = seen.and_then(|seen| seen.running.as_ref()) else {
             continue;
@@ -178,7 +248,7 @@ fn changes(target: &Target, observed: &Observed) -> BTreeMap<NodeName, NodePlan>
                 change_set: Arc::new(change.change_set),
             }
         });
-        changes.insert(name.clone(), plan.clone());
+        changes.insert((*name).clone(), plan.clone());
     }
     changes
 }
@@ -238,9 +308,7 @@ impl<'a> Node<'a> {
 
     /// True if it is known to run what it should, and to have stored it if it should.
     pub(super) fn runs_its_target(&self) -> bool {
-        let running = self.seen.running.as_ref();
-        running.is_some_and(|running| running.digest() == self.target.manifest_digest)
-            && !is_to_be_stored(self.target, self.seen)
+        runs_target(self.target, self.seen)
     }
 
     /// True while it runs what it was told to, and it is not known how the change ends.
@@ -274,6 +342,13 @@ impl<'a> Node<'a> {
     pub(super) fn is_staged(&self) -> bool {
         self.seen.staged.contains(&self.target.manifest_digest)
     }
+}
+
+/// True if it is known to run what it should, and to have stored it if it should.
+fn runs_target(target: &TargetNode, seen: &ObservedNode) -> bool {
+    let running = seen.running.as_ref();
+    running.is_some_and(|running| running.digest() == target.manifest_digest)
+        && !is_to_be_stored(target, seen)
 }
 
 /// True if what it runs is in memory only, and is not to be.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use placet_model::{NodeManifest, NodeName, Proposal, RolloutPhase};
+use placet_model::{NodeName, Proposal, RolloutPhase};
 
 use super::Moment;
 use super::fleet::{Fleet, Node, after};
@@ -238,7 +238,7 @@ fn propose(fleet: &Fleet, node: &Node) -> Option<Action> {
         revision: fleet.target.revision.clone(),
         node: node.name.clone(),
         from: change.from,
-        manifest: NodeManifest::clone(&node.target.manifest),
+        manifest: Arc::clone(&node.target.manifest),
         change_digest: change.change_digest,
         dry_run: false,
         vote_seconds: strategy.vote_seconds,

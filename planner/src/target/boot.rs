@@ -1,26 +1,28 @@
 //! What a node starts from (D9): a package of purpose `boot`, which the class names apart from its
 //! package sets.
 
-use placet_model::{Boot, BootDeclaration, ModuleType, Purpose};
+use placet_model::{Boot, BootDeclaration, Digest, ModuleType, Purpose};
 
 use super::list::{List, resolve};
 use super::select::Wanted;
 use super::{Findings, Scope};
-use crate::{CatalogEntry, Problem};
+use crate::Problem;
 
 /// The boot image of a configuration.
-pub(super) struct Image<'a, 'c> {
-    declaration: &'a BootDeclaration,
-    entry: &'c CatalogEntry,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Image {
+    declaration: BootDeclaration,
+    /// Digest of its package.
+    digest: Digest,
     is_transient: bool,
 }
 
 /// Puts the boot image that the class names for the configuration behind all other packages.
-pub(super) fn find<'a, 'c>(
-    scope: &Scope<'a, 'c>,
+pub(super) fn find<'c>(
+    scope: &Scope<'_, 'c>,
     list: &mut List<'c>,
     findings: &mut Findings,
-) -> Option<Image<'a, 'c>> {
+) -> Option<Image> {
     let class = scope.desired.classes.get(&scope.configuration.class)?;
     let declaration = class.boot_images.get(scope.configuration.boot?)?;
     let package = &declaration.package;
@@ -43,8 +45,8 @@ pub(super) fn find<'a, 'c>(
         Ok(entry) => {
             list.packages.push(entry);
             Some(Image {
-                declaration,
-                entry,
+                declaration: declaration.clone(),
+                digest: entry.digest,
                 // In memory with everything else, it stays as long as that.
                 is_transient: class.transient_image && !class.memory_only,
             })
@@ -63,18 +65,17 @@ pub(super) fn find<'a, 'c>(
 /// Sees to it that a node gets the image, whatever else it wants.
 pub(super) fn take<'c>(
     scope: &Scope<'_, 'c>,
-    image: &Image<'_, 'c>,
+    image: &Image,
     wanted: &mut [Wanted<'c>],
     findings: &mut Findings,
 ) -> Option<Boot> {
     let Image {
         declaration,
-        entry,
+        digest,
         is_transient,
     } = image;
-    let own = wanted
-        .iter_mut()
-        .find(|it| it.package.digest == entry.digest)?;
+    let own = wanted.iter_mut().find(|it| it.package.digest == *digest)?;
+    let entry = own.package;
     let architecture = &scope.configuration.architecture;
     let modules = entry.config.modules.iter();
     let fitting = modules

@@ -8,21 +8,26 @@ use placet_model::{
     Strategy,
 };
 
-use super::{Configuration, Findings};
+use super::Configuration;
 use crate::Problem;
 
-/// Where the nodes belong.
-pub(super) struct Placement {
-    pub(super) nodes: BTreeMap<NodeName, Placed>,
-    /// Nodes that have to say more of themselves first.
-    pub(super) awaited: BTreeSet<NodeName>,
-    /// Nodes that announce something else than is declared of them.
-    pub(super) misfits: BTreeMap<NodeName, Problem>,
+/// Where a node belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Its configuration is known.
+    In(Placed),
+    /// It has to say more of itself first.
+    Awaited,
+    /// It announces something else than is declared of it.
+    Misfit(Problem),
+    /// The declarations do not say.
+    Unclear(Problem),
 }
 
 /// A node whose configuration is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Placed {
-    pub(super) configuration: Configuration,
+    pub(super) configuration: Arc<Configuration>,
     pub(super) labels: Arc<BTreeMap<String, String>>,
     /// What is declared of it, and what it announced where nothing is.
     pub(super) facts: Arc<NodeFacts>,
@@ -37,55 +42,38 @@ pub(super) fn waves(strategy: &Strategy, placed: &Placed) -> BTreeSet<usize> {
         .collect()
 }
 
+/// Where the node `name`, which is declared so, belongs. `announced` is what it said of itself.
 pub(super) fn place(
     desired: &Desired,
-    announced: &BTreeMap<NodeName, NodeFacts>,
-    findings: &mut Findings,
-) -> Placement {
+    name: &NodeName,
+    node: &NodeDeclaration,
+    announced: Option<&NodeFacts>,
+) -> Place {
     let silent = NodeFacts::default();
-    let mut placement = Placement {
-        nodes: BTreeMap::new(),
-        awaited: BTreeSet::new(),
-        misfits: BTreeMap::new(),
+    let announced = announced.unwrap_or(&silent);
+    let facts = match settle(name, &node.facts, announced) {
+        Ok(facts) => facts,
+        Err(misfit) => return Place::Misfit(misfit),
     };
-    for (name, node) in &desired.nodes {
-        let announced = announced.get(name).unwrap_or(&silent);
-        let facts = match settle(name, &node.facts, announced) {
-            Ok(facts) => facts,
-            Err(misfit) => {
-                placement.misfits.insert(name.clone(), misfit);
-                continue;
-            }
-        };
-        let class = class_of(desired, name, node, &facts);
-        match (class, facts.architecture.clone()) {
-            (Ok((class, declaration)), Some(architecture)) => {
-                let configuration = configure(class, declaration, node, &facts, architecture);
-                let labels = Arc::new(node.labels.clone());
-                placement.nodes.insert(
-                    name.clone(),
-                    Placed {
-                        configuration,
-                        labels,
-                        facts: Arc::new(facts),
-                    },
-                );
-            }
-            // More may match once it has said what it is.
-            (Err(Problem::Class { candidates, .. }), _)
-                if candidates.is_empty() && *announced == silent =>
-            {
-                placement.awaited.insert(name.clone());
-            }
-            (Err(problem), _) => {
-                findings.problems.insert(problem);
-            }
-            (Ok(_), None) => {
-                placement.awaited.insert(name.clone());
-            }
+    let class = class_of(desired, name, node, &facts);
+    match (class, facts.architecture.clone()) {
+        (Ok((class, declaration)), Some(architecture)) => {
+            let configuration = configure(class, declaration, node, &facts, architecture);
+            Place::In(Placed {
+                configuration: Arc::new(configuration),
+                labels: Arc::new(node.labels.clone()),
+                facts: Arc::new(facts),
+            })
         }
+        // More may match once it has said what it is.
+        (Err(Problem::Class { candidates, .. }), _)
+            if candidates.is_empty() && *announced == silent =>
+        {
+            Place::Awaited
+        }
+        (Err(problem), _) => Place::Unclear(problem),
+        (Ok(_), None) => Place::Awaited,
     }
-    placement
 }
 
 /// Declared facts win; the first that is contradicted holds the node.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use placet_model::{ElfFacts, ManifestEntry, Module, ModulePath, NodeManifest, PackageName};
 
-use super::{Findings, Scope, list, shelf};
+use super::{Checked, Findings, Scope, list, shelf};
 use crate::libraries::{Libraries, path_of};
 use crate::{CatalogEntry, Note, Problem};
 
@@ -26,32 +26,28 @@ const C_LIBRARY: [&str; 13] = [
     "libutil.so.1",
 ];
 
-pub(super) fn check(
-    scope: &Scope,
-    packages: &[&CatalogEntry],
-    manifest: &NodeManifest,
-    findings: &mut Findings,
-) {
+pub(super) fn check(scope: &Scope, packages: &[&CatalogEntry], manifest: &NodeManifest) -> Checked {
     let check = Check {
         scope,
         packages,
         manifest,
         libraries: Libraries::new(manifest),
     };
+    let mut checked = Checked::default();
+    let Checked { base, findings } = &mut checked;
     check.node_types(findings);
     check.features(findings);
     check.packages(findings);
-    let mut base = BTreeSet::new();
     for entry in &manifest.modules {
-        check.module(entry, &mut base, findings);
+        check.module(entry, base, findings);
     }
     if !base.is_empty() {
-        let declared_by = scope.declared_by();
         findings.notes.insert(Note::BaseSoftware {
-            declared_by,
-            names: base,
+            declared_by: scope.declared_by(),
+            names: base.clone(),
         });
     }
+    checked
 }
 
 struct Check<'a, 'c> {

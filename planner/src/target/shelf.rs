@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use placet_model::{Api, Architecture, ModulePath, PackageName, VersionRequirement};
 
+use crate::libraries::path_of;
 use crate::{Catalog, CatalogEntry};
 
 /// Every package of the catalog, sorted by name and version.
@@ -91,6 +92,14 @@ impl<'c> Shelf<'c> {
                 .filter(|index| provides(*index))
                 .collect(),
         )
+    }
+
+    /// True if some package brings a file that may be meant by a needed name or by a path.
+    pub(super) fn has_file(&self, name: &str) -> bool {
+        let file_name = name.rsplit('/').next().unwrap_or(name);
+        let path = path_of(name);
+        self.libraries.contains_key(file_name)
+            || path.is_some_and(|path| self.paths.contains_key(&path))
     }
 
     pub(super) fn with_path(&self, path: &ModulePath) -> Vec<String> {

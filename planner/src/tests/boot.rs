@@ -1,5 +1,7 @@
 //! What nodes start from (D9), and what they store without running it (C-A7).
 
+use std::sync::Arc;
+
 use expect_test::{Expect, expect};
 use placet_model::OnUnreachable;
 
@@ -90,7 +92,8 @@ fn d9_what_cannot_be_a_boot_image_is_a_problem() {
 
 /// What the change from one fleet to the other is to the core node.
 fn shown(from: &F, to: &F) -> String {
-    let manifest = |fleet: &F| fleet.target().nodes.into_values().next().unwrap().manifest;
+    let manifest =
+        |fleet: &F| Arc::clone(&fleet.target().nodes.into_values().next().unwrap().manifest);
     let change = crate::change(&manifest(from), &manifest(to));
     format!("change\n{}", change.change_set)
 }
@@ -200,7 +203,7 @@ fn s1_an_image_that_is_not_kept_needs_room_in_memory_and_nothing_else_does() {
     };
     let image_of = |fleet: F| {
         let mut nodes = fleet.target().nodes.into_values();
-        let manifest = nodes.next().unwrap().manifest;
+        let manifest = Arc::clone(&nodes.next().unwrap().manifest);
         let paths = |modules: &mut dyn Iterator<Item = &placet_model::Module>| {
             modules.map(|it| it.path.to_string()).collect::<Vec<_>>()
         };
@@ -269,7 +272,8 @@ fn ca7_a_package_is_stored_without_being_active_and_activated_without_being_fetc
               its own program changed
     "#]]
     .assert_eq(&shown(&stored, &turned));
-    let manifest = |fleet: &F| fleet.target().nodes.into_values().next().unwrap().manifest;
+    let manifest =
+        |fleet: &F| Arc::clone(&fleet.target().nodes.into_values().next().unwrap().manifest);
     let has: std::collections::BTreeSet<_> = manifest(&stored)
         .stored_modules()
         .map(|module| module.digest)

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use placet_model::{
@@ -12,7 +13,7 @@ use placet_model::{
     SymbolVersion, Upgrade,
 };
 
-use crate::{Catalog, CatalogEntry, Unresolved};
+use crate::{Catalog, CatalogEntry, Planner, Unresolved};
 
 /// Reads a name, a path, a version: whatever the place wants.
 pub(super) fn text<T: FromStr>(text: &str) -> T {
@@ -416,6 +417,14 @@ impl F {
             .entries
             .insert(reference, Err(Unresolved::Missing(why.to_owned())));
         self
+    }
+
+    /// Tells a planner all of it.
+    pub(super) fn tell(&self, planner: &mut Planner) {
+        for (node, facts) in &self.announced {
+            planner.announce(node, facts);
+        }
+        planner.declare(self.desired.clone(), Arc::new(self.catalog.clone()));
     }
 
     pub(super) fn target(&self) -> crate::Target {

@@ -1,6 +1,6 @@
 //! A fleet in memory: plans are carried out, nodes answer, time passes when it is told to.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use placet_model::{
 
 use super::build::{F, file, fleet, library, package, process, text};
 use crate::{
-    Action, Observed, ObservedNode, Plan, Presence, Target, audit, change, noted, plan, verdict_of,
+    Action, Observed, ObservedNode, Plan, Planner, Presence, Target, audit, change, noted, plan,
+    verdict_of,
 };
 
 /// Three core nodes and one edge node; core runs a process on a library of the base package.
@@ -49,6 +50,8 @@ pub(super) enum Order {
 #[derive(Clone)]
 pub(super) struct World {
     fleet: F,
+    /// It has seen all of the history.
+    planner: RefCell<Planner>,
     target: OnceCell<Arc<Target>>,
     pub(super) observed: Observed,
     pub(super) orders: BTreeMap<NodeName, Vec<Order>>,
@@ -76,6 +79,7 @@ impl World {
         let nodes = names.map(|name| (name, node.clone())).collect();
         let mut world = Self {
             fleet,
+            planner: RefCell::default(),
             target: OnceCell::new(),
             observed: Observed {
                 now,
@@ -102,7 +106,14 @@ impl World {
     }
 
     pub(super) fn target(&self) -> Arc<Target> {
-        Arc::clone(self.target.get_or_init(|| Arc::new(self.fleet.target())))
+        let work_out = || {
+            let mut planner = self.planner.borrow_mut();
+            self.fleet.tell(&mut planner);
+            let target = planner.target();
+            assert_eq!(*target, self.fleet.target());
+            target
+        };
+        Arc::clone(self.target.get_or_init(work_out))
     }
 
     pub(super) fn declare(&mut self, change: impl FnOnce(&mut F)) {

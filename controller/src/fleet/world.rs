@@ -218,7 +218,8 @@ impl World {
                 planner.announce(name, &node.seen.announced);
             }
         }
-        if self.target.is_some() {
+        // Given back first, it is not copied.
+        if self.target.take().is_some() {
             self.target = Some(planner.target());
             self.all_touched = true;
         }

@@ -51,6 +51,8 @@ struct News {
     nodes: BTreeSet<NodeName>,
     /// Configurations that nodes came to or left.
     moved: BTreeSet<Arc<Configuration>>,
+    /// Configurations that came to another manifest.
+    renewed: Vec<Arc<Configuration>>,
 }
 
 /// What the nodes of a class share.
@@ -127,7 +129,7 @@ impl Planner {
         for name in &news.nodes {
             self.move_node(name, &mut news.moved);
         }
-        let findings = self.compute(&news);
+        let findings = self.compute(&mut news);
         let mut target = mem::take(&mut self.target);
         self.update(Arc::make_mut(&mut target), &news, findings);
         self.target = target;
@@ -178,7 +180,7 @@ impl Planner {
     }
 
     /// Works out the configurations that news can have changed, and what there is to say of all.
-    fn compute(&mut self, news: &News) -> Findings {
+    fn compute(&mut self, news: &mut News) -> Findings {
         self.members.retain(|_, members| !members.is_empty());
         let members = &self.members;
         self.computed
@@ -202,6 +204,9 @@ impl Planner {
                 nodes,
             };
             let computed = scope.compute(former);
+            if former.is_none_or(|it| it.composed.digest != computed.composed.digest) {
+                news.renewed.push(Arc::clone(configuration));
+            }
             self.computed.insert(Arc::clone(configuration), computed);
         }
         let mut findings = Findings::default();
@@ -221,12 +226,8 @@ impl Planner {
     }
 
     fn update(&self, target: &mut Target, news: &News, mut findings: Findings) {
-        if news.is_declared_anew {
-            for name in self.desired.nodes.keys() {
-                self.update_node(target, name);
-            }
-        }
-        for name in &news.nodes {
+        let renewed = news.renewed.iter().flat_map(|it| &self.members[it]);
+        for name in news.nodes.iter().chain(renewed) {
             self.update_node(target, name);
         }
         findings.problems.extend(self.unclear.values().cloned());

@@ -25,6 +25,11 @@ const CHOSEN: usize = 20;
 /// The first half of a package's modules are processes, the second half libraries.
 const PROCESSES: usize = MODULES / 2;
 
+/// A package that a few classes have.
+pub(crate) const OF_SOME: usize = 20;
+/// A package that every class has.
+pub(crate) const OF_ALL: usize = 99;
+
 /// Everything that is planned from.
 pub(crate) struct Fleet {
     pub(crate) desired: Desired,
@@ -32,6 +37,7 @@ pub(crate) struct Fleet {
     pub(crate) announced: BTreeMap<NodeName, NodeFacts>,
     pub(crate) observed: Observed,
     pristine: Running,
+    commits: u64,
 }
 
 impl Fleet {
@@ -50,6 +56,7 @@ impl Fleet {
                 rollout: None,
             },
             pristine: NodeManifest::default().into(),
+            commits: 0,
         };
         for package in 0..PACKAGES {
             fleet.put(package, 1);
@@ -156,11 +163,13 @@ impl Fleet {
         });
     }
 
-    /// A commit that brings another version of one package, which a few classes have.
-    pub(crate) fn commit(&mut self, version: u64) {
+    /// A commit that brings another version of one package.
+    pub(crate) fn commit(&mut self, package: usize) {
+        self.commits += 1;
+        let version = self.commits + 1;
         self.desired.revision = format!("main@sha1:{version}");
-        self.put(CHANGED, version);
-        let next = reference(CHANGED, version);
+        self.put(package, version);
+        let next = reference(package, version);
         for set in self.desired.package_sets.values_mut() {
             let mut listed = set.packages.iter_mut();
             if let Some(listed) = listed.find(|it| it.name == next.name) {
@@ -199,9 +208,6 @@ fn done(manifest: Digest, now: Timestamp) -> NodeState {
     }
 }
 
-/// The package that commits change.
-const CHANGED: usize = 20;
-
 fn reference(package: usize, version: u64) -> PackageReference {
     PackageReference {
         name: format!("package-{package:02}").parse().unwrap(),
@@ -222,13 +228,13 @@ fn config(package: usize, version: u64) -> PackageConfig {
     });
     if package < PACKAGES - BASE {
         let base = PACKAGES - BASE + package % BASE;
-        config["requires"] = json!([{ "package": format!("package-{base}"), "version": "^1" }]);
+        config["requires"] = json!([{ "package": format!("package-{base}"), "version": ">=1" }]);
     }
     if package.is_multiple_of(30) {
         // Some node of another class has to run what everything speaks to.
         let class = format!("class-{}", package / 30);
         config["requiresRemote"] = json!([{
-            "package": "package-90", "version": "^1", "class": class, "quantifier": "any",
+            "package": "package-90", "version": ">=1", "class": class, "quantifier": "any",
         }]);
     }
     serde_json::from_value(config).unwrap()

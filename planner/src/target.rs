@@ -247,8 +247,8 @@ impl Computed {
 impl Checked {
     /// True if it comes out the same with these packages to choose from: nothing was missing, and
     /// what was left to the node's base software is still in none of them.
-    fn holds_with(&self, shelf: &Shelf) -> bool {
-        self.findings.problems.is_empty() && self.base.iter().all(|name| !shelf.has_file(name))
+    fn holds_with(&self, catalog: &Shelf) -> bool {
+        self.findings.problems.is_empty() && self.base.iter().all(|name| !catalog.has_file(name))
     }
 }
 

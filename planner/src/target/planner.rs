@@ -1,6 +1,7 @@
 //! The target, kept up to date: what is declared and announced goes in piece by piece, and no more
 //! is worked out anew than a piece can have changed.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::Arc;
@@ -185,7 +186,7 @@ impl Planner {
         let members = &self.members;
         self.computed
             .retain(|configuration, _| members.contains_key(configuration));
-        let shelf = std::cell::LazyCell::new(|| Shelf::new(&self.catalog));
+        let catalog = LazyCell::new(|| Shelf::new(&self.catalog));
         for (configuration, nodes) in members {
             let former = self.computed.get(configuration);
             let is_current = !news.is_declared_anew
@@ -199,7 +200,7 @@ impl Planner {
             let scope = Scope {
                 desired: &self.desired,
                 catalog: &self.catalog,
-                shelf: &shelf,
+                shelf: &catalog,
                 configuration,
                 nodes,
             };
@@ -211,17 +212,16 @@ impl Planner {
         }
         let mut findings = Findings::default();
         for computed in self.computed.values() {
-            computed
-                .findings()
-                .into_iter()
-                .for_each(|it| findings.add(it));
+            for more in computed.findings() {
+                findings.add(more);
+            }
         }
         let fleet = Fleet {
             members,
             computed: &self.computed,
             placed: &|name| placed(&self.places, name),
         };
-        fleet.check(|| &shelf, &mut findings);
+        fleet.check(|| &catalog, &mut findings);
         findings
     }
 
@@ -284,7 +284,7 @@ impl Planner {
 
 fn placed<'a>(places: &'a BTreeMap<NodeName, Place>, name: &NodeName) -> Option<&'a Placed> {
     match places.get(name)? {
-        Place::In(placed) => Some(placed),
+        Place::In(found) => Some(found),
         _ => None,
     }
 }

@@ -27,7 +27,7 @@ struct LookedAt {
 impl<'a> Fleet<'a> {
     /// Checks the whole target: a node counts with what it is to run. Nodes of which too little is
     /// known count neither for nor against.
-    pub(super) fn check<'c>(&self, shelf: impl Fn() -> &'a Shelf<'c>, findings: &mut Findings)
+    pub(super) fn check<'c>(&self, catalog: impl Fn() -> &'a Shelf<'c>, findings: &mut Findings)
     where
         'c: 'a,
     {
@@ -38,7 +38,7 @@ impl<'a> Fleet<'a> {
                 for requirement in requirements.filter(|it| it.concerns(own_type)) {
                     let failing = self.failing(configuration, requirement);
                     if !failing.is_empty() {
-                        let problem = problem(package, requirement, failing, shelf());
+                        let problem = problem(package, requirement, failing, catalog());
                         findings.problems.insert(problem);
                     }
                 }

@@ -1,5 +1,7 @@
 //! Where something is declared that a report speaks of.
 
+use std::sync::Arc;
+
 use placet_model::{Desired, NodeManifest, NodeName, PackageName, PackageReference};
 use placet_planner::{Problem, TargetNode};
 use serde::Serialize;
@@ -172,7 +174,7 @@ impl Places<'_> {
             return vec![Place::node(node, "spec.packageSets")];
         }
         let class = self.new.target.nodes.get(node);
-        let place = |node: &TargetNode| Place::class(&node.class, "spec.packageSets");
+        let place = |node: &Arc<TargetNode>| Place::class(&node.class, "spec.packageSets");
         class.map(place).into_iter().collect()
     }
 
@@ -182,7 +184,7 @@ impl Places<'_> {
             return vec![Place::node(node, "spec.wants.features")];
         }
         let class = self.new.target.nodes.get(node);
-        let place = |node: &TargetNode| Place::class(&node.class, "spec.wants.features");
+        let place = |node: &Arc<TargetNode>| Place::class(&node.class, "spec.wants.features");
         class.map(place).into_iter().collect()
     }
 
@@ -274,7 +276,7 @@ fn entries<'d>(
 /// The package sets of a node, in order.
 fn sets_of<'d>(
     desired: &'d Desired,
-    target: Option<&TargetNode>,
+    target: Option<&Arc<TargetNode>>,
     node: &NodeName,
 ) -> Vec<&'d String> {
     let own = desired.nodes.get(node);

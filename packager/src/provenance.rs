@@ -140,7 +140,7 @@ impl Inputs {
 
 /// An archive of another format, and what of it was not run.
 fn imported(name: &str, about: &About) -> Value {
-    let own = about.name.as_ref().map_or(name, |name| name.as_str());
+    let own = about.name_or(name);
     let mut annotations = json!({"import": name, "format": about.format});
     if let Some(version) = &about.version {
         annotations["version"] = version.to_string().into();

@@ -77,7 +77,7 @@ fn root(package: &Digest, config: &PackageConfig) -> Value {
 
 /// A package of another format that files come from, as vulnerability databases know it.
 fn imported(name: &str, about: &About) -> Value {
-    let own = about.name.as_ref().map_or(name, |name| name.as_str());
+    let own = about.name_or(name);
     let mut component = json!({
         "type": "application",
         "bom-ref": import_reference(name),

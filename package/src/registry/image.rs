@@ -56,8 +56,8 @@ impl Registry {
             .iter()
             .map(|(digest, size)| self.fetch(reference, (*digest, *size), layout, progress))
             .collect();
-        let fetched = stream::iter(fetches).buffer_unordered(AT_ONCE);
-        fetched.try_for_each(|_| async { Ok(()) }).await
+        let done = stream::iter(fetches).buffer_unordered(AT_ONCE);
+        done.try_for_each(|_| async { Ok(()) }).await
     }
 
     async fn keep_image_manifest(

@@ -24,10 +24,10 @@ fn named_in(text: &str) -> Option<String> {
         return None;
     }
     let mut names: Vec<&str> = Vec::new();
-    let named = text
+    let values = text
         .lines()
         .filter_map(|line| line.strip_prefix("License:"));
-    for name in named.map(str::trim).filter(|name| !name.is_empty()) {
+    for name in values.map(str::trim).filter(|name| !name.is_empty()) {
         if !names.contains(&name) {
             names.push(name);
         }

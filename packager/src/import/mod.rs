@@ -91,6 +91,13 @@ pub struct About {
     pub relative_links: Vec<String>,
 }
 
+impl About {
+    /// Its name, or how it is called where it has none.
+    pub(crate) fn name_or<'a>(&'a self, called: &'a str) -> &'a str {
+        self.name.as_ref().map_or(called, PackageName::as_str)
+    }
+}
+
 /// How to read an archive.
 #[derive(Debug, Clone, Default)]
 pub struct ImportOptions {

@@ -168,7 +168,8 @@ impl<'a> Fleet<'a> {
 }
 
 /// The nodes that have a target and are not at rest, in order. Most of a fleet is at rest most of the
-/// time: this is all that planning costs for such a node.
+/// time: this is all that planning costs for such a node. Those that took part in the roll-out count
+/// in its waves as long as it is not over.
 fn lively<'a>(
     target: &'a Target,
     observed: &Observed,
@@ -177,17 +178,22 @@ fn lively<'a>(
     let nobody = BTreeMap::new();
     let mut seen = Beside::of(&observed.nodes);
     let mut states = Beside::of(rollout.map_or(&nobody, |rollout| &rollout.nodes));
+    let mut is_over = rollout.is_some_and(|rollout| rollout.phase == RolloutPhase::Done);
     let nodes = target.nodes.iter().filter(|(name, node)| {
+        let rests = seen.at(name).is_some_and(|seen| rests(node, seen));
+        is_over &= rests;
         let state = states.at(name);
-        let took_part = state.is_some_and(|state| state.activating.is_some());
-        let rests = |seen: &ObservedNode| {
-            seen.presence != Presence::NeverSeen
-                && runs_target(node, seen)
-                && (seen.presence == Presence::Connected || !seen.changing)
-        };
-        took_part || !seen.at(name).is_some_and(rests)
+        !rests || state.is_some_and(|state| state.activating.is_some())
     });
-    nodes.map(|(name, _)| name).collect()
+    let lively: Vec<_> = nodes.map(|(name, _)| name).collect();
+    if is_over { Vec::new() } else { lively }
+}
+
+/// True if it runs what it should, and nothing is on its way there.
+fn rests(node: &TargetNode, seen: &ObservedNode) -> bool {
+    seen.presence != Presence::NeverSeen
+        && runs_target(node, seen)
+        && (seen.presence == Presence::Connected || !seen.changing)
 }
 
 /// Looks through a map beside another one: names are asked for in their order.

@@ -50,9 +50,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
+/// Some formats are for some commands alone.
+fn require_format(command: &Command, format: Format) -> anyhow::Result<()> {
     let is_check = matches!(command, Command::Check(_));
-    let is_report = matches!(common.output, Format::Junit | Format::Sarif);
+    let is_report = matches!(format, Format::Junit | Format::Sarif);
     if is_report && !is_check {
         anyhow::bail!("`-o junit` and `-o sarif` are for `placet check`; use table, json or yaml");
     }
@@ -60,11 +61,16 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
         command,
         Command::Check(_) | Command::Package(PackageCommand::Diff(_))
     );
-    if common.output == Format::Markdown && !has_markdown {
+    if format == Format::Markdown && !has_markdown {
         anyhow::bail!(
             "`-o markdown` is for `placet check` and `placet package diff`; use table, json or yaml"
         );
     }
+    Ok(())
+}
+
+fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
+    require_format(&command, common.output)?;
     if let Command::Check(arguments) = &command {
         // It works on files, and blocks; only registries are asked, where packages are in any.
         return check::run(arguments, common);

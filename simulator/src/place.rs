@@ -67,7 +67,7 @@ impl Places<'_> {
     /// Where a problem comes from; what most likely causes it goes first.
     pub(crate) fn of_problem(&self, problem: &Problem, is_old: bool) -> Vec<Place> {
         match problem {
-            Problem::UnknownReference { from, .. } => self.of_list(from),
+            Problem::UnknownReference { from, .. } => of_list(from),
             Problem::Package { reference, .. } => of_reference(&self.to.desired, reference),
             Problem::Class { node, .. } => vec![Place::node(node, "spec")],
             Problem::Facts { node, fact, .. } => {
@@ -75,7 +75,7 @@ impl Places<'_> {
             }
             Problem::NodeType { nodes, package, .. } => self.of_package(nodes.first(), package),
             Problem::Order { declared_by, .. } | Problem::SameProcess { declared_by, .. } => {
-                self.of_list(declared_by)
+                of_list(declared_by)
             }
             Problem::Path {
                 declared_by,
@@ -188,12 +188,6 @@ impl Places<'_> {
         class.map(place).into_iter().collect()
     }
 
-    /// Where a list stands that is `declared_by` somebody, as in `NodeClass core`.
-    fn of_list(&self, declared_by: &str) -> Vec<Place> {
-        let resource = declared_by.replacen(' ', "/", 1);
-        vec![Place::new(resource, "spec.packageSets")]
-    }
-
     /// A node that has the list which is `declared_by` somebody.
     fn node_of(&self, declared_by: &str) -> Option<&NodeName> {
         let (kind, name) = declared_by.split_once(' ')?;
@@ -229,6 +223,12 @@ impl Places<'_> {
         }
         places
     }
+}
+
+/// Where a list stands that is `declared_by` somebody, as in `NodeClass core`.
+fn of_list(declared_by: &str) -> Vec<Place> {
+    let resource = declared_by.replacen(' ', "/", 1);
+    vec![Place::new(resource, "spec.packageSets")]
 }
 
 /// Every entry of package sets and boot images that has this reference, by itself or after the name

@@ -6,6 +6,7 @@ use placet_model::{ProcessAction, visible, wrapped};
 
 use super::text::Paint;
 use crate::explain::{Explanation, Link, LinkKind};
+use crate::place::Place;
 
 /// Columns of the name of a link; a longer one has its note on the next line.
 const NAME: usize = 30;
@@ -58,13 +59,13 @@ fn fate(action: Option<ProcessAction>) -> &'static str {
 }
 
 fn write_link(f: &mut String, arrow: &str, link: &Link) -> fmt::Result {
-    let at = link.place.as_ref().and_then(|place| place.at());
+    let at = link.place.as_ref().and_then(Place::at);
     let (name, note) = match at {
         Some(at) => (at, link.name.clone()),
         None => (link.name.clone(), format!("{}{}", what(link), link.note)),
     };
-    let line = format!("  {arrow} {name:NAME$} {note}");
-    writeln!(f, "{}", wrapped(line.trim_end(), 7))
+    let text = format!("  {arrow} {name:NAME$} {note}");
+    writeln!(f, "{}", wrapped(text.trim_end(), 7))
 }
 
 fn what(link: &Link) -> &'static str {

@@ -1,4 +1,4 @@
-//! The effect as a JUnit report, which most hosts of continuous integration show as tests.
+//! The effect as a `JUnit` report, which most hosts of continuous integration show as tests.
 
 use std::fmt::{self, Write as _};
 

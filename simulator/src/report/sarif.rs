@@ -1,5 +1,7 @@
 //! The effect as SARIF 2.1.0 (OASIS), which hosts of git show beside the lines of a change.
 
+use std::fmt::Write as _;
+
 use placet_model::visible;
 use serde_json::{Value, json};
 
@@ -16,7 +18,10 @@ const ROOT: &str = "SRCROOT";
 
 /// One run with a result for each finding. One that the older revision has too is `unchanged`, any
 /// other `new`.
-#[expect(clippy::missing_panics_doc, reason = "a JSON value serialises to JSON")]
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "a JSON value serialises to JSON, and writing to a string does not fail"
+)]
 pub fn sarif(effect: &Effect) -> String {
     let rules = RULES.map(|(id, about)| {
         json!({"id": id, "shortDescription": {"text": about}, "fullDescription": {"text": about}})
@@ -97,7 +102,7 @@ fn percent_encoded(path: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
             uri.push(char::from(byte));
         } else {
-            uri.push_str(&format!("%{byte:02X}"));
+            write!(uri, "%{byte:02X}").expect("writing to a string does not fail");
         }
     }
     uri

@@ -45,8 +45,8 @@ async fn live_nodes_are_asked_and_a_snapshot_says_what_they_run() {
 
     // A chat is going on, and the change would end it.
     let names = fleet.node_names();
-    let core = names.iter().find(|name| name.starts_with("core")).unwrap();
-    let session = fleet.open_session(core);
+    let talking = names.iter().find(|name| name.starts_with("core")).unwrap();
+    let session = fleet.open_session(talking);
     let commit = fleet.commit_greet("1.1.0");
     let (code, report, error) = check(&fleet, &["-o", "json"]);
     assert_eq!(code, 0, "no rule objects: {error}");
@@ -60,7 +60,7 @@ async fn live_nodes_are_asked_and_a_snapshot_says_what_they_run() {
     assert!(schema("check.schema.json").is_valid(&report), "{report}");
     let live = &report["live"];
     let nodes = live["nodes"].as_array().unwrap();
-    let own = nodes.iter().find(|node| node["node"] == core.as_str());
+    let own = nodes.iter().find(|node| node["node"] == talking.as_str());
     assert_eq!(own.unwrap()["answer"], "veto", "{live}");
     assert_eq!(nodes.len(), 4);
     let lines = live["lines"].as_array().unwrap().iter();
@@ -83,11 +83,11 @@ async fn live_nodes_are_asked_and_a_snapshot_says_what_they_run() {
     let other: Value = serde_json::from_str(&other).unwrap();
     assert_eq!(other["nodes"]["changed"], 4);
     let mut strange = snapshot.clone();
-    strange["nodes"][core.as_str()]["manifest"] = json!(format!("sha256:{}", "0".repeat(64)));
+    strange["nodes"][talking.as_str()]["manifest"] = json!(format!("sha256:{}", "0".repeat(64)));
     fs::write(file, strange.to_string()).unwrap();
     let (code, report, _) = check(&fleet, &["--snapshot", file]);
     assert_eq!(code, 0);
-    let told = format!("{core}: something else runs there than");
+    let told = format!("{talking}: something else runs there than");
     assert!(report.contains(&told), "{report}");
 
     // A controller that is away leaves open what the nodes would say.

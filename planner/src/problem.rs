@@ -51,6 +51,14 @@ pub enum Problem {
         /// Why it needs to.
         why: String,
     },
+    /// Packages upgrade each other: each would have to stand before the next, and the last before the
+    /// first.
+    CircularUpgrades {
+        /// The class or node that declares the packages.
+        declared_by: String,
+        /// Each upgrades the next, and the last the first.
+        packages: Vec<PackageName>,
+    },
     /// Two packages cannot be laid out in one tree: what is a file of the one is a directory of
     /// the other.
     Path {
@@ -219,6 +227,21 @@ impl fmt::Display for Problem {
                 after,
                 visible(why)
             ),
+            Self::CircularUpgrades {
+                declared_by,
+                packages,
+            } => {
+                write!(f, "{declared_by}: ")?;
+                for (index, package) in packages.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { ", " };
+                    let next = &packages[(index + 1) % packages.len()];
+                    write!(f, "{comma}{package} upgrades {next}")?;
+                }
+                write!(
+                    f,
+                    "; no order is right for that: list fewer of them, or build one anew without the upgrade"
+                )
+            }
             Self::Path {
                 declared_by,
                 path,

@@ -4,6 +4,7 @@
 //! configuration, so that the cost grows with distinct configurations, not with nodes.
 
 mod boot;
+mod circle;
 mod list;
 mod order;
 mod place;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use placet_model::{Module, ModulePath};
 
+use super::circle::circles;
 use super::select::Wanted;
 use super::{Findings, Scope};
 use crate::Problem;
@@ -21,11 +22,9 @@ struct Dependency {
 
 pub(super) fn check(scope: &Scope, wanted: &[Wanted], findings: &mut Findings) {
     let upgrades = upgrade_edges(wanted);
+    let circular = check_circles(scope, wanted, &upgrades, findings);
     let dependencies = dependencies(scope, wanted);
-    let mut edges = vec![BTreeSet::new(); wanted.len()];
-    for (user, provider) in &upgrades {
-        edges[*user].insert(*provider);
-    }
+    let mut edges = upgrades.clone();
     for dependency in &dependencies {
         edges[dependency.user].extend(&dependency.providers);
     }
@@ -37,8 +36,12 @@ pub(super) fn check(scope: &Scope, wanted: &[Wanted], findings: &mut Findings) {
             why,
         });
     };
-    for (user, base) in upgrades.into_iter().filter(|(user, base)| base < user) {
-        contradicts(user, base, format!("it upgrades {}", wanted[base].name()));
+    for (user, bases) in upgrades.iter().enumerate() {
+        // No order holds a circle.
+        let is_circular = |base: &usize| circular.contains(&user) && circular.contains(base);
+        for base in bases.range(..user).filter(|base| !is_circular(base)) {
+            contradicts(user, *base, format!("it upgrades {}", wanted[*base].name()));
+        }
     }
     for Dependency {
         user,
@@ -57,17 +60,33 @@ pub(super) fn check(scope: &Scope, wanted: &[Wanted], findings: &mut Findings) {
     }
 }
 
-fn upgrade_edges(wanted: &[Wanted]) -> BTreeSet<(usize, usize)> {
-    let mut edges = BTreeSet::new();
-    for (user, package) in wanted.iter().enumerate() {
-        for upgrade in &package.package.config.upgrades {
-            let base = wanted
-                .iter()
-                .position(|other| other.name() == &upgrade.package);
-            edges.extend(base.filter(|base| *base != user).map(|base| (user, base)));
-        }
+/// Packages that upgrade each other; all that are in a circle.
+fn check_circles(
+    scope: &Scope,
+    wanted: &[Wanted],
+    upgrades: &[BTreeSet<usize>],
+    findings: &mut Findings,
+) -> BTreeSet<usize> {
+    let circles = circles(upgrades);
+    for circle in &circles {
+        let packages = circle.iter().map(|index| wanted[*index].name().clone());
+        findings.problems.insert(Problem::CircularUpgrades {
+            declared_by: scope.declared_by(),
+            packages: packages.collect(),
+        });
     }
-    edges
+    circles.into_iter().flatten().collect()
+}
+
+/// Which packages each one upgrades, by index.
+fn upgrade_edges(wanted: &[Wanted]) -> Vec<BTreeSet<usize>> {
+    let place = |name| wanted.iter().position(|other| other.name() == name);
+    let edges = wanted.iter().enumerate().map(|(user, package)| {
+        let upgrades = package.package.config.upgrades.iter();
+        let bases = upgrades.filter_map(|upgrade| place(&upgrade.package));
+        bases.filter(|base| *base != user).collect()
+    });
+    edges.collect()
 }
 
 /// True if `to` is among what `from` has to stand before. Dependencies in a circle force no order.

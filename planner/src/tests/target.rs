@@ -333,6 +333,48 @@ fn d4_an_upgrade_stands_before_its_base() {
 }
 
 #[test]
+fn d4_packages_that_upgrade_each_other_are_named_in_their_circle() {
+    let circle = |names: &[&str]| {
+        let next = names.iter().cycle().skip(1);
+        let packages = names.iter().zip(next).map(|(name, next)| {
+            let path = format!("etc/{name}");
+            package(&format!("{name} 1.0.0"), [file(&path)]).upgrades(next, "^1")
+        });
+        let base = package("base 1.0.0", [file("etc/base")]);
+        let all: Vec<_> = packages.chain([base]).collect();
+        let list: Vec<_> = names.iter().map(|name| format!("{name} 1.0.0")).collect();
+        let list: Vec<&str> = list
+            .iter()
+            .map(String::as_str)
+            .chain(["base 1.0.0"])
+            .collect();
+        fleet(all).class("core", &list)
+    };
+    check(
+        &circle(&["a", "b"]),
+        &expect![[r#"
+        core-1 (core): a 1.0.0, b 1.0.0, base 1.0.0
+          etc/a <- a
+          etc/b <- b
+          etc/base <- base
+        problem: NodeClass core: a upgrades b, b upgrades a; no order is right for that: list fewer of them, or build one anew without the upgrade
+    "#]],
+    );
+    check(
+        &circle(&["c", "a", "d", "b"]),
+        &expect![[r#"
+        core-1 (core): c 1.0.0, a 1.0.0, d 1.0.0, b 1.0.0, base 1.0.0
+          etc/a <- a
+          etc/b <- b
+          etc/base <- base
+          etc/c <- c
+          etc/d <- d
+        problem: NodeClass core: c upgrades a, a upgrades d, d upgrades b, b upgrades c; no order is right for that: list fewer of them, or build one anew without the upgrade
+    "#]],
+    );
+}
+
+#[test]
 fn d4_an_order_that_contradicts_dependencies_names_both_packages() {
     let fleet = fleet([
         package(

@@ -18,6 +18,8 @@ mod sparse;
 mod symbols;
 mod versions;
 
+use std::fs::File;
+
 use object::elf;
 use placet_model::{Architecture, ElfClass, ElfFacts, SymbolLists, digest_of};
 
@@ -26,10 +28,11 @@ pub(crate) use headers::{Headers, Section, Segment, need};
 pub(crate) use image::Image;
 pub(crate) use lookup::symbol_in;
 pub(crate) use notes::{build_id_descriptor, ignored_descriptors};
-pub use sparse::ElfHeaders;
+pub use sparse::{ElfHeaders, read_elf_file};
 pub use symbols::{DynamicSymbol, SymbolKind, SymbolRole};
 pub use versions::VersionDefinition;
 
+use crate::source::{FileSource, Source};
 use dynamic::Dynamic;
 use symbols::Symbols;
 use versions::Versions;
@@ -191,21 +194,38 @@ impl<'data> Elf<'data> {
     }
 }
 
-/// The function or object that holds the byte at `offset` of an ELF file, where a symbol names it.
-pub fn symbol_at(bytes: &[u8], offset: u64) -> Option<String> {
-    let image = Image::parse(bytes).ok()??;
-    let symbol = symbol_in(&image, &bytes, offset).ok()?;
-    symbol.map(|symbol| placet_model::visible(&symbol).to_string())
+/// Where in an ELF file a byte stands, in names that people can look for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ElfPlace {
+    /// The section that holds it.
+    pub section: Option<String>,
+    /// The function or object that holds it, where a symbol names it.
+    pub symbol: Option<String>,
+}
+
+/// Where the byte at `offset` of `file` stands; nowhere if that is no ELF file, or a damaged one.
+pub fn place_in_file(file: &File, offset: u64) -> ElfPlace {
+    let source = FileSource::new(file).ok();
+    source.map_or_else(ElfPlace::default, |source| place_in(&source, offset))
 }
 
 /// The name of the section that holds the byte at `offset` of an ELF file, where there is one.
 pub fn section_at(bytes: &[u8], offset: u64) -> Option<String> {
-    let image = Image::parse(bytes).ok()??;
-    let section = image
-        .sections
-        .iter()
-        .find(|section| section.range.contains(&offset))?;
-    Some(placet_model::visible(&String::from_utf8_lossy(image.name(section))).to_string())
+    place_in(&bytes, offset).section
+}
+
+fn place_in<S: Source>(source: &S, offset: u64) -> ElfPlace {
+    let Ok(Some(headers)) = Headers::read(source) else {
+        return ElfPlace::default();
+    };
+    let mut sections = headers.sections.iter();
+    let section = sections.find(|section| section.range.contains(&offset));
+    let section = section.map(|section| String::from_utf8_lossy(headers.name(section)));
+    let symbol = symbol_in(&headers, source, offset).ok().flatten();
+    ElfPlace {
+        section: section.map(|name| placet_model::visible(&name).to_string()),
+        symbol: symbol.map(|name| placet_model::visible(&name).to_string()),
+    }
 }
 
 fn kind(image: &Image<'_>, dynamic: &Dynamic<'_>) -> ElfKind {

@@ -36,8 +36,8 @@ pub mod trust;
 
 pub use check::{ConfigFault, check_config};
 pub use elf::{
-    DynamicSymbol, Elf, ElfError, ElfFile, ElfHeaders, ElfKind, SymbolKind, SymbolRole,
-    VersionDefinition, read_elf, section_at, symbol_at,
+    DynamicSymbol, Elf, ElfError, ElfFile, ElfHeaders, ElfKind, ElfPlace, SymbolKind, SymbolRole,
+    VersionDefinition, place_in_file, read_elf, read_elf_file, section_at,
 };
 pub use error::{PackageError, Problem};
 pub use layout::{Blob, Freed, Layout, Removed};

@@ -6,7 +6,7 @@ use placet_model::{
     Api, Architecture, Digest, Module, ModulePath, ModuleType, Owner, ProcessSpec, Supplemental,
     VetoRule, canonical_json,
 };
-use placet_package::{Blob, ElfFile, ElfKind, read_elf, signature};
+use placet_package::{Blob, ElfFile, ElfKind, Fingerprint};
 
 use crate::error::ModuleFault;
 use crate::file::{ApiEntry, ModuleEntry, ProcessEntry, RuleEntry};
@@ -31,10 +31,12 @@ impl Assembly {
     pub(crate) fn module(&mut self, found: &Found<'_>) -> Result<Module, ModuleFault> {
         let entry = &found.entry.value;
         let source = &found.source;
-        let bytes = source.read()?;
-        let damaged = |error| ModuleFault::Elf(source.name.clone(), error);
-        let signature = signature(&bytes).map_err(damaged)?;
-        let digest = Digest::of(&bytes);
+        let examined = source.examine()?;
+        let Fingerprint {
+            signature,
+            digest,
+            size,
+        } = examined.fingerprint;
         let mut module = Module {
             path: found.path.clone(),
             mode: source.mode,
@@ -43,7 +45,7 @@ impl Assembly {
             function: entry.function.clone().or_else(|| source.function.clone()),
             characteristics: entry.characteristics.clone(),
             architecture: Architecture::default(),
-            size: bytes.len() as u64,
+            size,
             digest,
             signature,
             build_id: None,
@@ -62,17 +64,14 @@ impl Assembly {
             }
             module.link = Some(target.clone());
         } else {
-            self.add_file(&mut module, entry, read_elf(&bytes).map_err(damaged)?)?;
-            if let Content::File(_) = source.content {
-                let warnings = self.scanner.scan(&module.path, &bytes);
-                self.warnings.extend(warnings);
+            self.add_file(&mut module, entry, examined.elf)?;
+            if let Content::File(file) = &source.content {
+                let warnings = self.scanner.scan(&module.path, file);
+                self.warnings
+                    .extend(warnings.map_err(|error| source.failed(error))?);
             }
         }
-        let blob = match &source.content {
-            Content::File(path) | Content::Imported(path) => Blob::File(path.clone()),
-            Content::Link(_) => Blob::Bytes(bytes),
-        };
-        self.blobs.insert(digest, blob);
+        self.blobs.insert(digest, examined.blob);
         Ok(module)
     }
 

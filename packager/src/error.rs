@@ -350,9 +350,9 @@ pub enum ModuleFault {
         visible(.0), .1
     )]
     SetId(String, u32),
-    /// The source is too large.
-    #[error("source `{}` has {} bytes, and at most {} can be delivered as one module", visible(.0), .1, .2)]
-    TooLarge(String, u64, u64),
+    /// The source was cut short in the meantime.
+    #[error("source `{}` became shorter while it was read; build again when nothing writes to it", visible(.0))]
+    Shrunk(String),
     /// The source cannot be read.
     #[error("failed to read source `{}`", visible(.0))]
     Read(String, #[source] io::Error),
@@ -417,7 +417,7 @@ impl ModuleFault {
                 | Self::NotMade(..)
                 | Self::NotAFile(..)
                 | Self::SetId(..)
-                | Self::TooLarge(..)
+                | Self::Shrunk(_)
                 | Self::Read(..)
                 | Self::Elf(..)
                 | Self::NoMatch(_)

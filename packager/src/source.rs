@@ -1,16 +1,16 @@
 //! What a module is made of: a file, bytes, or a link, with mode and owner.
 
 use std::fs::{self, File, FileType};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use placet_model::{LinkTarget, Mode, Owner};
+use placet_model::{Digest, LinkTarget, Mode, Owner};
+use placet_package::{
+    Blob, ElfFile, Fingerprint, ReadError, fingerprint, read_elf_file, signature,
+};
 
 use crate::error::ModuleFault;
-
-/// Modules are read into memory once.
-const SIZE_MAX: u64 = 2 << 30;
 
 /// What one module is made of, wherever it comes from.
 #[derive(Debug)]
@@ -86,34 +86,60 @@ impl Source {
         })
     }
 
-    /// Its bytes; those of a link are its target.
-    pub(crate) fn read(&self) -> Result<Vec<u8>, ModuleFault> {
-        match &self.content {
-            Content::File(path) | Content::Imported(path) => read(&self.name, path),
-            Content::Link(target) => Ok(target.as_str().as_bytes().to_vec()),
+    /// What its bytes say of it; those of a link are its target. A file is read in pieces, whatever
+    /// its size.
+    pub(crate) fn examine(&self) -> Result<Examined, ModuleFault> {
+        let path = match &self.content {
+            Content::File(path) | Content::Imported(path) => path,
+            Content::Link(target) => return Ok(Examined::link(target)),
+        };
+        let file = File::open(path).map_err(|error| self.failed(error))?;
+        let refused = |error| match error {
+            ReadError::Elf(error) => ModuleFault::Elf(self.name.clone(), error),
+            ReadError::Read(error) => self.failed(error),
+            ReadError::Shrunk => ModuleFault::Shrunk(self.name.clone()),
+        };
+        Ok(Examined {
+            fingerprint: fingerprint(&file).map_err(refused)?,
+            elf: read_elf_file(&file).map_err(refused)?,
+            blob: Blob::File(path.clone()),
+        })
+    }
+
+    /// That it cannot be read.
+    pub(crate) fn failed(&self, error: io::Error) -> ModuleFault {
+        failed(&self.name, error)
+    }
+}
+
+/// What the bytes of a module say of it.
+#[derive(Debug)]
+pub(crate) struct Examined {
+    pub(crate) fingerprint: Fingerprint,
+    /// What its headers say, if it is ELF.
+    pub(crate) elf: Option<ElfFile>,
+    /// Where the bytes are.
+    pub(crate) blob: Blob,
+}
+
+impl Examined {
+    fn link(target: &LinkTarget) -> Self {
+        let bytes = target.as_str().as_bytes();
+        let fingerprint = Fingerprint {
+            signature: signature(bytes).expect("no target begins as an ELF file does"),
+            digest: Digest::of(bytes),
+            size: bytes.len() as u64,
+        };
+        Self {
+            fingerprint,
+            elf: None,
+            blob: Blob::Bytes(bytes.to_vec()),
         }
     }
 }
 
 fn mode(bits: u32) -> Mode {
     Mode::new(bits).expect("permission bits alone")
-}
-
-fn read(name: &str, path: &Path) -> Result<Vec<u8>, ModuleFault> {
-    let file = File::open(path).map_err(|error| failed(name, error))?;
-    let size = file.metadata().map_err(|error| failed(name, error))?.len();
-    let too_large = |size| ModuleFault::TooLarge(name.to_owned(), size, SIZE_MAX);
-    if size > SIZE_MAX {
-        return Err(too_large(size));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    file.take(SIZE_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| failed(name, error))?;
-    if bytes.len() as u64 > SIZE_MAX {
-        return Err(too_large(bytes.len() as u64));
-    }
-    Ok(bytes)
 }
 
 fn failed(name: &str, error: io::Error) -> ModuleFault {

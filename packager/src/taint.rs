@@ -1,7 +1,11 @@
 //! Modules that remember where or when they were built.
 
+mod pieces;
+
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -10,9 +14,10 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use placet_model::{ModulePath, visible};
-use placet_package::{section_at, symbol_at};
+use placet_package::place_in_file;
 
 use crate::commands::{MAPPED_ROOT, Ran};
+use pieces::{Piece, pieces};
 
 /// Something about a package that was built all the same: a module that another build would make
 /// differently.
@@ -106,6 +111,9 @@ const DAYS: &[&str] = &[
 /// Builds that take longer see too many times of day by chance.
 const TIMES_MAX: i64 = 3_600;
 
+/// `HH:MM:SS`
+const TIME_LENGTH: usize = 8;
+
 /// Looks for what a build should not leave in its modules.
 #[derive(Debug)]
 pub(crate) struct Scanner {
@@ -148,15 +156,49 @@ impl Scanner {
         Self::new(folder, None, Timestamp::UNIX_EPOCH)
     }
 
-    /// What `bytes`, those of the module `path`, hold: the first place of each kind.
-    pub(crate) fn scan(&self, path: &ModulePath, bytes: &[u8]) -> Vec<Warning> {
-        let mut found: Vec<(Leak, usize, usize)> = Vec::new();
-        let mut add = |leak: &Leak, offset: usize| match found
-            .iter_mut()
-            .find(|(known, ..)| same(known, leak))
-        {
-            Some((.., count)) => *count += 1,
-            None => found.push((leak.clone(), offset, 1)),
+    /// What the module `path`, whose bytes are in `file`, holds: the first place of each kind.
+    pub(crate) fn scan(&self, path: &ModulePath, file: &Path) -> io::Result<Vec<Warning>> {
+        let file = File::open(file)?;
+        let found = self.search(&file)?;
+        let warnings = found.into_iter().map(|found| {
+            let place = place_in_file(&file, found.offset);
+            Warning {
+                path: path.clone(),
+                leak: found.leak,
+                offset: found.offset,
+                section: place.section,
+                symbol: place.symbol,
+                count: found.count,
+            }
+        });
+        Ok(warnings.collect())
+    }
+
+    /// The first place of each kind of leak in what `reader` gives.
+    fn search(&self, reader: impl Read) -> io::Result<Vec<Found>> {
+        let longest = self.leaks.iter().map(|leak| leak.bytes().len());
+        let longest = longest.max().unwrap_or(0).max(TIME_LENGTH);
+        let mut found = Vec::new();
+        pieces(reader, longest, |piece| {
+            self.search_piece(piece, &mut found);
+        })?;
+        found.sort_by_key(|found| found.offset);
+        Ok(found)
+    }
+
+    fn search_piece(&self, piece: &Piece<'_>, found: &mut Vec<Found>) {
+        let bytes = piece.bytes;
+        let mut add = |leak: &Leak, start: usize| {
+            let known = found.iter_mut().find(|it| same(&it.leak, leak));
+            match known {
+                _ if !piece.starts.contains(&start) => {}
+                Some(known) => known.count += 1,
+                None => found.push(Found {
+                    leak: leak.clone(),
+                    offset: piece.offset + start as u64,
+                    count: 1,
+                }),
+            }
         };
         for hit in self.patterns.find_overlapping_iter(bytes) {
             let leak = &self.leaks[hit.pattern().as_usize()];
@@ -164,32 +206,36 @@ impl Scanner {
                 add(leak, hit.start());
             }
         }
-        for (offset, text) in self.times(bytes) {
-            add(&Leak::Time(text), offset);
+        for (start, text) in self.times(bytes) {
+            add(&Leak::Time(text), start);
         }
-        let warnings = found.into_iter().map(|(leak, offset, count)| Warning {
-            path: path.clone(),
-            leak,
-            offset: offset as u64,
-            section: section_at(bytes, offset as u64),
-            symbol: symbol_at(bytes, offset as u64),
-            count,
-        });
-        warnings.collect()
     }
 
     /// Times of day at which the commands ran, and where they stand.
     fn times<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = (usize, String)> + 'a {
-        let (first, last) = self.times.unwrap_or((1, 0));
-        let windows = bytes.windows(8).enumerate();
-        let like_times = windows.filter(|(_, it)| it[2] == b':' && it[5] == b':');
-        like_times.filter_map(move |(offset, window)| {
-            let text = std::str::from_utf8(window).ok()?;
-            let digit_after = bytes.get(offset + 8).is_some_and(u8::is_ascii_digit);
-            let during = (first..=last).contains(&time_of_day(text)?) && !digit_after;
-            during.then(|| (offset, text.to_owned()))
+        let during = self.times.into_iter();
+        during.flat_map(move |(first, last)| {
+            let windows = bytes.windows(TIME_LENGTH).enumerate();
+            let like_times = windows.filter(|(_, it)| it[2] == b':' && it[5] == b':');
+            like_times.filter_map(move |(start, window)| {
+                let text = std::str::from_utf8(window).ok()?;
+                let after = bytes.get(start + TIME_LENGTH);
+                let goes_on = after.is_some_and(u8::is_ascii_digit);
+                let during = (first..=last).contains(&time_of_day(text)?) && !goes_on;
+                during.then(|| (start, text.to_owned()))
+            })
         })
     }
+}
+
+/// A kind of leak in a file.
+#[derive(Debug)]
+struct Found {
+    leak: Leak,
+    /// Where it stands, the first time.
+    offset: u64,
+    /// How often.
+    count: usize,
 }
 
 impl Leak {
@@ -261,8 +307,7 @@ mod tests {
 
     #[track_caller]
     fn holds(text: &str, expected: &[&str]) {
-        let path = "x".parse().unwrap();
-        let found = scanner(0).scan(&path, text.as_bytes());
+        let found = scanner(0).search(text.as_bytes()).unwrap();
         let found: Vec<_> = found.iter().map(|it| it.leak.to_string()).collect();
         assert_eq!(found, expected, "{text}");
     }
@@ -279,8 +324,7 @@ mod tests {
             "Wed Mar  4",
             "03/04/2026",
         ] {
-            let path = "x".parse().unwrap();
-            let found = scanner(0).scan(&path, text.as_bytes());
+            let found = scanner(0).search(text.as_bytes()).unwrap();
             assert_eq!(found.len(), 1, "{text}: {found:?}");
             assert!(matches!(found[0].leak, Leak::Day(_)), "{text}");
         }
@@ -313,7 +357,30 @@ mod tests {
                 .unwrap()
                 .as_second(),
         );
-        let path = "x".parse().unwrap();
-        assert_eq!(same_day.scan(&path, b"2026-03-04 23:10:05"), []);
+        let found = same_day.search(&b"2026-03-04 23:10:05"[..]).unwrap();
+        assert!(found.is_empty(), "{found:?}");
+    }
+
+    /// Wherever pieces end, each leak counts once and at its place, and what stands around it counts.
+    #[test]
+    fn leaks_are_found_across_the_ends_of_pieces() {
+        let texts = ["/src/a/b.c", "2026-03-04", "23:10:05"];
+        let others = ["/src/a-b", "120260304", "23:10:059"];
+        for (text, is_leak) in texts
+            .map(|it| (it, 1))
+            .into_iter()
+            .chain(others.map(|it| (it, 0)))
+        {
+            for start in pieces::SIZE - 30..pieces::SIZE + 5 {
+                let mut bytes = vec![b'x'; start];
+                bytes.extend_from_slice(text.as_bytes());
+                bytes.resize(pieces::SIZE + 400, b'x');
+                let found = scanner(0).search(&*bytes).unwrap();
+                assert_eq!(found.len(), is_leak, "{text} at {start}");
+                for found in found {
+                    assert_eq!((found.offset, found.count), (start as u64, 1), "{text}");
+                }
+            }
+        }
     }
 }

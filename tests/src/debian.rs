@@ -8,8 +8,9 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::servers::skipped;
 
-/// The `.deb` files of these packages, each `name` or `name=version`, in this order; kept in the
-/// user's cache. `None`, said on standard error, where Debian's archive is not at hand.
+/// The `.deb` files of these packages, each `name`, `name=version` or `name=oldest`, the oldest
+/// version that the archive has, in this order; kept in the user's cache. `None`, said on standard
+/// error, where Debian's archive is not at hand.
 ///
 /// # Panics
 ///
@@ -39,13 +40,32 @@ fn deb(cache: &Path, name: &str) -> Option<PathBuf> {
     // Under another name first: tests run at once, and what was only begun is not taken for whole.
     let draft = folder.with_extension(format!("{}.new", std::process::id()));
     fs::create_dir_all(&draft).expect("a folder in the cache");
-    let download = || run(&draft, &["download", name]);
+    let download = || download(&draft, name);
     let is_there = download() || (run(&draft, &["update", "-q"]) && download());
     if is_there && fs::rename(&draft, &folder).is_err() {
         // Another test was faster.
         fs::remove_dir_all(&draft).expect("a folder of our own");
     }
     only_deb(&folder)
+}
+
+fn download(folder: &Path, name: &str) -> bool {
+    let Some(name) = name.strip_suffix("=oldest") else {
+        return run(folder, &["download", name]);
+    };
+    // A release may still list what its mirror no longer has.
+    let versions = versions(name);
+    let mut oldest_first = versions.iter().rev();
+    oldest_first.any(|version| run(folder, &["download", &format!("{name}={version}")]))
+}
+
+/// The versions of a package that the archive lists, from new to old.
+fn versions(name: &str) -> Vec<String> {
+    let listed = Command::new("apt-cache").args(["madison", name]).output();
+    let listed = listed.map_or_else(|_| Vec::new(), |output| output.stdout);
+    let lines = String::from_utf8_lossy(&listed);
+    let versions = lines.lines().filter_map(|line| line.split('|').nth(1));
+    versions.map(|version| version.trim().to_owned()).collect()
 }
 
 fn only_deb(folder: &Path) -> Option<PathBuf> {

@@ -10,6 +10,8 @@ use super::headers::Headers;
 pub(crate) struct Image<'data> {
     pub(crate) bytes: &'data [u8],
     headers: Headers,
+    /// How many of the bytes that are loaded from an address on are there.
+    window: u64,
 }
 
 impl Deref for Image<'_> {
@@ -24,12 +26,17 @@ impl<'data> Image<'data> {
     /// Reads the headers of `bytes`; `None` if it does not begin as an ELF file does.
     pub(crate) fn parse(bytes: &'data [u8]) -> Result<Option<Self>, ElfError> {
         let headers = Headers::read(&bytes)?;
-        Ok(headers.map(|headers| Self { bytes, headers }))
+        Ok(headers.map(|headers| Self::new(bytes, headers, u64::MAX)))
     }
 
-    /// A file whose headers have been read, with at least those bytes of it that are asked for.
-    pub(crate) fn new(bytes: &'data [u8], headers: Headers) -> Self {
-        Self { bytes, headers }
+    /// A file whose headers have been read. Of what is loaded at an address no more than `window`
+    /// bytes are given, and whoever needs others gets an error.
+    pub(crate) fn new(bytes: &'data [u8], headers: Headers, window: u64) -> Self {
+        Self {
+            bytes,
+            headers,
+            window,
+        }
     }
 
     /// The bytes of a file range that was checked; what lies outside the file is left out.
@@ -39,7 +46,8 @@ impl<'data> Image<'data> {
         &self.bytes[index(range.start)..index(range.end.max(range.start))]
     }
 
-    /// The bytes loaded from `address` on, up to the end of their segment, at least `size`.
+    /// The bytes loaded from `address` on, up to the end of their segment or of the window, at least
+    /// `size`.
     pub(crate) fn at(
         &self,
         address: u64,
@@ -51,10 +59,16 @@ impl<'data> Image<'data> {
             address,
             size,
         };
-        match self.offset_of(address) {
+        match self.window_at(address) {
             Some(range) if range.end - range.start >= size => Ok(self.file(&range)),
             None if size == 0 => Ok(&[]),
             _ => Err(unmapped),
         }
+    }
+    /// Where the bytes loaded from `address` on are in the file, as far as they are there.
+    pub(super) fn window_at(&self, address: u64) -> Option<Range<u64>> {
+        let range = self.offset_of(address)?;
+        let end = range.start.saturating_add(self.window);
+        Some(range.start..range.end.min(end))
     }
 }

@@ -11,7 +11,7 @@ use object::elf::{self, DynamicTag};
 
 use super::dynamic::Dynamic;
 use super::headers::absurd;
-use super::{Elf, ElfError, Headers, Image};
+use super::{Elf, ElfError, ElfFile, Headers, Image};
 use crate::source::{FileSource, ReadError, Source};
 
 /// An ELF file of which only that part was read from which facts are made: headers, notes, and the
@@ -23,6 +23,22 @@ pub struct ElfHeaders {
     bytes: Vec<u8>,
     /// What was read.
     loaded: Vec<Range<usize>>,
+    /// How much was read of each table.
+    window: u64,
+}
+
+/// Tables are rarely larger, and then more is read.
+const WINDOW: u64 = 4 << 20;
+
+/// As [`read_elf`](crate::read_elf), of a file of which no more is read than facts are made from.
+///
+/// # Errors
+///
+/// As [`ElfHeaders::open`].
+pub fn read_elf_file(file: &File) -> Result<Option<ElfFile>, ReadError> {
+    let headers = ElfHeaders::read(file)?;
+    let file = headers.map(|headers| headers.parse().map(Elf::file));
+    Ok(file.transpose()?)
 }
 
 thread_local! {
@@ -88,10 +104,27 @@ impl ElfHeaders {
             headers,
             bytes: zeros(size),
             loaded: Vec::new(),
+            window: u64::MAX,
         };
         read.load(&source, read.segments())?;
-        read.load(&source, read.tables()?)?;
+        read.load_tables(&source)?;
         Ok(Some(read))
+    }
+
+    /// Reads more and more of each table until that is enough. Not every table tells its size, and
+    /// the segment that it is in may hold constants of any size too.
+    fn load_tables(&mut self, source: &FileSource<'_>) -> Result<(), ReadError> {
+        let whole = self.tables()?;
+        self.window = WINDOW;
+        loop {
+            let tables = self.tables()?;
+            let is_whole = tables == whole;
+            self.load(source, tables)?;
+            if is_whole || self.parse().is_ok() {
+                return Ok(());
+            }
+            self.window = self.window.saturating_mul(2);
+        }
     }
 
     /// What the headers say.
@@ -104,8 +137,12 @@ impl ElfHeaders {
     }
 
     fn image(&self) -> Image<'_> {
+        self.image_within(self.window)
+    }
+
+    fn image_within(&self, window: u64) -> Image<'_> {
         let size = usize::try_from(self.headers.size).expect("checked when it was read");
-        Image::new(&self.bytes[..size], self.headers.clone())
+        Image::new(&self.bytes[..size], self.headers.clone(), window)
     }
 
     fn load(&mut self, source: &FileSource<'_>, ranges: Vec<Range<u64>>) -> Result<(), ReadError> {
@@ -128,17 +165,21 @@ impl ElfHeaders {
             .collect()
     }
 
-    /// The tables of the dynamic section, each up to the end of its segment: linkers put them all
-    /// into one segment, as a rule with nothing else.
+    /// Where the tables of the dynamic section are, each up to the end of its segment or of the
+    /// window; those that touch are one.
     fn tables(&self) -> Result<Vec<Range<u64>>, ElfError> {
-        let image = self.image();
-        let dynamic = Dynamic::read(&image)?;
+        let whole = self.image_within(u64::MAX);
+        let dynamic = Dynamic::read(&whole)?;
         let addresses = TABLES.iter().filter_map(|tag| dynamic.value(*tag));
+        let image = self.image();
+        let tables = addresses.filter_map(|address| image.window_at(address));
+        let mut tables: Vec<_> = tables.collect();
+        tables.sort_by_key(|table| table.start);
         let mut ranges: Vec<Range<u64>> = Vec::new();
-        for table in addresses.filter_map(|address| image.offset_of(address)) {
-            match ranges.iter_mut().find(|range| range.end == table.end) {
-                Some(range) => range.start = range.start.min(table.start),
-                None => ranges.push(table),
+        for table in tables {
+            match ranges.last_mut() {
+                Some(last) if table.start <= last.end => last.end = last.end.max(table.end),
+                _ => ranges.push(table),
             }
         }
         Ok(ranges)

@@ -7,6 +7,9 @@ use placet_package::{Elf, read_elf};
 
 use crate::tools::{Folder, small_library};
 
+/// Much longer than any of it takes on a busy machine; what is refused late would take hours.
+const LONG: Duration = Duration::from_secs(40);
+
 /// A library of which single fields are changed.
 struct Library {
     bytes: Vec<u8>,
@@ -52,7 +55,7 @@ impl Library {
         let start = Instant::now();
         let error = read_elf(&self.bytes).expect_err(expected).to_string();
         assert!(error.contains(expected), "`{expected}` is not in: {error}");
-        assert!(start.elapsed() < Duration::from_secs(2));
+        assert!(start.elapsed() < LONG);
     }
 }
 
@@ -98,7 +101,7 @@ fn version_tables_that_go_on_for_ever_are_refused() {
     library.set(table + 16, 1, 4);
     let start = Instant::now();
     let _ = read_elf(&library.bytes);
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(start.elapsed() < LONG);
 }
 
 #[test]

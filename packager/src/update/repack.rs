@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use placet_model::{Architecture, Digest, Module, ModulePath, UpdateTool};
-use placet_package::{Blob, Package, read_elf, signature};
+use placet_model::{Architecture, Module, ModulePath, UpdateTool};
+use placet_package::Package;
 
 use super::{Naming, Update, UpdateError, matching, name};
-use crate::error::ModuleFault;
 use crate::glob::Glob;
 use crate::source::Source;
 use crate::taint::Scanner;
@@ -89,27 +88,27 @@ impl Update {
             fault: Box::new(fault),
         };
         let source = Source::file(Path::new(""), &file.to_string_lossy()).map_err(refused)?;
-        let bytes = source.read().map_err(refused)?;
-        let damaged = |error| refused(ModuleFault::Elf(source.name.clone(), error));
-        let signature = signature(&bytes).map_err(damaged)?;
-        let elf = read_elf(&bytes).map_err(damaged)?;
-        let architecture = elf.as_ref().map(|elf| elf.architecture.clone());
+        let examined = source.examine().map_err(refused)?;
+        let architecture = examined.elf.as_ref().map(|elf| elf.architecture.clone());
         let module = self.find(package, replacement, &architecture.unwrap_or_default())?;
-        module.size = bytes.len() as u64;
-        module.digest = Digest::of(&bytes);
-        module.signature = signature;
+        module.size = examined.fingerprint.size;
+        module.digest = examined.fingerprint.digest;
+        module.signature = examined.fingerprint.signature;
         if module.link.take().is_some() {
             module.mode = source.mode;
         }
         let place = (path.clone(), module.architecture.clone());
-        let blob = (module.digest, Blob::File(file.clone()));
-        let symbols = assemble::set_facts(module, elf);
+        let blob = (module.digest, examined.blob);
+        let symbols = assemble::set_facts(module, examined.elf);
         self.blobs
             .extend([Some(blob), symbols].into_iter().flatten());
         let folder = file.canonicalize().ok();
         let folder = folder.as_deref().and_then(Path::parent);
-        let tainted = folder.map(|folder| Scanner::of_folder(folder).scan(path, &bytes));
-        self.warnings.extend(tainted.into_iter().flatten());
+        if let Some(folder) = folder {
+            let warnings = Scanner::of_folder(folder).scan(path, file);
+            let warnings = warnings.map_err(|error| refused(source.failed(error)))?;
+            self.warnings.extend(warnings);
+        }
         Ok(place)
     }
 

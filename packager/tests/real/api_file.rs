@@ -7,7 +7,7 @@ use std::process::Command;
 use placet_package::{Elf, read_elf};
 use placet_packager::{ApiFile, ApiSymbol, ApiSymbolKind};
 
-use crate::debian::{debs, unpack};
+use crate::debian::{two_libssl3, unpack};
 
 const LIBRARY: &str = "
     #include <stdint.h>
@@ -105,7 +105,7 @@ fn what_is_written_is_read_again() {
 /// Every library of Debian's OpenSSL: thousands of symbols, versions and objects.
 #[test]
 fn a_large_library_offers_its_own_api_and_its_successor_too() {
-    let Some(debs) = debs(&["libssl3=3.0.20-1~deb12u2", "libssl3"]) else {
+    let Some(debs) = two_libssl3() else {
         return;
     };
     let read = |deb: &PathBuf, name: &str| {

@@ -14,7 +14,7 @@ use crate::readelf::compare_with_readelf;
 
 const PACKAGES: [&str; 8] = [
     "frr",
-    "libssl3=3.0.20-1~deb12u2",
+    "libssl3=oldest",
     "libssl3",
     "nginx",
     "haproxy",

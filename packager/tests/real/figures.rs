@@ -5,17 +5,18 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
 
 use md5::{Digest as _, Md5};
 use placet_package::{file_signature, fingerprint};
 use placet_tests::{evidence, is_full};
 use serde_json::json;
+
+use crate::child;
 
 /// What a child process does with the files that it is told.
 const WORK: &str = "PLACET_FIGURE";
@@ -36,10 +37,7 @@ fn child() {
         }),
         threads => sign(&files, threads.parse().unwrap()),
     }
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let line = format!("peak {}\n", peak.unwrap().trim());
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
+    child::tell_peak();
 }
 
 /// The plain MD5 of a file, read in pieces as large as those of signatures.
@@ -72,23 +70,11 @@ fn sign(files: &[&Path], threads: usize) {
 
 /// Seconds and peak memory in KiB of one process.
 fn run(work: &str, list: &Path) -> (f64, u64) {
-    let started = Instant::now();
-    let output = Command::new(env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "figures::child",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .env(WORK, format!("{work} {}", list.display()))
-        .output()
-        .unwrap();
-    let seconds = started.elapsed().as_secs_f64();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
-    let peak = said.lines().find_map(|line| line.strip_prefix("peak "));
-    let peak = peak.unwrap().trim_end_matches(" kB").parse().unwrap();
-    (seconds, peak)
+    child::run(
+        "figures::child",
+        WORK,
+        &format!("{work} {}", list.display()),
+    )
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -96,7 +96,7 @@ fn packages_of_debian_hold_what_dpkg_finds_in_them() {
     let names = [
         "frr",
         "libssl3",
-        "libssl3=3.0.20-1~deb12u2",
+        "libssl3=oldest",
         "nginx",
         "haproxy",
         "unbound",
@@ -173,7 +173,7 @@ fn assert_control(package: &ImportedPackage, deb: &Path) {
 
 #[test]
 fn libraries_say_what_their_users_need() {
-    let Some(found) = debs(&["libssl3=3.0.20-1~deb12u2"]) else {
+    let Some(found) = debs(&["libssl3=oldest"]) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();

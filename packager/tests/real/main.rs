@@ -9,6 +9,8 @@ mod archives;
 #[cfg(test)]
 mod bad_archives;
 #[cfg(test)]
+mod child;
+#[cfg(test)]
 mod code_base;
 #[cfg(test)]
 mod debian;
@@ -28,6 +30,8 @@ mod flips;
 mod import;
 #[cfg(test)]
 mod loader;
+#[cfg(test)]
+mod memory;
 #[cfg(test)]
 mod missing;
 #[cfg(test)]

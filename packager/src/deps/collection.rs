@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use placet_package::ElfKind;
-use serde::Serialize;
 
 use super::error::Error;
 use super::graph::Graph;
@@ -16,6 +15,7 @@ use super::object::Object;
 use super::search::SearchOrder;
 use super::sources::Gathered;
 use super::tree::{Files, Found, Tree};
+use super::unresolved::{Unresolved, grouped};
 
 /// Objects that were asked about, in the tree in which they are looked at.
 #[derive(Debug)]
@@ -36,23 +36,6 @@ pub struct Entry {
     pub object: Arc<Object>,
     /// What it needs: the name, and the path of what the loader finds.
     pub uses: Vec<(String, Option<String>)>,
-}
-
-/// Something missing, and where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Unresolved {
-    /// The file that misses it.
-    pub path: String,
-    /// What it misses.
-    pub missing: Missing,
-    /// The programs, and libraries that no program among those asked about loads, in which it is
-    /// missing.
-    pub loaded_by: BTreeSet<String>,
-    /// Files among those asked about that export a symbol that is missing: they would have to be
-    /// there too.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub exported_by: BTreeSet<String>,
 }
 
 /// Where libraries are looked for.
@@ -161,18 +144,18 @@ impl Collection {
             }
         }
         let missing = missing.into_iter();
-        missing
-            .map(|((path, missing), loaded_by)| Unresolved {
-                exported_by: self.exporters(&missing),
-                path,
-                missing,
-                loaded_by,
-            })
-            .collect()
+        let missing = missing.map(|((path, missing), loaded_by)| Unresolved {
+            exported_by: self.exporters(&missing),
+            path,
+            missing,
+            symbols: BTreeSet::new(),
+            loaded_by,
+        });
+        grouped(missing.collect())
     }
 
     fn exporters(&self, missing: &Missing) -> BTreeSet<String> {
-        let Missing::Symbol { symbol } = missing else {
+        let Missing::Symbol { symbol, .. } = missing else {
             return BTreeSet::new();
         };
         let name = symbol.split('@').next().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! What a process would miss.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use placet_model::visible;
@@ -35,6 +35,14 @@ pub enum Missing {
     Symbol {
         /// Its name, with its version where it has one.
         symbol: String,
+        /// The name under which the library is needed whose version it is, where that is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        library: Option<String>,
+    },
+    /// Symbols that one of these libraries may define, all of which are missing.
+    Libraries {
+        /// The names under which they are needed.
+        names: BTreeSet<String>,
     },
 }
 
@@ -46,7 +54,11 @@ impl fmt::Display for Missing {
             Self::Version { library, version } => {
                 write!(f, "version {} of {}", visible(version), visible(library))
             }
-            Self::Symbol { symbol } => write!(f, "symbol {}", visible(symbol)),
+            Self::Symbol { symbol, .. } => write!(f, "symbol {}", visible(symbol)),
+            Self::Libraries { names } => {
+                let names: Vec<_> = names.iter().map(|name| visible(name).to_string()).collect();
+                write!(f, "one of {}", names.join(", "))
+            }
         }
     }
 }
@@ -110,7 +122,8 @@ impl Loaded {
                 let mut others = named.filter(|(owner, _)| !import.is_copied || *owner != index);
                 if !others.any(|(_, export)| export.serves(&import)) {
                     let symbol = import.text.to_owned();
-                    missing.push((index, Missing::Symbol { symbol }));
+                    let library = library_of(&object.object, import.version);
+                    missing.push((index, Missing::Symbol { symbol, library }));
                 }
             }
         }
@@ -132,6 +145,16 @@ impl Loaded {
             }
         }
         exported
+    }
+}
+
+/// The one library of which `user` needs this version.
+fn library_of(user: &Object, version: Option<&str>) -> Option<String> {
+    let needed = user.facts.versions_needed.iter();
+    let mut libraries = needed.filter(|needed| Some(needed.version.as_str()) == version);
+    match (libraries.next(), libraries.next()) {
+        (Some(only), None) => Some(only.soname.clone()),
+        _ => None,
     }
 }
 

@@ -22,8 +22,9 @@ mod search;
 mod sources;
 mod symbols;
 mod tree;
+mod unresolved;
 
-pub use collection::{Collection, Entry, Unresolved};
+pub use collection::{Collection, Entry};
 pub use error::Error;
 pub use graph::Graph;
 pub use load::{Loaded, LoadedObject, Loader, Target, Use};
@@ -33,3 +34,4 @@ pub use object::Object;
 pub use search::SearchOrder;
 pub use symbols::{Symbol, Symbols};
 pub use tree::{Files, Found, Tree};
+pub use unresolved::Unresolved;

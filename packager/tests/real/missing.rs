@@ -88,13 +88,15 @@ impl Found {
         let collection = Collection::read(&sources, Some(Path::new("/"))).unwrap();
         let mut found = Self::default();
         for unresolved in collection.unresolved() {
+            let name_of = |symbol: &str| symbol.split('@').next().unwrap().to_owned();
+            let with_library = unresolved.symbols.iter();
+            found.symbols.extend(with_library.map(|it| name_of(it)));
             match unresolved.missing {
                 Missing::Library { name } => drop(found.libraries.insert(name)),
                 Missing::Version { version, .. } => drop(found.versions.insert(version)),
-                Missing::Symbol { symbol } => {
-                    let name = symbol.split('@').next().unwrap();
-                    found.symbols.insert(name.to_owned());
-                }
+                Missing::Symbol { symbol, .. } => drop(found.symbols.insert(name_of(&symbol))),
+                // Each of them is told as missing too.
+                Missing::Libraries { .. } => {}
                 Missing::Interpreter { path } => panic!("no {path}"),
             }
         }
@@ -302,6 +304,61 @@ fn a_library_is_served_by_the_program_and_not_without_it() {
             .iter()
             .any(|it| it.missing.to_string() == "symbol callback"),
         "{unresolved:?}"
+    );
+}
+
+/// What is missing in a program, in words, with the symbols under each.
+fn told(folder: &Folder, program: &str) -> Vec<(String, String)> {
+    let sources = [folder.path(program).to_str().unwrap().to_owned()];
+    let collection = Collection::read(&sources, Some(Path::new("/"))).unwrap();
+    let unresolved = collection.unresolved().into_iter();
+    let told = unresolved.map(|it| {
+        let symbols: Vec<_> = it.symbols.into_iter().collect();
+        (it.missing.to_string(), symbols.join(" "))
+    });
+    told.collect()
+}
+
+#[test]
+fn symbols_of_a_library_that_is_missing_as_a_whole_stand_under_it() {
+    let folder = Folder::new();
+    fs::write(folder.path("a.map"), "A_1 { global: *; };").unwrap();
+    let versioned = "-Wl,--version-script=a.map";
+    let main = "int a1(void); int a2(void); int b1(void); int c1(void); \
+                int main(void) { return a1() + a2() + b1() + c1(); }";
+    folder
+        .library(
+            "lib/liba.so",
+            "int a1(void) { return 1; } int a2(void) { return 2; }",
+            versioned,
+        )
+        .library("lib/libb.so", "int b1(void) { return 3; }", "")
+        .library("lib/libc1.so", "int c1(void) { return 4; }", "")
+        .compile(
+            "bin/main",
+            main,
+            &format!("lib/liba.so lib/libb.so lib/libc1.so {RUN_PATH}"),
+        );
+    assert_eq!(told(&folder, "bin/main"), []);
+    fs::remove_file(folder.path("lib/liba.so")).unwrap();
+    let of_a = ("library liba.so".to_owned(), "a1@A_1 a2@A_1".to_owned());
+    assert_eq!(told(&folder, "bin/main"), [of_a.clone()]);
+    fs::remove_file(folder.path("lib/libb.so")).unwrap();
+    let of_b = |symbols: &str| ("library libb.so".to_owned(), symbols.to_owned());
+    // What has no version may be of either.
+    let either = ("one of liba.so, libb.so".to_owned(), "b1".to_owned());
+    assert_eq!(told(&folder, "bin/main"), [of_a, of_b(""), either]);
+    folder.library(
+        "lib/liba.so",
+        "int a1(void) { return 1; } int a2(void) { return 2; }",
+        versioned,
+    );
+    assert_eq!(told(&folder, "bin/main"), [of_b("b1")]);
+    // A library that is there and lacks a symbol is not missing as a whole.
+    folder.library("lib/libb.so", "int other(void) { return 3; }", "");
+    assert_eq!(
+        told(&folder, "bin/main"),
+        [("symbol b1".to_owned(), String::new())]
     );
 }
 

@@ -97,18 +97,25 @@ pub(super) fn unresolved(unresolved: &[Unresolved]) -> String {
     let files = files.into_iter().map(|(path, missing)| {
         let mut text = heading(path, &loaded_by(path, &missing));
         for one in missing {
-            let exporters = one.exported_by.iter().map(|path| visible(path).to_string());
-            let exporters = exporters.collect::<Vec<_>>().join(" ");
-            let hint = if exporters.is_empty() {
-                String::new()
-            } else {
-                format!("  {DIM}exported by {exporters}{DIM:#}")
-            };
+            let hint = hint(one);
             writeln!(text, "  {}{hint}", one.missing).expect("a text takes what is written");
         }
         text
     });
     files.collect::<Vec<_>>().join("\n")
+}
+
+/// Who exports a symbol, and what is missing with a library.
+fn hint(one: &Unresolved) -> String {
+    let exporters = one.exported_by.iter().map(|path| visible(path).to_string());
+    let exporters = exporters.collect::<Vec<_>>().join(" ");
+    let said = match (one.symbols.first(), one.symbols.len()) {
+        (Some(symbol), 1) => format!("with symbol {}", visible(symbol)),
+        (Some(symbol), count) => format!("with {count} symbols, as {}", visible(symbol)),
+        (None, _) if exporters.is_empty() => return String::new(),
+        (None, _) => format!("exported by {exporters}"),
+    };
+    format!("  {DIM}{said}{DIM:#}")
 }
 
 /// In which processes, where it is not the file itself that was loaded first.

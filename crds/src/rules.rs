@@ -127,8 +127,8 @@ const RULE_VARIABLES: [&str; 2] = ["node", "change"];
 /// zones that there are not, and keys that are none.
 pub(crate) fn unacceptable(kind: &str, value: &Value) -> Vec<Finding> {
     match kind {
-        "NodeClass" => bad_rules(value),
-        "PackageSet" => bad_keys(value),
+        "NodeClass" => [bad_rules(value), bad_image_keys(value)].concat(),
+        "PackageSet" => bad_keys(&value["spec"], &[Step::Key("spec".to_owned())]),
         _ => Vec::new(),
     }
 }
@@ -145,17 +145,26 @@ fn bad_rules(value: &Value) -> Vec<Finding> {
     findings
 }
 
-/// Keys that no package could be verified with.
-fn bad_keys(value: &Value) -> Vec<Finding> {
-    let keys = value["spec"]["keys"].as_array();
+/// Keys of boot images that none could be verified with.
+fn bad_image_keys(value: &Value) -> Vec<Finding> {
+    let images = value["spec"]["bootImages"].as_array();
+    let images = images.into_iter().flatten().enumerate();
+    let findings = images.flat_map(|(index, image)| {
+        let keys = ["spec", "bootImages"].map(|key| Step::Key(key.to_owned()));
+        let path: Vec<_> = keys.into_iter().chain([Step::Index(index)]).collect();
+        bad_keys(image, &path)
+    });
+    findings.collect()
+}
+
+/// Keys that no package could be verified with, of what stands at `place`.
+fn bad_keys(value: &Value, place: &[Step]) -> Vec<Finding> {
+    let keys = value["keys"].as_array();
     let keys = keys.into_iter().flatten().enumerate();
     keys.filter_map(|(index, key)| {
         let error = key.as_str()?.parse::<PublicKey>().err()?;
-        let path = [
-            Step::Key("spec".to_owned()),
-            Step::Key("keys".to_owned()),
-            Step::Index(index),
-        ];
+        let last = [Step::Key("keys".to_owned()), Step::Index(index)];
+        let path = [place, &last].concat();
         Some(Finding::new(&path, error.to_string()))
     })
     .collect()

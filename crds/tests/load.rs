@@ -531,6 +531,26 @@ fn keys_that_nothing_can_be_verified_with_are_refused_with_their_place() {
         f.yaml:1:895: spec.keys[5]: it is damaged: what it encodes is no public key
     "#]],
     );
+    let image = json!({
+        "name": "image",
+        "version": "1.0.0",
+        "reference": "oci-layout:image:1.0.0",
+        "keys": [block("PUBLIC KEY", good), block("PUBLIC KEY", "AAAA")],
+        "install": ["install"],
+        "confirm": ["confirm"],
+    });
+    let class = json!({
+        "apiVersion": "placet.dev/v1alpha1",
+        "kind": "NodeClass",
+        "metadata": {"name": "core"},
+        "spec": {"selector": {"types": ["core"]}, "packageSets": [], "bootImages": [image]},
+    });
+    check(
+        &class.to_string(),
+        &expect_test::expect![[r#"
+            f.yaml:1:343: spec.bootImages[0].keys[1]: it is damaged: what it encodes is no public key
+        "#]],
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use placet_planner::{Catalog, Problem, Unresolved};
 
 use crate::changes::Comparison;
 use crate::effect::{
-    Counts, Effect, GroupChange, Obstacle, Outcome, Processes, Travel, UnknownNode,
+    Counts, Effect, GroupChange, Obstacle, ObstacleKind, Outcome, Processes, Travel, UnknownNode,
 };
 use crate::facts::{Known, known};
 use crate::place::{Place, Places, of_reference};
@@ -50,10 +50,15 @@ pub struct Missing {
 ///
 /// # Errors
 ///
-/// If a package of either revision could not be had.
+/// If a package of either revision could not be had. Where the new revision names one that is there
+/// and that no listed key has signed, the answer is known: it is refused.
 pub fn compare(from: &Side, to: &Side) -> Result<Effect, Unknowable> {
     let (old, new) = (known(from), known(to));
-    require_packages([(from, &old), (to, &new)])?;
+    let untrusted = untrusted(to);
+    require_packages([(from, &old), (to, &new)], &untrusted)?;
+    if !untrusted.is_empty() {
+        return Ok(refused(from, to, &untrusted));
+    }
     let unknown = unknown(from, to, &old, &new);
     let places = Places {
         from,
@@ -94,12 +99,19 @@ pub fn compare(from: &Side, to: &Side) -> Result<Effect, Unknowable> {
     Ok(effect)
 }
 
-pub(crate) fn require_packages(sides: [(&Side, &Known); 2]) -> Result<(), Unknowable> {
+/// That every package of both revisions could be had, but for those of the newer one in `refused`.
+pub(crate) fn require_packages(
+    sides: [(&Side, &Known); 2],
+    refused: &BTreeMap<&str, &str>,
+) -> Result<(), Unknowable> {
     let reasons: Vec<_> = sides
         .into_iter()
         .zip([false, true])
         .flat_map(|((side, known), is_new)| {
             let missing = missing_packages(side, known).into_iter();
+            let missing = missing.filter(move |(reference, _)| {
+                !(is_new && refused.contains_key(reference.as_str()))
+            });
             missing.map(move |(reference, why)| Missing {
                 is_new,
                 message: format!("in {}: {why}", side.revision),
@@ -130,6 +142,40 @@ fn missing_packages(side: &Side, known: &Known) -> Vec<(String, String)> {
         Some((reference.clone(), text))
     });
     named.chain(lacking).collect()
+}
+
+/// The packages of a revision that no listed key has signed, by reference, and why they are refused.
+fn untrusted(side: &Side) -> BTreeMap<&str, &str> {
+    let entries = side.catalog.entries.iter();
+    let untrusted = entries.filter_map(|(reference, entry)| match entry {
+        Err(Unresolved::Untrusted(why)) => Some((reference.as_str(), why.as_str())),
+        _ => None,
+    });
+    untrusted.collect()
+}
+
+/// A revision of which nothing is planned.
+fn refused(from: &Side, to: &Side, untrusted: &BTreeMap<&str, &str>) -> Effect {
+    let problems = untrusted.iter().map(|(reference, why)| Obstacle {
+        kind: ObstacleKind::Package,
+        message: visible(why).to_string(),
+        is_old: false,
+        places: of_reference(&to.desired, reference),
+    });
+    Effect {
+        from: from.revision.clone(),
+        to: to.revision.clone(),
+        outcome: Outcome::Objection,
+        nodes: counts(&[], to, &[]),
+        processes: Processes::default(),
+        travel: Travel::default(),
+        changes: Vec::new(),
+        problems: problems.collect(),
+        notes: vec!["no node changes: packages are verified before anything is planned".to_owned()],
+        unknown: Vec::new(),
+        left: left(&from.desired, &to.desired),
+        live: None,
+    }
 }
 
 fn outcome(effect: &Effect) -> Outcome {

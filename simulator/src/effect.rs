@@ -203,7 +203,7 @@ impl From<&Problem> for ObstacleKind {
             Problem::Package { .. } => Self::Package,
             Problem::Class { .. } => Self::Class,
             Problem::NodeType { .. } => Self::NodeType,
-            Problem::Order { .. } => Self::Order,
+            Problem::Order { .. } | Problem::CircularUpgrades { .. } => Self::Order,
             Problem::Path { .. } => Self::Path,
             Problem::SameProcess { .. } => Self::SameProcess,
             Problem::Requirement { .. } => Self::Requirement,

@@ -74,9 +74,9 @@ impl Places<'_> {
                 vec![Place::node(node, format!("spec.facts.{fact}"))]
             }
             Problem::NodeType { nodes, package, .. } => self.of_package(nodes.first(), package),
-            Problem::Order { declared_by, .. } | Problem::SameProcess { declared_by, .. } => {
-                of_list(declared_by)
-            }
+            Problem::Order { declared_by, .. }
+            | Problem::CircularUpgrades { declared_by, .. }
+            | Problem::SameProcess { declared_by, .. } => of_list(declared_by),
             Problem::Path {
                 declared_by,
                 package,

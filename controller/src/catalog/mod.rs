@@ -85,7 +85,7 @@ impl WantedPackage {
                     reference: image.into(),
                     secret: name(&image.secret_ref),
                     pinned: None,
-                    keys: None,
+                    keys: keys(&image.keys),
                 });
                 wanted.collect()
             }

@@ -177,6 +177,11 @@ pub struct BootImage {
     /// default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretReference>,
+    /// Public keys one of which must have signed the package, as in a package set. By default it needs
+    /// no signature.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 16_384)))]
+    pub keys: Vec<String>,
     /// The command that has the boot loader start from the image at the next start, with its
     /// arguments; the path of the image is added as the last one. It runs as placetd does. A program
     /// without a leading slash is one of the node's packages.

@@ -202,6 +202,70 @@ fn a_rule_objects() {
 }
 
 #[test]
+fn a_package_that_no_listed_key_has_signed_is_refused() {
+    let repository = Repository::new();
+    let key = placet_packager::SigningKey::generate().public();
+    let pem = serde_json::to_string(&key.pem()).unwrap();
+    repository.greet("1.1.0");
+    repository.edit(
+        "packages.yaml",
+        "  packages:\n",
+        &format!("  keys: [{pem}]\n  packages:\n"),
+    );
+    let (code, report, error) = repository.check(&["--from", "HEAD"]);
+    assert_eq!(code, 1, "{report}{error}");
+    for words in [
+        "greet:1.1.0` is refused",
+        "it has no signature",
+        &key.id().short(),
+    ] {
+        assert!(report.contains(words), "{words}: {report}");
+    }
+    let (code, report, _) = repository.check(&["--from", "HEAD", "-o", "json"]);
+    assert_eq!(code, 1);
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["outcome"], "objection");
+    assert_eq!(report["nodes"]["changed"], 0);
+    // What is not there at all cannot be judged.
+    repository.edit("packages.yaml", "chat:1.0.0", "chat:9.9.9");
+    assert_eq!(repository.check(&["--from", "HEAD"]).0, 2);
+}
+
+#[test]
+fn packages_that_upgrade_each_other_are_named_in_their_circle() {
+    let repository = Repository::new();
+    let folder = tempfile::tempdir().unwrap();
+    let mut entries = String::from("  packages:\n");
+    for (name, next) in [("one", "two"), ("two", "three"), ("three", "one")] {
+        let source = folder.path().join(name);
+        fs::create_dir(&source).unwrap();
+        fs::write(source.join("text"), name).unwrap();
+        let declared = format!(
+            "name: {name}\nversion: 1.0.0\nupgrades:\n  - {{package: {next}, version: ^1}}\nmodules:\n  - {{path: share/{name}, source: text}}\n"
+        );
+        let file = source.join("package.yaml");
+        fs::write(&file, declared).unwrap();
+        let layout = source.join("layout");
+        let options = placet_packager::BuildOptions::default();
+        placet_packager::build(&file, &layout, &options).unwrap();
+        let reference = format!("oci-layout:{}:1.0.0", layout.display());
+        entries += &format!("    - {{name: {name}, version: 1.0.0, reference: {reference}}}\n");
+    }
+    repository.edit(
+        "packages.yaml",
+        "  packages:\n    - name: clock",
+        &format!("{entries}    - name: clock"),
+    );
+    let (code, report, error) = repository.check(&["--from", "HEAD", "-o", "json"]);
+    assert_eq!(code, 1, "{report}{error}");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let problems = report["problems"].to_string();
+    let circle = "one upgrades two, two upgrades three, three upgrades one";
+    assert!(problems.contains(circle), "{problems}");
+    assert!(!problems.contains("must stand first"), "{problems}");
+}
+
+#[test]
 fn what_cannot_be_told_says_where_and_what_to_do() {
     let repository = Repository::new();
     let (code, _, error) = repository.check(&["--from", "v9"]);

@@ -13,5 +13,6 @@ mod networks;
 mod pods;
 mod reach;
 mod registry;
+mod signatures;
 mod skew;
 mod story;

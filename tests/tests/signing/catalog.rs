@@ -72,6 +72,42 @@ fn a_package_of_a_layout_counts_once_a_listed_key_has_signed_it() {
     assert!(is_found(&look(None)));
 }
 
+#[test]
+fn a_boot_image_counts_once_a_key_of_its_class_has_signed_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (private, public) = pair(folder.path(), "release");
+    let reference = package(folder.path(), "1.0.0");
+    let image = |keys: &[String]| {
+        let class = serde_json::json!({
+            "apiVersion": "placet.dev/v1alpha1",
+            "kind": "NodeClass",
+            "metadata": {"name": "core"},
+            "spec": {"packageSets": [], "bootImages": [{
+                "name": "note",
+                "version": "1.0.0",
+                "reference": reference,
+                "keys": keys,
+                "install": ["install"],
+                "confirm": ["confirm"],
+            }]},
+        });
+        let file = placet_crds::SourceFile {
+            name: "class.yaml".into(),
+            text: class.to_string(),
+        };
+        let loaded = placet_crds::load_all(&[file]).unwrap();
+        WantedPackage::named_by(&loaded.objects[0], |_| None)
+    };
+    let packages = Packages::new();
+    let look = |keys: &[String]| packages.look_up(image(keys), Path::new("/"));
+    let listed = [std::fs::read_to_string(&public).unwrap()];
+    assert!(is_found(&look(&[])), "nobody wants a signature");
+    let (why, _) = refused(look(&listed));
+    assert!(why.contains("it has no signature"), "{why}");
+    json(&["package", "sign", &reference, "--key", &private]);
+    assert!(is_found(&look(&listed)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_verified_needs_no_registry_any_more() {
     let Some(mut server) = RegistryServer::open() else {

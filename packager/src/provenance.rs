@@ -8,7 +8,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use placet_model::{Digest, Hasher, PackageConfig};
+use placet_model::{Derived, Digest, Hasher, Module, PackageConfig};
 use placet_package::trust::Statement;
 use serde_json::{Value, json};
 
@@ -22,6 +22,8 @@ pub const PROVENANCE_TYPE: &str = "application/vnd.in-toto+json";
 pub const PROVENANCE_PREDICATE: &str = "https://slsa.dev/provenance/v1";
 /// How packages are built from package files.
 const BUILD_TYPE: &str = "https://placet.dev/build/package-file/v1";
+/// How packages are made from other packages.
+const UPDATE_TYPE: &str = "https://placet.dev/build/update/v1";
 /// The builder where nobody names another: whoever ran the command, wherever.
 const BUILDER: &str = "https://placet.dev/build/unattested";
 
@@ -61,8 +63,8 @@ impl Inputs {
             let path = path.to_owned();
             move |source| Error::Read { path, source }
         };
-        // An import has no package file.
-        let bytes = fs::read(package_yaml).ok();
+        // Of an import, it is the archive.
+        let package_file = file_digest(package_yaml).ok();
         let name = package_yaml.file_name().unwrap_or_default();
         let sources = match file.build.as_slice() {
             [] => None,
@@ -70,10 +72,7 @@ impl Inputs {
         };
         let commands = file.build.iter().map(|command| command.value.clone());
         Ok(Self {
-            package_file: (
-                name.to_string_lossy().into_owned(),
-                bytes.map(|it| Digest::of(&it)),
-            ),
+            package_file: (name.to_string_lossy().into_owned(), package_file),
             sources,
             commands: commands.collect(),
             environment: environment(file),
@@ -89,32 +88,19 @@ impl Inputs {
         imports: &Imports,
         builder: &Builder,
     ) -> Statement {
-        let mut metadata = json!({});
-        if let Some(invocation) = &builder.invocation {
-            metadata["invocationId"] = invocation.as_str().into();
-        }
-        let predicate = json!({
-            "buildDefinition": {
-                "buildType": BUILD_TYPE,
-                "externalParameters": {
-                    "packageFile": self.package_file.0,
-                    "package": config.name,
-                    "version": config.version.to_string(),
-                    "commands": self.commands,
-                    "environment": self.environment,
-                },
-                "internalParameters": {"sourceDateEpoch": config.created.as_second()},
-                "resolvedDependencies": self.resolved(config, imports),
+        let definition = json!({
+            "buildType": BUILD_TYPE,
+            "externalParameters": {
+                "packageFile": self.package_file.0,
+                "package": config.name,
+                "version": config.version.to_string(),
+                "commands": self.commands,
+                "environment": self.environment,
             },
-            "runDetails": {
-                "builder": {
-                    "id": builder.id.as_deref().unwrap_or(BUILDER),
-                    "version": {"placet": env!("CARGO_PKG_VERSION")},
-                },
-                "metadata": metadata,
-            },
+            "internalParameters": {"sourceDateEpoch": config.created.as_second()},
+            "resolvedDependencies": self.resolved(config, imports),
         });
-        Statement::new(package, PROVENANCE_PREDICATE, predicate)
+        statement(package, &definition, builder)
     }
 
     fn resolved(&self, config: &PackageConfig, imports: &Imports) -> Vec<Value> {
@@ -130,9 +116,7 @@ impl Inputs {
                 all.push(json!({"name": "source folder", "digest": {"dirHash": sources.hex()}}));
             }
             // With nothing to run, what is delivered is what was there.
-            None => all.extend(config.modules.iter().map(
-                |module| json!({"name": module.path, "digest": {"sha256": module.digest.hex()}}),
-            )),
+            None => all.extend(config.modules.iter().map(resolved_module)),
         }
         all
     }
@@ -156,6 +140,56 @@ fn imported(name: &str, about: &About) -> Value {
         resource["digest"] = json!({"sha256": digest.hex()});
     }
     resource
+}
+
+/// The statement that the package with this digest was made from another one, as `derived` says.
+pub(crate) fn of_update(
+    package: &Digest,
+    config: &PackageConfig,
+    derived: &Derived,
+    builder: &Builder,
+) -> Statement {
+    let origin = json!({
+        "name": format!("{} {}", config.name, derived.version),
+        "digest": {"sha256": derived.digest.hex()},
+    });
+    let is_new = |module: &&Module| derived.replaced.contains(&module.path);
+    let new = config.modules.iter().filter(is_new).map(resolved_module);
+    let definition = json!({
+        "buildType": UPDATE_TYPE,
+        "externalParameters": {
+            "operation": derived.by,
+            "package": config.name,
+            "version": config.version.to_string(),
+            "shaded": derived.shaded,
+            "replaced": derived.replaced,
+            "removed": derived.removed,
+        },
+        "resolvedDependencies": std::iter::once(origin).chain(new).collect::<Vec<_>>(),
+    });
+    statement(package, &definition, builder)
+}
+
+fn statement(package: &Digest, definition: &Value, builder: &Builder) -> Statement {
+    let mut metadata = json!({});
+    if let Some(invocation) = &builder.invocation {
+        metadata["invocationId"] = invocation.as_str().into();
+    }
+    let predicate = json!({
+        "buildDefinition": definition,
+        "runDetails": {
+            "builder": {
+                "id": builder.id.as_deref().unwrap_or(BUILDER),
+                "version": {"placet": env!("CARGO_PKG_VERSION")},
+            },
+            "metadata": metadata,
+        },
+    });
+    Statement::new(package, PROVENANCE_PREDICATE, predicate)
+}
+
+fn resolved_module(module: &Module) -> Value {
+    json!({"name": module.path, "digest": {"sha256": module.digest.hex()}})
 }
 
 /// The variables that the package file sets, and the names of those that it lets pass.

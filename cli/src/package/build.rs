@@ -5,13 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use indicatif::HumanBytes;
-use placet_packager::{BuildOptions, Builder, Built, Confine, Confinement, Watch};
+use placet_packager::{BuildOptions, Built, Confine, Confinement, Watch};
 use serde_json::json;
 
-use super::documents::Documents;
 use super::follow::follow;
-use super::key::{PassphraseSource, signing_key};
-use super::sign::sign;
+use super::voucher::{Voucher, vouch};
 use crate::arguments::{Common, Login};
 use crate::output::{self, Answer, Format};
 
@@ -40,17 +38,8 @@ pub(crate) struct Arguments {
     /// Whether build commands run in a namespace, at `/build`, where they can write nowhere else.
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     confine: When,
-    /// The private key, PEM, to sign the package with, as `placet package sign` does.
-    #[arg(long, value_name = "PATH")]
-    key: Option<PathBuf>,
     #[command(flatten)]
-    passphrase: PassphraseSource,
-    /// The platform that builds, for the provenance: a URI [default: nobody vouches for it].
-    #[arg(long, env = "PLACET_BUILDER", value_name = "URI")]
-    builder: Option<String>,
-    /// The run of that platform, for the provenance.
-    #[arg(long, env = "PLACET_INVOCATION", value_name = "TEXT")]
-    invocation: Option<String>,
+    voucher: Voucher,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -80,10 +69,7 @@ impl Arguments {
             root: self.root,
             source_date_epoch: self.source_date_epoch,
             confine: self.confine.into(),
-            builder: Builder {
-                id: self.builder,
-                invocation: self.invocation,
-            },
+            builder: self.voucher.builder(),
         };
         let built = placet_packager::build_watched(&self.file, layout, &options, watch);
         built.with_context(|| format!("failed to build {}", self.file.display()))
@@ -98,18 +84,11 @@ pub(crate) async fn run(arguments: Arguments, common: &Common) -> anyhow::Result
         );
     };
     let layout = layout.to_owned();
-    // A passphrase is asked for before anything takes its time.
-    let key = arguments.key.as_deref();
-    let key = key
-        .map(|file| signing_key(file, &arguments.passphrase))
-        .transpose()?;
+    let key = arguments.voucher.open()?;
     let folder = PathBuf::from(&layout);
     let built = follow(move |watch| arguments.build(&folder, watch)).await??;
     let reference = format!("oci-layout:{layout}:{}", built.tag);
-    if let Some(key) = &key {
-        let documents = Documents::of(&reference, &Login::default()).await?;
-        sign(&documents, key).await?;
-    }
+    vouch(&reference, &Login::default(), key.as_ref()).await?;
     if common.output == Format::Table {
         print_table(&built);
         anstream::println!("{reference}  {}", built.digest);

@@ -27,6 +27,7 @@ pub(crate) mod stub;
 pub(crate) mod tags;
 mod update;
 pub(crate) mod verify;
+mod voucher;
 
 use anyhow::Context as _;
 use placet_model::PackageConfig;

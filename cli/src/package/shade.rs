@@ -16,6 +16,7 @@ Examples:
   placet package shade oci-layout:packages/chat:1.0.0 --white     Restarts nothing
   placet package shade oci-layout:packages/chat:1.0.0 --black     Restarts everything
   placet package shade oci://registry.example.org/fleet/chat:1.0.0 --gray 'usr/lib/libssl*'
+  placet package shade oci-layout:packages/chat:1.0.0 --white --key keys/release.key
 
 The bytes of the modules stay: nothing has to be stored, sent or fetched again. The version is the
 next one, as 1.0.0+1.white; it satisfies whatever asks for 1.0.0."

@@ -1,12 +1,14 @@
 //! What `placet package shade` and `repack` have in common.
 
 use clap::Args;
-use placet_model::{PackageConfig, Version};
+use placet_model::{Digest, PackageConfig, Version};
 use placet_package::{Package, Reference};
 use placet_packager::update::{Naming, Update, UpdateError};
 use serde_json::json;
 
-use super::place::{self, Opened, Target};
+use super::documents::Documents;
+use super::place::{self, Target};
+use super::voucher::{Voucher, vouch};
 use crate::arguments::{Common, Login};
 use crate::output::{self, Answer, Format};
 
@@ -23,6 +25,8 @@ pub(crate) struct Making {
     #[arg(long)]
     version: Option<Version>,
     #[command(flatten)]
+    voucher: Voucher,
+    #[command(flatten)]
     login: Login,
 }
 
@@ -33,6 +37,7 @@ impl Making {
         common: &Common,
         make: impl FnOnce(&Package, Naming<'_>) -> Result<Update, UpdateError>,
     ) -> anyhow::Result<Answer> {
+        let key = self.voucher.open()?;
         let opened = place::open(&self.reference, &self.login).await?;
         let target = Target::new(self.to.as_deref(), &self.reference, &self.login).await?;
         let tags = target.tags().await?;
@@ -41,22 +46,26 @@ impl Making {
             tags: &tags,
         };
         let update = make(&opened.package, naming)?;
-        store(&target, &opened, &update, common).await?;
+        for warning in &update.warnings {
+            output::warn(warning);
+        }
+        let (reference, digest) = target.store(&opened, &update).await?;
+        let documents = Documents::of(&reference.to_string(), &self.login).await?;
+        for document in &update.documents(&digest, &self.voucher.builder()) {
+            documents.attach(document).await?;
+        }
+        vouch(&documents.reference, &self.login, key.as_ref()).await?;
+        print(&reference, &digest, &update.config, common)?;
         Ok(Answer::Done)
     }
 }
 
-async fn store(
-    target: &Target,
-    from: &Opened,
-    update: &Update,
+fn print(
+    reference: &Reference,
+    digest: &Digest,
+    config: &PackageConfig,
     common: &Common,
 ) -> anyhow::Result<()> {
-    for warning in &update.warnings {
-        output::warn(warning);
-    }
-    let (reference, digest) = target.store(from, update).await?;
-    let config = &update.config;
     if common.output == Format::Table {
         anstream::println!("{reference}  {digest}");
         if let Some(line) = origin(config) {

@@ -11,10 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use placet_model::{Derived, Digest, ModulePath, PackageConfig, UpdateTool, Version, visible};
+use placet_package::trust::Attachment;
 use placet_package::{Blob, Layout, Package, PackageError};
 
 use crate::error::ModuleFault;
 use crate::glob::Glob;
+use crate::provenance::{self, Builder, PROVENANCE_TYPE};
+use crate::sbom::{SBOM_TYPE, sbom};
 use crate::taint::Warning;
 
 pub use repack::{Replacement, repack};
@@ -144,6 +147,21 @@ impl Update {
     pub fn write(&self, layout: &Layout) -> Result<Digest, UpdateError> {
         let digest = layout.write_package(&self.config, &self.blobs, &self.config.version.tag())?;
         Ok(digest)
+    }
+
+    /// What is known of it once it is stored under this digest: the bill of materials, and from
+    /// which package it was made and how.
+    ///
+    /// # Panics
+    ///
+    /// Never: every update says where it comes from.
+    pub fn documents(&self, digest: &Digest, builder: &Builder) -> [Attachment; 2] {
+        let derived = self.config.derived.as_ref().expect("made from a package");
+        let provenance = provenance::of_update(digest, &self.config, derived, builder);
+        [
+            Attachment::new(SBOM_TYPE, sbom(digest, &self.config)),
+            Attachment::new(PROVENANCE_TYPE, provenance.write()),
+        ]
     }
 
     /// True if it has modules that the package which it was made from does not have.

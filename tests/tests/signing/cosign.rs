@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output};
 
 use placet_tests::{RegistryServer, free_address, program};
 
+use crate::keys::build_with;
 use crate::{PASSPHRASE, folder_of, json, package, pair, said, text};
 
 /// Runs cosign without a transparency log and without the public good instance.
@@ -87,6 +88,35 @@ fn cosign_accepts_what_we_signed_and_refuses_what_another_key_signed() {
     json(&["package", "push", &text(&folder_of(&again)), &there]);
     json(&["package", "sign", &there, "--key", &private]);
     json(&["package", "verify", &there, "--key", &public]);
+}
+
+/// `build --key` does in one step what `build` and `sign` do.
+#[test]
+fn cosign_accepts_what_a_build_has_signed() {
+    let Some(server) = RegistryServer::open() else {
+        return;
+    };
+    if program("cosign").is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (private, public) = pair(folder.path(), "release");
+    let layout = build_with(folder.path(), &private);
+    let place = server.at("fleet/built:1.0.0");
+    let pushed = json(&["package", "push", &layout, &place]);
+    assert_eq!(pushed["referrers"], 5);
+    let digest = pushed["digest"].as_str().unwrap();
+    let image = format!("{}/fleet/built@{digest}", server.host());
+    let run = |arguments: &[&str]| {
+        let rest = ["--key", &public, &image];
+        succeeds(&cosign(
+            folder.path(),
+            &[arguments, &rest, &VERIFY].concat(),
+        ))
+    };
+    run(&["verify"]);
+    run(&["verify-attestation", "--type", "slsaprovenance1"]);
+    run(&["verify-attestation", "--type", "cyclonedx"]);
 }
 
 /// A registry that lists referrers itself, for as long as the value lives.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use placet_package::{Layout, Selector};
@@ -67,6 +68,63 @@ fn the_passphrase_comes_from_a_file_or_the_environment_and_is_never_shown() {
         assert_eq!(code, 2, "{error}");
         assert!(error.contains(advice), "{error}");
     }
+}
+
+/// Builds a package and signs it in one step, with the passphrase in the environment; its layout.
+pub(crate) fn build_with(folder: &Path, private: &str) -> String {
+    package(folder, "1.0.0");
+    let file = text(&folder.join("source/package.yaml"));
+    let layout = text(&folder.join("signed"));
+    let to = format!("oci-layout:{layout}");
+    json(&["package", "build", &file, "--to", &to, "--key", private]);
+    layout
+}
+
+#[test]
+fn a_build_with_a_key_signs_the_package_and_what_is_known_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (private, public) = pair(folder.path(), "release");
+    let layout = build_with(folder.path(), &private);
+    let verified = json(&["package", "verify", &layout, "--key", &public]);
+    let findings = verified["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 3, "{verified}");
+    let attached = json(&["package", "attached", &layout]);
+    assert_eq!(
+        attached["attached"].as_array().unwrap().len(),
+        5,
+        "{attached}"
+    );
+
+    // The passphrase may stand in a file; without the right one nothing is built.
+    let secret = folder.path().join("secret");
+    let again = folder.path().join("again");
+    let build = |passphrase: &str| {
+        fs::write(&secret, passphrase).unwrap();
+        let mut command = Command::new(placet());
+        command.args(["package", "build", "--key", &private, "--to"]);
+        command.arg(format!("oci-layout:{}", again.display()));
+        command.arg(folder.path().join("source/package.yaml"));
+        command.arg("--passphrase-file").arg(&secret);
+        command.env_remove("PLACET_PASSPHRASE").stdin(Stdio::null());
+        command.output().unwrap()
+    };
+    let output = build("wrong");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("the passphrase is wrong"), "{error}");
+    assert!(!again.exists(), "nothing was built");
+    let output = build(PASSPHRASE);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let again = text(&again);
+    assert_eq!(
+        json(&["package", "attached", &again]),
+        attached,
+        "the same signatures"
+    );
 }
 
 #[test]
@@ -216,6 +274,83 @@ fn what_is_known_of_a_package_is_true_and_tells_nothing_of_the_machine() {
     }
     let none = run(&["package", "sbom", "oci-layout:/nonexistent:1"]);
     assert_eq!(none.status.code(), Some(2));
+}
+
+/// An update says from which package it was made and how, and is signed as builds are.
+#[test]
+fn an_update_says_where_it_comes_from_and_is_signed_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (private, public) = pair(folder.path(), "release");
+    let reference = package(folder.path(), "1.0.0");
+    let origin = json(&["package", "inspect", &reference])["digest"].clone();
+    let origin = origin
+        .as_str()
+        .unwrap()
+        .strip_prefix("sha256:")
+        .unwrap()
+        .to_owned();
+    let new = folder.path().join("new");
+    fs::write(&new, "another note\n").unwrap();
+    let replace = format!("share/note={}", new.display());
+    let builder = [
+        "--key",
+        &private,
+        "--builder",
+        "https://builds.example.net/7",
+    ];
+    let shade = ["package", "shade", &reference, "--gray", "share/loud"];
+    let repack = ["package", "repack", &reference, "--replace", &replace];
+    for (command, operation, dependencies) in [(shade, "gray", 1), (repack, "repack", 2)] {
+        let made = json(&[&command[..], &builder].concat());
+        let made_of = made["reference"].as_str().unwrap();
+        json(&["package", "verify", made_of, "--key", &public]);
+        let attached = json(&["package", "attached", made_of]);
+        assert_eq!(
+            attached["attached"].as_array().unwrap().len(),
+            5,
+            "{attached}"
+        );
+
+        let provenance = json(&["package", "provenance", made_of]);
+        let subject = &provenance["subject"][0]["digest"]["sha256"];
+        assert_eq!(
+            made["digest"],
+            format!("sha256:{}", subject.as_str().unwrap())
+        );
+        let definition = &provenance["predicate"]["buildDefinition"];
+        assert_eq!(
+            definition["buildType"],
+            "https://placet.dev/build/update/v1"
+        );
+        assert_eq!(definition["externalParameters"]["operation"], operation);
+        let resolved = definition["resolvedDependencies"].as_array().unwrap();
+        assert_eq!(resolved.len(), dependencies, "{provenance}");
+        assert_eq!(resolved[0]["name"], "note 1.0.0");
+        assert_eq!(resolved[0]["digest"]["sha256"], origin);
+        let builder = &provenance["predicate"]["runDetails"]["builder"]["id"];
+        assert_eq!(builder, "https://builds.example.net/7");
+
+        let sbom = json(&["package", "sbom", made_of]);
+        let version = &sbom["metadata"]["component"]["version"];
+        assert_eq!(*version, made["config"]["version"]);
+        let modules = made["config"]["modules"].as_array().unwrap();
+        for module in modules {
+            let digest = module["digest"].as_str().unwrap();
+            let digest = digest.strip_prefix("sha256:").unwrap();
+            assert!(sbom["components"].to_string().contains(digest), "{sbom}");
+        }
+    }
+    // Without a key it is known all the same, and nobody vouches for it.
+    let made = json(&["package", "shade", &reference, "--white"]);
+    let made = made["reference"].as_str().unwrap();
+    assert_eq!(
+        json(&["package", "attached", made])["attached"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    assert_eq!(said(&["package", "verify", made, "--key", &public]).0, 1);
 }
 
 #[test]

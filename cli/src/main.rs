@@ -44,7 +44,7 @@ fn main() -> ExitCode {
                     output::BAD,
                     output::BAD.render_reset()
                 );
-                ExitCode::from(2)
+                ExitCode::from(output::code_of(&error))
             }
         },
     }

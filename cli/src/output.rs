@@ -70,6 +70,14 @@ impl From<Answer> for ExitCode {
     }
 }
 
+/// The exit code where something could not be done: 130, as shells have it, where a person ended it.
+pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
+    use placet_packager::Error;
+    let mut causes = error.chain();
+    let is_ended = causes.any(|it| matches!(it.downcast_ref(), Some(Error::Cancelled)));
+    if is_ended { 130 } else { 2 }
+}
+
 /// Says what a person should know, and nothing waits for.
 pub(crate) fn warn(what: &dyn fmt::Display) {
     anstream::eprintln!("{WAIT}warning:{WAIT:#} {what}");

@@ -16,8 +16,8 @@ use nix::unistd::Pid;
 
 /// How often progress is told, and cancellation asked for.
 const TICK: Duration = Duration::from_millis(100);
-/// What a process group has between SIGTERM and SIGKILL.
-const GRACE: Duration = Duration::from_secs(2);
+/// What a process group has between SIGTERM and SIGKILL: somebody may wait for the end.
+const GRACE: Duration = Duration::from_millis(500);
 /// How much of a failed command's output is shown: the end, where compilers sum up.
 const OUTPUT_MAX: u64 = 16 << 10;
 /// Far more than a line that can be shown.

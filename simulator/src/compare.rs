@@ -108,10 +108,8 @@ pub(crate) fn require_packages(
         .into_iter()
         .zip([false, true])
         .flat_map(|((side, known), is_new)| {
-            let missing = missing_packages(side, known).into_iter();
-            let missing = missing.filter(move |(reference, _)| {
-                !(is_new && refused.contains_key(reference.as_str()))
-            });
+            let is_refused = |why: &str| is_new && refused.values().any(|it| *it == why);
+            let missing = missing_packages(side, known, is_refused).into_iter();
             missing.map(move |(reference, why)| Missing {
                 is_new,
                 message: format!("in {}: {why}", side.revision),
@@ -126,20 +124,26 @@ pub(crate) fn require_packages(
     }
 }
 
-/// The reference of each package that could not be had, and why.
-fn missing_packages(side: &Side, known: &Known) -> Vec<(String, String)> {
+/// The reference of each package that could not be had, and why, but for those that are refused.
+fn missing_packages(
+    side: &Side,
+    known: &Known,
+    is_refused: impl Fn(&str) -> bool,
+) -> Vec<(String, String)> {
     let named = known.target.problems.iter();
     let named = named.filter_map(|problem| match problem {
-        Problem::Package { reference, .. } => Some((reference.clone(), problem.to_string())),
+        Problem::Package { reference, why } if !is_refused(why) => {
+            Some((reference.clone(), problem.to_string()))
+        }
         _ => None,
     });
     // Of packages that could not be had no node can be told what it is.
     let lacking = side.catalog.entries.iter();
     let lacking = lacking.filter(|_| !known.unknown.is_empty());
     let lacking = lacking.filter_map(|(reference, entry)| {
-        let (Unresolved::Missing(why) | Unresolved::Untrusted(why)) = entry.as_ref().err()?;
+        let why = entry.as_ref().err()?.why();
         let text = format!("package {}: {why}", visible(reference));
-        Some((reference.clone(), text))
+        (!is_refused(why)).then(|| (reference.clone(), text))
     });
     named.chain(lacking).collect()
 }

@@ -1,5 +1,7 @@
 //! Why a change touches one process on one node: the chain from the process to the line in git.
 
+use std::collections::BTreeMap;
+
 use placet_model::{
     Because, Change, ChangeSet, ManifestEntry, ModulePath, NodeManifest, NodeName, PackageName,
     ProcessAction, ProcessChange, ProcessName, visible,

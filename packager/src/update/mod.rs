@@ -16,6 +16,7 @@ use placet_package::{Blob, Layout, Package, PackageError};
 
 use crate::error::ModuleFault;
 use crate::glob::Glob;
+use crate::import::Imports;
 use crate::provenance::{self, Builder, PROVENANCE_TYPE};
 use crate::sbom::{SBOM_TYPE, sbom};
 use crate::taint::Warning;
@@ -159,7 +160,7 @@ impl Update {
         let derived = self.config.derived.as_ref().expect("made from a package");
         let provenance = provenance::of_update(digest, &self.config, derived, builder);
         [
-            Attachment::new(SBOM_TYPE, sbom(digest, &self.config)),
+            Attachment::new(SBOM_TYPE, sbom(digest, &self.config, &Imports::default())),
             Attachment::new(PROVENANCE_TYPE, provenance.write()),
         ]
     }

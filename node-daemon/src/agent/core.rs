@@ -135,38 +135,26 @@ impl Core {
         let (sender, inputs) = mpsc::unbounded_channel();
         let handle = Handle(sender.clone());
         let (table, keeper) = keeper.open(sender).await?;
-        let link::Event::Table { life, processes } = table else {
-            return Err(AgentError::Keeper(std::io::Error::other(
-                "it did not begin with its table",
-            ))
-            .into());
-        };
+        let (life, processes) = entries(table)?;
         let groups = Groups::default();
         let store = test_mode::with_memory(store, &settings.memory, &life);
         let (committed, test) = test_mode::running(&store)?;
         test_mode::point(&store, committed.number, &settings.run);
         let is_boot = processes.iter().all(|process| process.exit.is_some());
         let drift = drift::at_start(&store, &committed, is_boot);
-        let mut resume = resume(&store, &processes)?;
+        let resume = resume(&store, &processes)?;
         let known = known(&store, &committed, processes, &groups);
         let served: Vec<_> = known.iter().map(|known| known.process.clone()).collect();
         let boot_id = boot_id(&life)?;
         let is_alone = is_boot && resume.is_none();
-        let restarted_for = boot::restarted_for(&store, &boot_id);
-        let waits = settings.start_alone == StartAlone::No && known.is_empty();
-        let (machine, effects) = if waits && committed.number != 0 {
-            let machine = Machine::waiting(committed, restarted_for);
-            (machine, vec![Effect::Say(WAITS.to_owned())])
-        } else {
-            let found = Beginning {
-                current: committed,
-                test,
-                known,
-                resume: resume.take(),
-                restarted_for,
-            };
-            Machine::start(found, Moment::ZERO)
+        let found = Beginning {
+            current: committed,
+            test,
+            known,
+            resume,
+            restarted_for: boot::restarted_for(&store, &boot_id),
         };
+        let (machine, effects, resume) = begin(settings.start_alone, found);
         let mut core = Self {
             voters: Voters::new(&settings.run, groups.who()),
             boot_id,
@@ -387,6 +375,27 @@ impl Core {
 
 /// Takes over what runs, or starts what is committed, unless that has to wait for a controller: then
 /// `resume` stays. What runs already is not held up by an agent that starts anew.
+/// What the keeper has.
+fn entries(table: link::Event) -> Result<(String, Vec<Entry>), AgentError> {
+    match table {
+        link::Event::Table { life, processes } => Ok((life, processes)),
+        _ => Err(AgentError::Keeper(std::io::Error::other(
+            "it did not begin with its table",
+        ))),
+    }
+}
+
+/// The machine that goes on with what was found, or waits with what it will resume.
+fn begin(alone: StartAlone, found: Beginning) -> (Machine, Vec<Effect>, Option<Resume>) {
+    if alone == StartAlone::No && found.known.is_empty() && found.current.number != 0 {
+        let machine = Machine::waiting(found.current, found.restarted_for);
+        let say = Effect::Say(WAITS.to_owned());
+        return (machine, vec![say], found.resume);
+    }
+    let (machine, effects) = Machine::start(found, Moment::ZERO);
+    (machine, effects, None)
+}
+
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at.into()).await,

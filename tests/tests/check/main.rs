@@ -15,6 +15,7 @@ mod reports;
 mod revisions;
 mod workflows;
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::{fs, str};
@@ -249,7 +250,11 @@ fn packages_that_upgrade_each_other_are_named_in_their_circle() {
         let options = placet_packager::BuildOptions::default();
         placet_packager::build(&file, &layout, &options).unwrap();
         let reference = format!("oci-layout:{}:1.0.0", layout.display());
-        entries += &format!("    - {{name: {name}, version: 1.0.0, reference: {reference}}}\n");
+        writeln!(
+            entries,
+            "    - {{name: {name}, version: 1.0.0, reference: {reference}}}"
+        )
+        .unwrap();
     }
     repository.edit(
         "packages.yaml",

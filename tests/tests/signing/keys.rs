@@ -282,13 +282,9 @@ fn an_update_says_where_it_comes_from_and_is_signed_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let (private, public) = pair(folder.path(), "release");
     let reference = package(folder.path(), "1.0.0");
-    let origin = json(&["package", "inspect", &reference])["digest"].clone();
-    let origin = origin
-        .as_str()
-        .unwrap()
-        .strip_prefix("sha256:")
-        .unwrap()
-        .to_owned();
+    let inspected = json(&["package", "inspect", &reference]);
+    let origin = inspected["digest"].as_str().unwrap();
+    let origin = origin.strip_prefix("sha256:").unwrap();
     let new = folder.path().join("new");
     fs::write(&new, "another note\n").unwrap();
     let replace = format!("share/note={}", new.display());
@@ -330,15 +326,7 @@ fn an_update_says_where_it_comes_from_and_is_signed_with_it() {
         let builder = &provenance["predicate"]["runDetails"]["builder"]["id"];
         assert_eq!(builder, "https://builds.example.net/7");
 
-        let sbom = json(&["package", "sbom", made_of]);
-        let version = &sbom["metadata"]["component"]["version"];
-        assert_eq!(*version, made["config"]["version"]);
-        let modules = made["config"]["modules"].as_array().unwrap();
-        for module in modules {
-            let digest = module["digest"].as_str().unwrap();
-            let digest = digest.strip_prefix("sha256:").unwrap();
-            assert!(sbom["components"].to_string().contains(digest), "{sbom}");
-        }
+        check_bill(&made);
     }
     // Without a key it is known all the same, and nobody vouches for it.
     let made = json(&["package", "shade", &reference, "--white"]);
@@ -351,6 +339,18 @@ fn an_update_says_where_it_comes_from_and_is_signed_with_it() {
         2
     );
     assert_eq!(said(&["package", "verify", made, "--key", &public]).0, 1);
+}
+
+/// The bill of materials of an update is of all that it holds.
+fn check_bill(made: &Value) {
+    let sbom = json(&["package", "sbom", made["reference"].as_str().unwrap()]);
+    let version = &sbom["metadata"]["component"]["version"];
+    assert_eq!(*version, made["config"]["version"]);
+    for module in made["config"]["modules"].as_array().unwrap() {
+        let digest = module["digest"].as_str().unwrap();
+        let digest = digest.strip_prefix("sha256:").unwrap();
+        assert!(sbom["components"].to_string().contains(digest), "{sbom}");
+    }
 }
 
 #[test]

@@ -80,7 +80,11 @@ impl Store {
 
     /// Removes the images of other generations than those in `keep`.
     pub(super) fn collect_images(&self, keep: &BTreeSet<u64>) -> Result<(), StoreError> {
-        let names = files::names(&self.root.join("images"))?;
+        let folder = self.root.join("images");
+        if !folder.exists() {
+            return Ok(());
+        }
+        let names = files::names(&folder)?;
         let is_kept = |name: &String| name.parse().is_ok_and(|number| keep.contains(&number));
         let mut unused = names.iter().filter(|name| !is_kept(name));
         unused.try_for_each(|name| self.remove_image(name))

@@ -217,7 +217,9 @@ impl Machine {
     }
 
     fn recover(&mut self) {
-        let restarted = self.restarted_for.is_some();
+        // A node that stores nothing is restarted for what it is yet to be given.
+        let has_image = self.current.manifest.boot.is_some();
+        let restarted = has_image && self.restarted_for.is_some();
         self.begin(Phase::Committing, None);
         self.bring_all(restarted);
     }

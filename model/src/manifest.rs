@@ -43,6 +43,13 @@ pub struct Boot {
     pub commands: BootCommands,
 }
 
+impl Boot {
+    /// True of the modules that the node starts from.
+    fn has(&self, entry: &ManifestEntry) -> bool {
+        entry.package == self.package && entry.module.kind == ModuleType::BootImage
+    }
+}
+
 /// The commands by which a node gets to start from a boot image. The paths of its modules are added
 /// as the last arguments of the first two.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,26 +123,36 @@ impl NodeManifest {
 
     /// The modules that the node starts from, if its class names any.
     pub fn boot_image(&self) -> impl Iterator<Item = &Module> {
-        let package = self.boot.as_ref().map(|boot| &boot.package);
-        let of_boot = self.modules.iter().filter(move |it| {
-            Some(&it.package) == package && it.module.kind == ModuleType::BootImage
-        });
-        of_boot.map(|entry| &entry.module)
+        self.image_of(self.boot.as_ref())
+    }
+
+    /// Looks through the modules only if there is a `boot`: planning asks this of every node.
+    fn image_of<'a>(&'a self, boot: Option<&'a Boot>) -> impl Iterator<Item = &'a Module> {
+        boot.into_iter().flat_map(|boot| {
+            let modules = self.modules.iter().filter(|it| boot.has(it));
+            modules.map(|entry| &entry.module)
+        })
     }
 
     /// The modules of a boot image that the node does not keep.
     pub fn transient_image(&self) -> impl Iterator<Item = &Module> {
-        let is_transient = self.boot.as_ref().is_some_and(|boot| boot.transient);
-        self.boot_image().filter(move |_| is_transient)
+        self.image_of(self.transient_boot())
+    }
+
+    /// True if there is a boot image that the node does not keep.
+    pub fn has_transient_image(&self) -> bool {
+        self.transient_image().next().is_some()
+    }
+
+    fn transient_boot(&self) -> Option<&Boot> {
+        self.boot.as_ref().filter(|boot| boot.transient)
     }
 
     /// The modules that stand at their paths on the node: all but a boot image that it does not keep.
     pub fn installed_modules(&self) -> impl Iterator<Item = &Module> {
-        let boot = self.boot.as_ref().filter(|boot| boot.transient);
-        let package = boot.map(|boot| &boot.package);
-        let installed = self.modules.iter().filter(move |it| {
-            Some(&it.package) != package || it.module.kind != ModuleType::BootImage
-        });
+        let boot = self.transient_boot();
+        let installed = self.modules.iter();
+        let installed = installed.filter(move |it| boot.is_none_or(|boot| !boot.has(it)));
         installed.map(|entry| &entry.module)
     }
 

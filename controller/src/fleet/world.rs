@@ -350,11 +350,13 @@ impl World {
             .collect()
     }
 
-    /// What connected nodes ran before.
+    /// What connected nodes ran before, where they would have to fetch something to go back.
     pub(crate) fn ran_before(&self) -> BTreeMap<NodeName, Running> {
         let connected = self.nodes.iter().filter(|(_, node)| node.session.is_some());
         connected
-            .filter_map(|(name, node)| Some((name.clone(), node.before.clone()?)))
+            .filter_map(|(name, node)| Some((name, node.before.as_ref()?)))
+            .filter(|(_, before)| before.manifest().has_transient_image())
+            .map(|(name, before)| (name.clone(), before.clone()))
             .collect()
     }
 

@@ -220,7 +220,7 @@ impl Task {
     async fn stage(&self, manifest: NodeManifest, turn: &Turn) -> Result<Done, StageError> {
         Store::check(&manifest)?;
         let brings_image =
-            restarts(&self.base.manifest, &manifest) && manifest.transient_image().next().is_some();
+            restarts(&self.base.manifest, &manifest) && manifest.has_transient_image();
         if brings_image {
             self.store.memory()?.check_image_room(&manifest)?;
         }
@@ -281,7 +281,7 @@ impl Task {
         patience: Patience,
         turn: &Turn,
     ) -> Result<Vec<u64>, StageError> {
-        if generation.manifest.transient_image().next().is_none() {
+        if !generation.manifest.has_transient_image() {
             return Ok(Vec::new());
         }
         let task = Self {
@@ -291,7 +291,7 @@ impl Task {
         let mut bytes = Vec::new();
         for missing in task.store.missing_image(&generation.manifest) {
             if patience == Patience::Long {
-                task.is_connected(generation).await;
+                task.wait_for_controller(generation).await;
             }
             let of = |module: &&Module| module.digest == missing.digest;
             let module = generation.manifest.transient_image().find(of);
@@ -304,7 +304,7 @@ impl Task {
     }
 
     /// Waits for the controller as long as a restart of the node may take.
-    async fn is_connected(&self, generation: &Generation) {
+    async fn wait_for_controller(&self, generation: &Generation) {
         let boot = generation.manifest.boot.as_ref();
         let within = boot.map_or(0, |boot| boot.commands.restart_seconds);
         let mut channel = self.channel.clone();

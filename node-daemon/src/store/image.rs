@@ -20,9 +20,10 @@ impl Store {
     /// absent.
     pub(crate) fn boot_image(&self, generation: &Generation) -> Vec<PathBuf> {
         let manifest = &generation.manifest;
-        let is_transient = manifest.transient_image().next().is_some();
         let folder = match &self.memory {
-            Some(memory) if is_transient => memory.image_folder(generation.number),
+            Some(memory) if manifest.has_transient_image() => {
+                memory.image_folder(generation.number)
+            }
             _ => self.tree(generation.number),
         };
         let modules = manifest.boot_image();

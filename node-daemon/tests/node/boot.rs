@@ -26,14 +26,32 @@ impl Node {
             mind: tempfile::tempdir().unwrap(),
         };
         let old = node.software("old", "1");
-        controller.serve(&old);
+        let session = Self::settle(controller, &old).await;
+        (node, session, old)
+    }
+
+    /// The first change of a node, to this software.
+    async fn settle(controller: &Controller, software: &Software) -> Session {
+        controller.serve(software);
         let mut session = controller.session().await;
         let done = session
-            .change(&NodeManifest::default(), &old.manifest)
+            .change(&NodeManifest::default(), &software.manifest)
             .await;
         assert_eq!((done.error.as_str(), done.generation), ("", 1));
         session.running(&["voter", "server"]).await;
-        (node, session, old)
+        session
+    }
+
+    /// A change whose process `faulty` failed was given back, with its image.
+    async fn has_gone_back(&self, session: &mut Session) {
+        let done = session.activated().await;
+        assert!(
+            done.error.contains("faulty exited with code 3"),
+            "{}",
+            done.error
+        );
+        assert_eq!(self.loader.read("good").as_deref(), Some("old"));
+        session.running(&["voter", "server"]).await;
     }
 
     fn software(&self, image: &str, version: &str) -> Software {
@@ -143,14 +161,7 @@ async fn packages_that_fail_on_the_new_image_bring_the_old_one_back() {
     node.daemon.logged_times("the node restarts", 2).await;
     drop(session);
     session = node.restart(&controller).await;
-    let done = session.activated().await;
-    assert!(
-        done.error.contains("faulty exited with code 3"),
-        "{}",
-        done.error
-    );
-    assert_eq!(node.loader.read("good").as_deref(), Some("old"));
-    session.running(&["voter", "server"]).await;
+    node.has_gone_back(&mut session).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,13 +250,7 @@ async fn an_image_that_is_not_kept_is_fetched_again_to_go_back_to_it() {
     let software = |image, version| node.software(image, version).transient_image();
     let old = software("old", "1");
     let new = software("new", "2").script("bin/faulty", "echo no such device; exit 3");
-    controller.serve(&old);
-    let mut session = controller.session().await;
-    let done = session
-        .change(&NodeManifest::default(), &old.manifest)
-        .await;
-    assert_eq!((done.error.as_str(), done.generation), ("", 1));
-    session.running(&["voter", "server"]).await;
+    let mut session = Node::settle(&controller, &old).await;
     let images = memory.path().join("images");
     let held = || fs::read_dir(&images).unwrap().count();
     assert_eq!(held(), 0, "it is known to run");
@@ -258,9 +263,8 @@ async fn an_image_that_is_not_kept_is_fetched_again_to_go_back_to_it() {
     assert!(!node.daemon.path("s/generations/2/tree/boot").exists());
     session.activate(&old.manifest, &new.manifest);
     node.daemon.logged("the node restarts").await;
-    let forget = || fs::remove_dir_all(memory.path()).unwrap();
     node.daemon.stop();
-    forget();
+    fs::remove_dir_all(memory.path()).unwrap();
     node.loader.start_machine();
     assert_eq!(node.loader.read("running").as_deref(), Some("new"));
     // Nobody is there yet who has the bytes of before.
@@ -271,18 +275,8 @@ async fn an_image_that_is_not_kept_is_fetched_again_to_go_back_to_it() {
         .await;
     controller.go_away(false);
     node.daemon.logged_times("the node restarts", 2).await;
-    node.daemon.stop();
-    node.loader.start_machine();
-    node.daemon.start("core-1");
-    let mut session = controller.session().await;
-    let done = session.activated().await;
-    assert!(
-        done.error.contains("faulty exited with code 3"),
-        "{}",
-        done.error
-    );
-    assert_eq!(node.loader.read("good").as_deref(), Some("old"));
-    session.running(&["voter", "server"]).await;
+    let mut session = node.restart(&controller).await;
+    node.has_gone_back(&mut session).await;
     assert!(!memory.path().join("images/1").exists());
     let report = session.report(|report| !report.changing).await;
     assert_eq!((report.generation, report.drifts.len()), (1, 0));

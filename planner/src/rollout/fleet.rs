@@ -330,8 +330,7 @@ impl<'a> Node<'a> {
 
     /// True if something of what it is given is in memory only.
     pub(super) fn needs_memory(&self) -> bool {
-        let mut image = self.target.manifest.transient_image();
-        self.memory().is_some() || image.next().is_some()
+        self.memory().is_some() || self.target.manifest.has_transient_image()
     }
 
     /// True if it ran what it should and has gone back, as at the end of a test.

@@ -13,6 +13,8 @@ mod child;
 #[cfg(test)]
 mod code_base;
 #[cfg(test)]
+mod completeness;
+#[cfg(test)]
 mod debian;
 #[cfg(test)]
 mod debian_source;

@@ -47,25 +47,21 @@ impl Folder {
 
 /// What is missing, as sets of names.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Found {
-    libraries: BTreeSet<String>,
-    versions: BTreeSet<String>,
-    symbols: BTreeSet<String>,
+pub(crate) struct Found {
+    pub(crate) libraries: BTreeSet<String>,
+    pub(crate) versions: BTreeSet<String>,
+    pub(crate) symbols: BTreeSet<String>,
 }
 
 impl Found {
     /// What the real loader says.
     fn by_ldd(program: &Path) -> Self {
-        let mut command = Command::new("ldd");
-        command
-            .arg("-r")
-            .arg(program)
-            .env("LC_ALL", "C")
-            .env_remove("LD_LIBRARY_PATH");
-        let output = command.output().unwrap();
+        Self::of_ldd(&ldd(program).0)
+    }
+
+    /// What `ldd -r` means by this text.
+    pub(crate) fn of_ldd(text: &str) -> Self {
         let mut found = Self::default();
-        let (out, error) = (output.stdout, output.stderr);
-        let text = String::from_utf8([out, error].concat()).unwrap();
         for line in text.lines().map(str::trim) {
             if let Some(name) = line.strip_suffix(" => not found") {
                 found.libraries.insert(name.to_owned());
@@ -88,20 +84,41 @@ impl Found {
         let collection = Collection::read(&sources, Some(Path::new("/"))).unwrap();
         let mut found = Self::default();
         for unresolved in collection.unresolved() {
-            let name_of = |symbol: &str| symbol.split('@').next().unwrap().to_owned();
-            let with_library = unresolved.symbols.iter();
-            found.symbols.extend(with_library.map(|it| name_of(it)));
-            match unresolved.missing {
-                Missing::Library { name } => drop(found.libraries.insert(name)),
-                Missing::Version { version, .. } => drop(found.versions.insert(version)),
-                Missing::Symbol { symbol, .. } => drop(found.symbols.insert(name_of(&symbol))),
-                // Each of them is told as missing too.
-                Missing::Libraries { .. } => {}
-                Missing::Interpreter { path } => panic!("no {path}"),
-            }
+            let with_library = unresolved.symbols.iter().map(|it| name_of(it));
+            found.symbols.extend(with_library);
+            found.add(unresolved.missing);
         }
         found
     }
+
+    pub(crate) fn add(&mut self, missing: Missing) {
+        match missing {
+            Missing::Library { name } | Missing::Interpreter { path: name } => {
+                self.libraries.insert(name);
+            }
+            Missing::Version { version, .. } => drop(self.versions.insert(version)),
+            Missing::Symbol { symbol, .. } => drop(self.symbols.insert(name_of(&symbol))),
+            // Each of them is told as missing too.
+            Missing::Libraries { .. } => {}
+        }
+    }
+}
+
+fn name_of(symbol: &str) -> String {
+    symbol.split('@').next().unwrap().to_owned()
+}
+
+/// What `ldd -r` says of a file, and whether it takes it for one that it can judge.
+pub(crate) fn ldd(program: &Path) -> (String, bool) {
+    let mut command = Command::new("ldd");
+    command
+        .arg("-r")
+        .arg(program)
+        .env("LC_ALL", "C")
+        .env_remove("LD_LIBRARY_PATH");
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (String::from_utf8(text).unwrap(), output.status.success())
 }
 
 /// Both say that this is missing: `library a`, `version b`, `symbol c`.

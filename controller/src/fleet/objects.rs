@@ -30,8 +30,10 @@ pub(crate) struct Entry {
     /// Raised when the spec changes.
     pub(crate) generation: i64,
     pub(crate) status: Value,
-    /// The version that the home was heard to have, where others write to it too.
+    /// What others wrote up to this version has been seen, where others write to it too.
     pub(crate) version: u64,
+    /// The version at which this controller last wrote the status.
+    pub(crate) status_version: u64,
 }
 
 /// The word that commands print for it.
@@ -77,6 +79,7 @@ impl Objects {
             generation: i64::try_from(stored.generation).unwrap_or(i64::MAX),
             status: stored.status.clone(),
             version: stored.resource_version,
+            status_version: 0,
         };
         self.0.insert(key, Arc::new(entry));
         Ok(())
@@ -97,6 +100,7 @@ impl Objects {
                 generation: 1,
                 status: Value::Null,
                 version: 0,
+                status_version: 0,
             };
             self.0.insert(key, Arc::new(entry));
             return Ok(Applied::Created);
@@ -290,6 +294,21 @@ impl Objects {
 const REVISION_MOST: usize = 512;
 
 impl Entry {
+    /// Notes a version that this controller wrote: a status over the version `over`, or the
+    /// declaration. A status hides nothing that others wrote before it and that is still to be
+    /// seen. A declaration takes the place of all that; what became of it is to be seen.
+    pub(crate) fn written(&mut self, version: u64, over: Option<u64>) {
+        if over.is_some() {
+            self.status_version = self.status_version.max(version);
+        }
+        let seen = match over {
+            Some(over) if over <= self.version => version,
+            Some(_) => return,
+            None => version.saturating_sub(1),
+        };
+        self.version = self.version.max(seen);
+    }
+
     /// What the annotation holds by which people ask for a look now.
     pub(crate) fn requested_at(&self) -> Option<&str> {
         let annotations = self.object.metadata().annotations.as_ref()?;

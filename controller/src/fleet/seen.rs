@@ -47,15 +47,18 @@ impl World {
             tracing::error!(kind, name = stored.name, %error, "a resource cannot be read and is left out");
             return false;
         }
-        if let (Some(before), Some(now)) = (&before, self.objects.get_mut(kind, &stored.name))
-            && now.status != before.status
-        {
-            now.status.clone_from(&before.status);
-            turn.writes.push(Write::Status {
-                kind,
-                name: stored.name.clone(),
-                status: before.status.clone(),
-            });
+        if let (Some(before), Some(now)) = (&before, self.objects.get_mut(kind, &stored.name)) {
+            now.status_version = before.status_version;
+            // What is older than the status that was written last says nothing about it.
+            let is_foreign = stored.resource_version > before.status_version;
+            let status = std::mem::replace(&mut now.status, before.status.clone());
+            if is_foreign && status != before.status {
+                turn.writes.push(Write::Status {
+                    kind,
+                    name: stored.name.clone(),
+                    status: before.status.clone(),
+                });
+            }
         }
         match kind {
             "Rollout" => {
@@ -166,9 +169,9 @@ impl World {
 
     /// What the home made of what was written.
     pub(super) fn written(&mut self, committed: Committed) {
-        for (kind, name, version) in committed.versions {
-            if let Some(entry) = self.objects.get_mut(kind, &name) {
-                entry.version = entry.version.max(version);
+        for written in committed.written {
+            if let Some(entry) = self.objects.get_mut(written.kind, &written.name) {
+                entry.written(written.version, written.over);
             }
         }
         for refused in committed.refused {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
-use placet_crds::{GitSourceStatus, Reason, RolloutStatus, SourceFile, load, load_all};
+use placet_crds::{GitSourceStatus, Object, Reason, RolloutStatus, SourceFile, load, load_all};
 use placet_model::{
     Activation, Architecture, DecisionKind, Digest, NodeFacts, NodeManifest, NodeName, Proposal,
     RolloutPhase, Verdict, VerdictKind,
@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::news::{Announcement, Commit, Failure, Looked, Reported, Ruling, Said};
 use super::turn::Turn;
 use super::world::World;
-use crate::home::{Applied, Owner, Write};
+use crate::home::{Applied, Committed, Owner, Seen, Stored, Write, Written};
 
 /// A world in which time goes on by a second with each turn.
 struct Stage {
@@ -951,4 +951,87 @@ fn every_hello_is_answered_by_a_comparison_of_digests() {
         booted.orders.is_empty(),
         "a node that has what it is to run is given no orders"
     );
+}
+
+/// An object as an API server would give it after somebody changed its spec.
+fn stored(stage: &Stage, kind: &str, name: &str, version: u64, spec: serde_json::Value) -> Seen {
+    let entry = stage
+        .world
+        .objects
+        .get(placet_crds::find_kind(kind).unwrap().kind.as_str(), name)
+        .unwrap();
+    let generation = u64::try_from(entry.generation).unwrap() + 1;
+    Seen::Is(Box::new(Stored {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        uid: "uid".to_owned(),
+        generation,
+        resource_version: version,
+        created: stage.now,
+        labels: BTreeMap::default(),
+        annotations: BTreeMap::default(),
+        spec,
+        status: serde_json::Value::Null,
+        owner: entry.owner.clone(),
+    }))
+}
+
+fn committed(name: &str, version: u64, over: Option<u64>) -> Committed {
+    let written = Written {
+        kind: "GitSource",
+        name: name.to_owned(),
+        version,
+        over,
+    };
+    Committed {
+        written: vec![written],
+        refused: Vec::new(),
+    }
+}
+
+#[test]
+fn a_status_hides_nothing_that_others_wrote_before_it() {
+    let mut stage = Stage::settled();
+    let url = |stage: &Stage| match &stage
+        .world
+        .objects
+        .get("GitSource", "fleet")
+        .unwrap()
+        .object
+    {
+        Object::GitSource(source) => source.spec.url.clone(),
+        _ => unreachable!("it is a source"),
+    };
+    let seen = |stage: &mut Stage, version, url: &str| {
+        let spec = serde_json::json!({ "url": url });
+        let seen = stored(stage, "GitSource", "fleet", version, spec);
+        stage.turn(|world, turn| world.seen(vec![seen], turn))
+    };
+    stage.world.written(committed("fleet", 4, None));
+    seen(&mut stage, 4, "/srv/fleet");
+    stage.world.written(committed("fleet", 5, Some(4)));
+    // Somebody wrote version 6, over which the next status went, before it was told.
+    stage.world.written(committed("fleet", 7, Some(6)));
+    let turn = seen(&mut stage, 6, "/srv/other");
+    assert_eq!(url(&stage), "/srv/other");
+    let is_status = |write: &&Write| {
+        matches!(
+            write,
+            Write::Status {
+                kind: "GitSource",
+                ..
+            }
+        )
+    };
+    assert_eq!(
+        turn.writes.iter().filter(is_status).count(),
+        0,
+        "it is written already"
+    );
+    // What was there before a declaration was written is past.
+    stage.world.written(committed("fleet", 9, None));
+    seen(&mut stage, 8, "/srv/past");
+    assert_eq!(url(&stage), "/srv/other");
+    seen(&mut stage, 9, "/srv/fleet");
+    assert_eq!(url(&stage), "/srv/fleet");
 }

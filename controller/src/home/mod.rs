@@ -30,7 +30,7 @@ pub use error::HomeError;
 pub use kubernetes::Kubernetes;
 pub use stored::{Applied, Changed, Owner, Stored, StoredEvent};
 pub use token::{NewToken, TakeTokenError, TokenUsage};
-pub use write::{Committed, Refused, Write};
+pub use write::{Committed, Refused, Write, Written};
 
 /// How many announcements a watcher may be behind before it is told that it lagged.
 const WATCH_BUFFER: usize = 4_096;

@@ -45,10 +45,24 @@ pub enum Write {
 /// What came of writing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Committed {
-    /// The versions that objects have now, where others may write to them too.
-    pub versions: Vec<(&'static str, String, u64)>,
+    /// What was written, where others may write to the same objects.
+    pub written: Vec<Written>,
     /// What the home refuses for good.
     pub refused: Vec<Refused>,
+}
+
+/// A version of an object that is of this controller's making.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The kind of the object.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// The version that it has now.
+    pub version: u64,
+    /// The version that a status was written over: nothing else has changed since. None where a
+    /// declaration was written, over whatever was there.
+    pub over: Option<u64>,
 }
 
 /// A write that was refused for good: repeating it is of no use.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::client::{Answer, classify};
 use super::{Kubernetes, MANAGED_LABEL, MANAGER, PERSON, SOURCE_LABEL, stored};
-use crate::home::{Applied, Committed, HomeError, Owner, Refused, Write};
+use crate::home::{Applied, Committed, HomeError, Owner, Refused, Write, Written};
 
 /// Requests that are under way at once: enough to keep an API server busy, few enough to leave it
 /// to others too.
@@ -25,7 +25,7 @@ type Key<'a> = (&'static str, &'a str);
 
 /// What came of one write.
 enum Outcome {
-    Version(&'static str, String, u64),
+    Written(Written),
     Nothing,
     Refused(Refused),
 }
@@ -96,7 +96,12 @@ impl Kubernetes {
     async fn put(&self, object: &Object, owner: &Owner) -> Result<Outcome, HomeError> {
         let (kind, name) = (object.kind(), object.name());
         match self.patch(object, owner, None).await {
-            Ok(version) => Ok(Outcome::Version(kind, name.to_owned(), version)),
+            Ok(version) => Ok(Outcome::Written(Written {
+                kind,
+                name: name.to_owned(),
+                version,
+                over: None,
+            })),
             Err(error) => refused(error, kind, name, Some(owner)),
         }
     }
@@ -116,7 +121,8 @@ impl Kubernetes {
             .request("apply a resource", || api.patch(name, &by, &body))
             .await?;
         let version = stored::version(&applied);
-        if self.0.note(kind, name, version) {
+        // What became of it together with what others wrote is for the watch to tell.
+        if self.0.note(kind, name, |known| known.heard(version)) {
             self.0.announce(kind, name, version, false);
         }
         Ok(version)
@@ -163,8 +169,8 @@ impl Kubernetes {
         })
     }
 
-    /// Writes a status for the version that was heard of last; whoever else wrote meanwhile is
-    /// heard of first.
+    /// Writes a status over the newest version, whoever wrote that; what others wrote is told by
+    /// the watch, before or after.
     async fn write_latest(
         &self,
         kind: &'static str,
@@ -174,11 +180,20 @@ impl Kubernetes {
         for _ in 0..ATTEMPTS {
             let expected = self.0.known(kind, name);
             match self.write_status(kind, name, expected, status).await {
-                Ok(version) => return Ok(Outcome::Version(kind, name.to_owned(), version)),
+                Ok(version) => {
+                    let name = name.to_owned();
+                    let written = expected.map(|over| Written {
+                        kind,
+                        name,
+                        version,
+                        over: Some(over),
+                    });
+                    return Ok(written.map_or(Outcome::Nothing, Outcome::Written));
+                }
                 // It is gone: the watch tells, and there is nothing to know of it any more.
                 Err(HomeError::NotFound { .. }) => return Ok(Outcome::Nothing),
                 Err(HomeError::Conflict { found, .. }) => {
-                    self.0.note(kind, name, found);
+                    self.0.note(kind, name, |known| known.heard(found));
                 }
                 Err(error) => return refused(error, kind, name, None),
             }
@@ -210,7 +225,7 @@ impl Kubernetes {
             .request("write a status", || api.patch_status(name, &by, &body))
             .await;
         let source = match written {
-            Ok(written) => return Ok(self.wrote(kind, name, &written)),
+            Ok(written) => return Ok(self.wrote(kind, name, expected, &written)),
             Err(HomeError::Api { source, .. }) => source,
             Err(error) => return Err(error),
         };
@@ -232,9 +247,18 @@ impl Kubernetes {
         }
     }
 
-    fn wrote(&self, kind: &'static str, name: &str, object: &DynamicObject) -> u64 {
+    fn wrote(
+        &self,
+        kind: &'static str,
+        name: &str,
+        over: Option<u64>,
+        object: &DynamicObject,
+    ) -> u64 {
         let version = stored::version(object);
-        if self.0.note(kind, name, version) {
+        if self
+            .0
+            .note(kind, name, |known| known.wrote_status(over, version))
+        {
             self.0.announce(kind, name, version, false);
         }
         version
@@ -279,7 +303,7 @@ where
     let mut outcomes = stream::iter(writes).buffer_unordered(AT_ONCE);
     while let Some(outcome) = outcomes.next().await {
         match outcome? {
-            Outcome::Version(kind, name, version) => committed.versions.push((kind, name, version)),
+            Outcome::Written(written) => committed.written.push(written),
             Outcome::Refused(refused) => committed.refused.push(refused),
             Outcome::Nothing => {}
         }

@@ -13,6 +13,7 @@ mod history;
 mod review;
 mod stored;
 mod tokens;
+mod versions;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub(crate) use tokens::TOKEN_PREFIX;
 pub use tokens::make_token;
 
 use self::history::History;
+use self::versions::Versions;
 use super::{Applied, Changed, HomeError, Owner, Seen, Stored, StoredEvent, WATCH_BUFFER};
 use crate::leader::Term;
 
@@ -82,8 +84,8 @@ struct Inner {
     namespace: String,
     runtime: Handle,
     term: Term,
-    /// The newest version heard of, by kind and name.
-    known: Mutex<BTreeMap<&'static str, BTreeMap<String, u64>>>,
+    /// By kind and name.
+    known: Mutex<BTreeMap<&'static str, BTreeMap<String, Versions>>>,
     /// What was there when the watches began, until somebody lists it or it has changed.
     first: Mutex<BTreeMap<&'static str, Vec<Stored>>>,
     seen: Mutex<Option<mpsc::Receiver<Vec<Seen>>>>,
@@ -210,26 +212,35 @@ impl Inner {
         &self.apis[kind]
     }
 
-    /// Notes a version; false if that or a newer one was heard of before.
-    fn note(&self, kind: &'static str, name: &str, version: u64) -> bool {
+    /// Changes what is known of the versions of an object; returns what `change` says.
+    fn note<T>(
+        &self,
+        kind: &'static str,
+        name: &str,
+        change: impl FnOnce(&mut Versions) -> T,
+    ) -> T {
         let mut known = lock(&self.known);
         let of_kind = known.entry(kind).or_default();
-        let is_news = of_kind.get(name).is_none_or(|old| *old < version);
-        if is_news {
-            of_kind.insert(name.to_owned(), version);
+        let mut versions = of_kind.get(name).copied().unwrap_or_default();
+        let before = versions;
+        let said = change(&mut versions);
+        if versions != before {
+            of_kind.insert(name.to_owned(), versions);
             lock(&self.first).remove(kind);
         }
-        is_news
+        said
     }
 
     /// Forgets what is gone; returns the last version that was heard of.
     fn forget(&self, kind: &'static str, name: &str) -> Option<u64> {
         lock(&self.first).remove(kind);
-        lock(&self.known).get_mut(kind)?.remove(name)
+        let gone = lock(&self.known).get_mut(kind)?.remove(name);
+        gone.map(|known| known.latest)
     }
 
     fn known(&self, kind: &'static str, name: &str) -> Option<u64> {
-        lock(&self.known).get(kind)?.get(name).copied()
+        let known = lock(&self.known).get(kind)?.get(name).copied();
+        known.map(|known| known.latest)
     }
 
     fn announce(&self, kind: &str, name: &str, resource_version: u64, deleted: bool) {

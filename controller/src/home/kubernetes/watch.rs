@@ -142,7 +142,9 @@ impl Watch {
         if let Some(first) = self.first.take() {
             let all: Vec<_> = fresh.into_values().collect();
             for stored in &all {
-                home.note(self.kind, &stored.name, stored.resource_version);
+                home.note(self.kind, &stored.name, |known| {
+                    known.watched(stored.resource_version)
+                });
             }
             lock(&home.first).insert(self.kind, all);
             // Whoever waited may have given up.
@@ -166,11 +168,12 @@ impl Watch {
     }
 
     fn is(&self, stored: Stored, home: &Inner) -> Option<Seen> {
-        if !home.note(self.kind, &stored.name, stored.resource_version) {
-            return None;
+        let (name, version) = (&stored.name, stored.resource_version);
+        let watched = home.note(self.kind, name, |known| known.watched(version));
+        if watched.is_newest {
+            home.announce(self.kind, name, version, false);
         }
-        home.announce(self.kind, &stored.name, stored.resource_version, false);
-        Some(Seen::Is(Box::new(stored)))
+        watched.is_untold.then(|| Seen::Is(Box::new(stored)))
     }
 
     fn gone(&self, name: String, home: &Inner) -> Option<Seen> {

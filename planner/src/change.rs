@@ -3,6 +3,7 @@
 mod boot;
 mod graph;
 mod handover;
+mod ties;
 mod uses;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,8 @@ use self::handover::handover;
 use self::uses::{Users, Uses};
 
 pub use self::boot::restarts;
+pub use self::graph::{Dependency, Needs};
+pub use self::ties::{TiedProcess, Ties, ties};
 
 /// What processes of a node have said at run time, by process.
 pub type Announcements = BTreeMap<ProcessName, Announcement>;

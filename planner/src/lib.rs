@@ -31,7 +31,8 @@ mod target;
 pub use audit::{Violation, audit};
 pub use catalog::{Catalog, CatalogEntry, Unresolved};
 pub use change::{
-    Announcement, Announcements, change, change_in_place, change_with, is_changed, restarts,
+    Announcement, Announcements, Dependency, Needs, TiedProcess, Ties, change, change_in_place,
+    change_with, is_changed, restarts, ties,
 };
 pub use libraries::library_directories;
 pub use observed::{Observed, ObservedNode, Presence, RolloutState, Running};

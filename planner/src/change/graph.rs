@@ -18,6 +18,17 @@ struct Step {
     is_opened: bool,
 }
 
+/// Something that a module names and depends on. Modules are told by their places in the manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dependency<'m> {
+    /// Who names it.
+    pub user: usize,
+    /// What it names.
+    pub needs: Needs<'m>,
+    /// Every module whose change may change what is found under that name; never empty.
+    pub leads_to: BTreeSet<usize>,
+}
+
 /// The modules of a manifest with what each maps and opens.
 pub(super) struct Graph<'m> {
     manifest: &'m NodeManifest,
@@ -70,6 +81,28 @@ impl<'m> Graph<'m> {
             steps,
             users,
         }
+    }
+
+    /// Every dependency of the modules, with the places of its user and of what it leads to; those
+    /// that lead to nothing in the manifest are left out.
+    pub(super) fn dependencies(manifest: &'m NodeManifest) -> Vec<Dependency<'m>> {
+        let mut reader = StepsReader::new(manifest);
+        let mut dependencies = BTreeMap::new();
+        for (user, entry) in manifest.modules.iter().enumerate() {
+            reader.each(entry, |needs, places| {
+                if !places.is_empty() {
+                    dependencies.insert((user, needs), places.iter().copied().collect());
+                }
+            });
+        }
+        let dependencies = dependencies.into_iter();
+        dependencies
+            .map(|((user, needs), leads_to)| Dependency {
+                user,
+                needs,
+                leads_to,
+            })
+            .collect()
     }
 
     pub(super) fn path(&self, place: usize) -> &'m ModulePath {
@@ -185,6 +218,26 @@ impl Walk {
 )]
 type ByName<'m, T> = std::collections::HashMap<&'m str, T>;
 
+/// What a module names that it depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Needs<'m> {
+    /// A library, by the name that the loader looks for.
+    Library(&'m str),
+    /// The interpreter of an executable, by its absolute path.
+    Interpreter(&'m str),
+    /// A module that it opens, as its author declared.
+    Supplemental(&'m ModulePath),
+    /// A module that it opens where it is present.
+    Optional(&'m ModulePath),
+}
+
+impl Needs<'_> {
+    /// True if the module opens it by itself; otherwise the loader maps it.
+    pub fn is_opened(&self) -> bool {
+        matches!(self, Self::Supplemental(_) | Self::Optional(_))
+    }
+}
+
 /// Finds the steps of module after module; what is behind a name is looked up once.
 struct StepsReader<'m> {
     manifest: &'m NodeManifest,
@@ -202,20 +255,41 @@ impl<'m> StepsReader<'m> {
     }
 
     fn of(&mut self, entry: &'m ManifestEntry) -> Vec<Step> {
-        let module = &entry.module;
         let mut steps = Vec::new();
-        if let Some(elf) = &module.elf {
-            for needed in &elf.needed {
-                steps.extend(self.behind(needed).iter().copied().map(linking));
-            }
-            let interpreter = elf.interpreter.as_deref().and_then(path_of);
-            steps.extend(places_behind(self.manifest, &interpreter).map(linking));
-        }
-        let supplemental = module.supplemental.iter().flat_map(|one| &one.one_of);
-        let opened = supplemental.chain(&module.optional);
-        steps.extend(places_behind(self.manifest, opened).map(opening));
+        self.each(entry, |dependency, places| {
+            let step = if dependency.is_opened() {
+                opening
+            } else {
+                linking
+            };
+            steps.extend(places.iter().copied().map(step));
+        });
         merge(&mut steps);
         steps
+    }
+
+    /// Tells of each dependency that a module names, with the places that it leads to.
+    fn each(&mut self, entry: &'m ManifestEntry, mut told: impl FnMut(Needs<'m>, &[usize])) {
+        let (manifest, module) = (self.manifest, &entry.module);
+        let behind = |paths: &[&ModulePath]| -> Vec<usize> {
+            places_behind(manifest, paths.iter().copied()).collect()
+        };
+        if let Some(elf) = &module.elf {
+            for needed in &elf.needed {
+                told(Needs::Library(needed), self.behind(needed));
+            }
+            if let Some(name) = elf.interpreter.as_deref()
+                && let Some(path) = path_of(name)
+            {
+                told(Needs::Interpreter(name), &behind(&[&path]));
+            }
+        }
+        for path in module.supplemental.iter().flat_map(|one| &one.one_of) {
+            told(Needs::Supplemental(path), &behind(&[path]));
+        }
+        for path in &module.optional {
+            told(Needs::Optional(path), &behind(&[path]));
+        }
     }
 
     fn behind(&mut self, needed: &'m str) -> &[usize] {

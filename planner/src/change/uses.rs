@@ -99,7 +99,7 @@ impl<'m> Users<'m> {
 
     /// The places of a process's own module and, where that is a link, of those on the way to its
     /// end.
-    fn chain(&self, path: &ModulePath) -> Vec<usize> {
+    pub(super) fn chain(&self, path: &ModulePath) -> Vec<usize> {
         chain_of(self.manifest, path)
     }
 

@@ -3,12 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use placet_model::{Because, Change, ChangeSet, Module, ModulePath, NodeManifest};
+use placet_model::{
+    Because, Change, ChangeSet, Follow, FollowAction, Module, ModulePath, NodeManifest,
+    ProcessAction, ProcessKind, ProcessName,
+};
 use proptest::prelude::*;
 
-use super::build::{M, fleet, library, link, package, process, text};
+use super::build::{M, file, fleet, library, link, package, process, text};
 use crate::libraries::{Libraries, follow, path_of};
-use crate::{Announcement, Announcements, change_with};
+use crate::{Announcement, Announcements, change, change_with, ties};
 
 const LIBRARIES: usize = 9;
 const PROCESSES: usize = 5;
@@ -267,6 +270,42 @@ fn told(change: &ChangeSet) -> Touched {
         .collect()
 }
 
+/// The same manifest, in which processes also follow what they would announce, each in its own way.
+fn with_interests(mut manifest: NodeManifest, shapes: &[Shape]) -> NodeManifest {
+    let actions = [
+        FollowAction::Nothing,
+        FollowAction::Reload,
+        FollowAction::Restart,
+    ];
+    for (index, shape) in shapes.iter().enumerate().skip(LIBRARIES) {
+        let mut modules = manifest.modules.iter_mut();
+        let path = path(index);
+        let Some(entry) = modules.find(|it| it.module.path.as_str() == path) else {
+            continue;
+        };
+        let spec = entry.module.process.as_mut().expect("a process");
+        if !shape.content {
+            spec.kind = ProcessKind::SelfManaging;
+        }
+        let follows = shape.announces.iter().enumerate();
+        let follows = follows.map(|(number, followed)| Follow {
+            paths: [self::path(*followed)].into(),
+            action: actions[(index + number) % actions.len()],
+            ..Follow::default()
+        });
+        spec.follows = follows.collect();
+    }
+    manifest
+}
+
+/// What happens to processes where the module at a place has another signature.
+fn touched_by(manifest: &NodeManifest, place: usize) -> BTreeMap<ProcessName, ProcessAction> {
+    let mut other = manifest.clone();
+    other.modules[place].module.signature = file("another").0.signature;
+    let processes = change(manifest, &other).change_set.processes.into_iter();
+    processes.map(|it| (it.name, it.action)).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -278,5 +317,21 @@ proptest! {
         let (old, new) = (manifest(&old), manifest(&new));
         let change = change_with(&old, &new, &announced).change_set;
         prop_assert_eq!(told(&change), plain((&old, &new), &change, &announced));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn m5_what_each_module_alone_would_do_is_what_its_change_does(shapes in prop::collection::vec(shape(), MODULES)) {
+        let manifest = with_interests(manifest(&shapes), &shapes);
+        let ties = ties(&manifest);
+        for place in 0..manifest.modules.len() {
+            let told = ties.processes.iter().filter_map(|(name, tied)| {
+                Some(((*name).clone(), *tied.touched.get(&place)?))
+            });
+            prop_assert_eq!(told.collect::<BTreeMap<_, _>>(), touched_by(&manifest, place));
+        }
     }
 }

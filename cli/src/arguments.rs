@@ -498,6 +498,8 @@ pub(crate) enum PackageCommand {
     Api(crate::package::api::Api),
     /// Say what differs between two packages, and which processes that touches.
     Diff(package::diff::Arguments),
+    /// Say which modules can only change together, and what would part them.
+    Entangled(package::entangled::Arguments),
     /// Make an update with the same modules, and signatures kept or random, to try out its effect.
     Shade(package::shade::Arguments),
     /// Make an update with other files for some modules.

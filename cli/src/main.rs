@@ -13,6 +13,7 @@ mod demo;
 #[cfg(test)]
 mod documentation;
 mod dry_run;
+mod entangled;
 mod events;
 mod fleet;
 mod home;
@@ -29,6 +30,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::arguments::{Cli, Command, NodeCommand, PackageCommand};
+use crate::fleet::FleetCommand;
 use crate::output::{Answer, Format};
 
 fn main() -> ExitCode {
@@ -74,6 +76,9 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
     if let Command::Check(arguments) = &command {
         // It works on files, and blocks; only registries are asked, where packages are in any.
         return check::run(arguments, common);
+    }
+    if let Command::Fleet(FleetCommand::Entangled(arguments)) = &command {
+        return fleet::entangled::run(arguments, common);
     }
     if let Command::Node(NodeCommand::Ask(arguments)) = &command {
         return ask::run(arguments, common);

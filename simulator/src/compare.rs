@@ -55,7 +55,7 @@ pub struct Missing {
 pub fn compare(from: &Side, to: &Side) -> Result<Effect, Unknowable> {
     let (old, new) = (known(from), known(to));
     let untrusted = untrusted(to);
-    require_packages([(from, &old), (to, &new)], &untrusted)?;
+    require_packages(&[(from, &old, false), (to, &new, true)], &untrusted)?;
     if !untrusted.is_empty() {
         return Ok(refused(from, to, &untrusted));
     }
@@ -99,15 +99,15 @@ pub fn compare(from: &Side, to: &Side) -> Result<Effect, Unknowable> {
     Ok(effect)
 }
 
-/// That every package of both revisions could be had, but for those of the newer one in `refused`.
+/// That every package of the revisions could be had, but for those of the newer one (`true`) in
+/// `refused`.
 pub(crate) fn require_packages(
-    sides: [(&Side, &Known); 2],
+    sides: &[(&Side, &Known, bool)],
     refused: &BTreeMap<&str, &str>,
 ) -> Result<(), Unknowable> {
     let reasons: Vec<_> = sides
-        .into_iter()
-        .zip([false, true])
-        .flat_map(|((side, known), is_new)| {
+        .iter()
+        .flat_map(|&(side, known, is_new)| {
             let is_refused = |why: &str| is_new && refused.values().any(|it| *it == why);
             let missing = missing_packages(side, known, is_refused).into_iter();
             missing.map(move |(reference, why)| Missing {

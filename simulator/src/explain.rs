@@ -113,8 +113,8 @@ pub fn explain(
     process: &ProcessName,
 ) -> Result<Explanation, ExplainError> {
     let (old, new) = (known(from), known(to));
-    let sides = [(from, &old), (to, &new)];
-    require_packages(sides, &BTreeMap::new()).map_err(ExplainError::Packages)?;
+    let sides = [(from, &old, false), (to, &new, true)];
+    require_packages(&sides, &BTreeMap::new()).map_err(ExplainError::Packages)?;
     let after = new.target.nodes.get(node);
     let after = after.ok_or_else(|| ExplainError::Node(node.clone()))?;
     let nothing = NodeManifest::default();

@@ -4,15 +4,18 @@
 //! would change, which processes that touches and why, which requirements would not hold, and which
 //! rules would object. Nodes that share a change are told of together. [`text`], [`markdown`],
 //! [`json`], [`junit`] and [`sarif`] show the effect. [`diff`] does the same for two packages, without a fleet.
+//! [`mod@entangled`] says which modules can only change together.
 //!
 //! **Invariant:** nothing is decided here. Manifests, change sets, problems and objections come from
 //! `placet_planner`, as they do for a live fleet (M3), so that the two cannot differ. The same input
 //! gives the same report, byte for byte.
 
+mod alone;
 mod changes;
 mod compare;
 pub mod diff;
 mod effect;
+pub mod entangled;
 mod explain;
 mod facts;
 mod live;

@@ -37,10 +37,10 @@ pub(crate) fn process(name: &str, kind: &str, needed: &[&str]) -> Value {
 
 /// A fleet of two core nodes and one edge node: both kinds run the clock, which uses the library of
 /// `greet`; core nodes run the chat too, which manages itself.
-struct Fleet(Side);
+pub(crate) struct Fleet(pub(crate) Side);
 
 impl Fleet {
-    fn new(revision: &str) -> Self {
+    pub(crate) fn new(revision: &str) -> Self {
         let mut side = Side {
             revision: revision.to_owned(),
             desired: Desired {

@@ -1,5 +1,6 @@
 //! `check`: what a change would do to the fleet, from two git revisions and packages alone.
 
+mod inputs;
 mod live;
 mod refused;
 mod revision;
@@ -15,7 +16,9 @@ use placet_simulator::{Effect, ExplainError, Explanation, Outcome, Unknowable};
 use crate::arguments::Common;
 use crate::output::{Answer, Format};
 use refused::Refused;
-use revision::{Reader, Resolver, Revision};
+
+pub(crate) use inputs::Inputs;
+pub(crate) use revision::{Reader, Resolver, Revision};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -38,29 +41,11 @@ pub(crate) struct Check {
     /// The revision that is looked at [default: the working tree, committed or not].
     #[arg(long, value_name = "REVISION")]
     to: Option<String>,
-    /// A folder of the repository; it is read where it is, and not changed.
-    #[arg(long, default_value = ".", value_name = "DIR")]
-    repo: PathBuf,
-    /// Folder of the declarations, from the root of the repository.
-    #[arg(long, default_value = ".", value_name = "DIR")]
-    path: String,
-    /// Folder that relative package references start from [default: the root of the repository].
-    #[arg(long, value_name = "DIR")]
-    packages: Option<PathBuf>,
-    /// Folder of the secrets that package sets name for their registries, each a private folder with
-    /// a file for each key, as `registry/.dockerconfigjson`.
-    #[arg(long, value_name = "DIR")]
-    secrets: Option<PathBuf>,
-    /// Folder where metadata of packages in registries are kept for the next time; several runs may
-    /// share it [default: `placet/packages` in the user's cache folder].
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
+    #[command(flatten)]
+    inputs: Inputs,
     /// Say why the change touches a process on a node: the chain from the process to the line in git.
     #[arg(long, value_name = "NODE/PROCESS", value_parser = explained)]
     explain: Option<(NodeName, ProcessName)>,
-    /// Take what nodes are and run from this file, as `placet fleet snapshot` writes it.
-    #[arg(long, value_name = "FILE")]
-    snapshot: Option<PathBuf>,
     /// Ask the live nodes too, through the controller that the other options name; nothing is changed.
     #[arg(long, conflicts_with = "explain")]
     controller: bool,
@@ -95,10 +80,10 @@ pub(crate) fn run(arguments: &Check, common: &Common) -> anyhow::Result<Answer> 
 }
 
 fn judge(arguments: &Check, common: &Common) -> anyhow::Result<Answer> {
-    let repository = LocalRepository::containing(&arguments.repo)?;
+    let repository = LocalRepository::containing(&arguments.inputs.repo)?;
     let reader = Reader {
         repository: &repository,
-        path: &arguments.path,
+        path: &arguments.inputs.path,
     };
     let (from, to) = (arguments.from.as_deref(), arguments.to.as_deref());
     let first = reader.read(
@@ -119,11 +104,11 @@ fn judge(arguments: &Check, common: &Common) -> anyhow::Result<Answer> {
         );
     }
     // What really runs may differ from what both declare, and live nodes may have their own view.
-    let is_static = arguments.snapshot.is_none() && !arguments.controller;
+    let is_static = arguments.inputs.snapshot.is_none() && !arguments.controller;
     let mut effect = if is_static && second.means_the_same(&first) {
         Effect::none(&first.desired.revision, &second.desired)
     } else {
-        let resolver = Resolver::new(arguments, &repository)?;
+        let resolver = Resolver::new(&arguments.inputs, repository.folder())?;
         let (before, after) = (resolver.side(&first), resolver.side(&second));
         let mut effect = placet_simulator::compare(&before, &after)
             .map_err(|unknowable| missing(unknowable, [&first, &second]))?;
@@ -167,7 +152,7 @@ fn explain(
         let (from, to) = (&first.desired.revision, &second.desired.revision);
         Explanation::none(from, to, node.clone(), process.clone())
     } else {
-        let resolver = Resolver::new(arguments, repository)?;
+        let resolver = Resolver::new(&arguments.inputs, repository.folder())?;
         let (before, after) = (resolver.side(first), resolver.side(second));
         placet_simulator::explain(&before, &after, node, process).map_err(|error| match error {
             ExplainError::Packages(unknowable) => missing(unknowable, [first, second]),
@@ -185,7 +170,7 @@ fn explain(
 
 /// What could not be known, with the lines that name the packages; `revisions` are the older and the
 /// newer one.
-fn missing(unknowable: Unknowable, revisions: [&Revision; 2]) -> anyhow::Error {
+pub(crate) fn missing(unknowable: Unknowable, revisions: [&Revision; 2]) -> anyhow::Error {
     let mut reasons = unknowable.reasons;
     for reason in &mut reasons {
         revisions[usize::from(reason.is_new)].locate(reason.places.iter_mut());

@@ -11,29 +11,29 @@ use placet_crds::{Fault, Loaded, SourceFile, load_all, locate, not_carried_out};
 use placet_model::Desired;
 use placet_simulator::{self as simulator, Side, Snapshot};
 
-use super::Check;
+use super::Inputs;
 use super::refused::Refused;
 use crate::output;
 
 /// What both revisions are read with.
-pub(super) struct Reader<'a> {
-    pub(super) repository: &'a LocalRepository,
+pub(crate) struct Reader<'a> {
+    pub(crate) repository: &'a LocalRepository,
     /// The folder of declarations.
-    pub(super) path: &'a str,
+    pub(crate) path: &'a str,
 }
 
 /// The declarations of a revision.
-pub(super) struct Revision {
-    pub(super) files: Vec<SourceFile>,
-    pub(super) desired: Desired,
+pub(crate) struct Revision {
+    pub(crate) files: Vec<SourceFile>,
+    pub(crate) desired: Desired,
     /// Fields that no roll-out would carry out.
-    pub(super) left_out: Vec<String>,
+    pub(crate) left_out: Vec<String>,
     wanted: Vec<WantedPackage>,
 }
 
 impl Reader<'_> {
     /// Reads a revision; one that `may_be_empty` is that of a fleet that has not begun.
-    pub(super) fn read(&self, place: Place<'_>, may_be_empty: bool) -> anyhow::Result<Revision> {
+    pub(crate) fn read(&self, place: Place<'_>, may_be_empty: bool) -> anyhow::Result<Revision> {
         let (revision, files) = match self.repository.declared(place, self.path) {
             Ok(declared) => (declared.revision, declared.files),
             Err(FetchError::NoFiles { revision, .. } | FetchError::NoFolder { revision, .. })
@@ -49,7 +49,14 @@ impl Reader<'_> {
             ),
             Err(error) => return Err(error.into()),
         };
-        let revision = output::short(&revision);
+        Revision::of_files(&revision, files)
+    }
+}
+
+impl Revision {
+    /// The declarations of some files.
+    pub(crate) fn of_files(revision: &str, files: Vec<SourceFile>) -> anyhow::Result<Self> {
+        let revision = output::short(revision);
         let refused = |faults| refused(&revision, faults, &files);
         let Loaded { objects, .. } = load_all(&files).map_err(refused)?;
         let desired = placet_crds::desired(&revision, &objects).map_err(refused)?;
@@ -59,18 +66,16 @@ impl Reader<'_> {
             .flat_map(|object| WantedPackage::named_by(object, |_| None))
             .collect();
         wanted.sort_by(|one, other| one.reference.reference.cmp(&other.reference.reference));
-        Ok(Revision {
+        Ok(Self {
             desired,
             left_out: left_out.iter().map(ToString::to_string).collect(),
             wanted,
             files,
         })
     }
-}
 
-impl Revision {
     /// Looks places up in the files of this revision.
-    pub(super) fn locate<'p>(&self, places: impl Iterator<Item = &'p mut simulator::Place>) {
+    pub(crate) fn locate<'p>(&self, places: impl Iterator<Item = &'p mut simulator::Place>) {
         let places: Vec<_> = places.collect();
         let faults = places.iter().map(|place| Fault {
             file: place.resource.clone(),
@@ -90,7 +95,7 @@ impl Revision {
 
     /// True if `other` declares the same in other words: in other files, in another order, with
     /// other comments.
-    pub(super) fn means_the_same(&self, other: &Self) -> bool {
+    pub(crate) fn means_the_same(&self, other: &Self) -> bool {
         let Desired {
             revision: _,
             classes,
@@ -108,29 +113,29 @@ impl Revision {
 }
 
 /// Finds packages.
-pub(super) struct Resolver {
+pub(crate) struct Resolver {
     packages: Packages,
     /// Where relative references start from.
     base: PathBuf,
     snapshot: Snapshot,
-    pub(super) runtime: tokio::runtime::Runtime,
+    pub(crate) runtime: tokio::runtime::Runtime,
 }
 
 /// Metadata of packages that are kept from run to run, in bytes.
 const CACHE_MOST: u64 = 1 << 30;
 
 impl Resolver {
-    pub(super) fn new(arguments: &Check, repository: &LocalRepository) -> anyhow::Result<Self> {
-        let cache = arguments.cache.clone().map_or_else(default_cache, Ok)?;
-        let secrets = arguments.secrets.clone();
+    /// Relative references start from `folder` unless the inputs say otherwise.
+    pub(crate) fn new(inputs: &Inputs, folder: &Path) -> anyhow::Result<Self> {
+        let cache = inputs.cache.clone().map_or_else(default_cache, Ok)?;
+        let secrets = inputs.secrets.clone();
         let secrets = Secrets::Folder(secrets.unwrap_or_else(|| cache.join("no-secrets")));
-        let base = arguments.packages.as_deref();
-        let base = base.unwrap_or_else(|| repository.folder());
+        let base = inputs.packages.as_deref().unwrap_or(folder);
         Ok(Self {
             packages: Packages::of_metadata(&cache, CACHE_MOST, secrets),
             base: std::path::absolute(base)
                 .with_context(|| format!("failed to find {}", base.display()))?,
-            snapshot: arguments
+            snapshot: inputs
                 .snapshot
                 .as_deref()
                 .map_or_else(|| Ok(Snapshot::default()), snapshot)?,
@@ -139,7 +144,7 @@ impl Resolver {
     }
 
     /// The revision with its packages, or why they could not be had.
-    pub(super) fn side(&self, revision: &Revision) -> Side {
+    pub(crate) fn side(&self, revision: &Revision) -> Side {
         // Packages in registries are asked for all at once.
         let _runtime = self.runtime.enter();
         Side {

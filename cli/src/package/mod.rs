@@ -8,6 +8,7 @@ pub(crate) mod copy;
 pub(crate) mod deps;
 pub(crate) mod diff;
 mod documents;
+pub(crate) mod entangled;
 mod follow;
 pub(crate) mod import;
 pub(crate) mod key;
@@ -61,6 +62,7 @@ pub(crate) async fn run(command: PackageCommand, common: &Common) -> anyhow::Res
         PackageCommand::Remove(arguments) => remove::run(&arguments, common).await,
         PackageCommand::Prune(arguments) => prune::run(&arguments, common),
         PackageCommand::Diff(arguments) => diff::run(&arguments, common).await,
+        PackageCommand::Entangled(arguments) => entangled::run(&arguments, common).await,
         PackageCommand::Shade(arguments) => shade::run(&arguments, common).await,
         PackageCommand::Repack(arguments) => repack::run(&arguments, common).await,
         PackageCommand::Signature(arguments) => signature::run(&arguments, common),

@@ -65,8 +65,8 @@ fn tied(
     (path, spec): (&ModulePath, &ProcessSpec),
     image: &BTreeSet<&ModulePath>,
 ) -> TiedProcess {
-    let uses = users.uses(path);
-    let used: BTreeSet<_> = uses.paths().collect();
+    let what = users.uses(path);
+    let used: BTreeSet<_> = what.paths().collect();
     let mut tied = TiedProcess {
         own: users.chain(path).into_iter().collect(),
         ..TiedProcess::default()
@@ -76,7 +76,7 @@ fn tied(
         let follows = spec.follows.iter().filter(|it| it.covers(&entry.module));
         let followed = follows.map(|it| it.action).max();
         let restarts = action_of(spec.kind, None);
-        if uses.own.contains(path) || image.contains(path) {
+        if what.own.contains(path) || image.contains(path) {
             tied.bound.insert(place, restarts);
         } else if followed.is_some() {
             tied.bound.insert(place, action_of(spec.kind, followed));

@@ -7,6 +7,7 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod entangled;
 mod figures;
 mod host;
 mod live;

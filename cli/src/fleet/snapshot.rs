@@ -1,9 +1,9 @@
-//! `fleet`: the fleet as a whole.
+//! `fleet snapshot`: what the nodes are and run now.
 
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand};
+use clap::Args;
 use jiff::Timestamp;
 use placet_crds::{FleetNode, FleetNodeStatus, find_kind};
 use placet_model::NodeName;
@@ -13,22 +13,15 @@ use crate::arguments::Common;
 use crate::home::Home;
 use crate::output::{self, Answer, Format};
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum FleetCommand {
-    /// Write down what the nodes are and run now, for `placet check --snapshot`.
-    Snapshot(SnapshotArguments),
-}
-
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   placet fleet snapshot > fleet.json
   placet check --snapshot fleet.json")]
-pub(crate) struct SnapshotArguments {}
+pub(crate) struct Arguments {}
 
-/// `placet fleet …`.
-pub(crate) async fn run(command: FleetCommand, common: &Common) -> anyhow::Result<Answer> {
-    let FleetCommand::Snapshot(SnapshotArguments {}) = command;
+/// Prints the snapshot.
+pub(super) async fn run(common: &Common) -> anyhow::Result<Answer> {
     let nodes = Home::open(common)
         .await?
         .get(find_kind("FleetNode"), "")

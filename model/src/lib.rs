@@ -23,6 +23,7 @@ mod process;
 mod rollout;
 #[cfg(feature = "schema")]
 mod schema;
+mod symbols;
 mod text;
 mod trace;
 mod version;
@@ -60,6 +61,7 @@ pub use process::{
     StateFormats, StopSignal, VoteCommand,
 };
 pub use rollout::{Activation, Hold, NodeState, RolloutPhase};
+pub use symbols::{FileSymbol, Symbol, SymbolRole, Symbols};
 pub use text::{Visible, Wrapped, visible, wrapped};
 pub use trace::{TraceParent, TraceParentError};
 pub use version::{

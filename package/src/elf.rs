@@ -28,8 +28,9 @@ pub(crate) use headers::{Headers, Section, Segment, need};
 pub(crate) use image::Image;
 pub(crate) use lookup::symbol_in;
 pub(crate) use notes::{build_id_descriptor, ignored_descriptors};
+pub use placet_model::SymbolRole;
 pub use sparse::{ElfHeaders, read_elf_file};
-pub use symbols::{DynamicSymbol, SymbolKind, SymbolRole};
+pub use symbols::{DynamicSymbol, SymbolKind};
 pub use versions::VersionDefinition;
 
 use crate::source::{FileSource, Source};

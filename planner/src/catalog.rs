@@ -1,8 +1,9 @@
 //! The packages that declarations refer to, as the controller resolved them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use placet_model::{Digest, PackageConfig, PackageReference};
+use placet_model::{Digest, Module, PackageConfig, PackageReference, Symbols};
 
 /// Every package reference of the declarations, resolved or not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +19,17 @@ pub struct CatalogEntry {
     pub digest: Digest,
     /// Its metadata.
     pub config: PackageConfig,
+    /// The dynamic symbols of its modules, by the digest that these give for them
+    /// ([`placet_model::ElfFacts::symbols`]). Where one is left out, nothing is known of its symbols.
+    pub symbols: BTreeMap<Digest, Arc<Symbols>>,
+}
+
+impl CatalogEntry {
+    /// The dynamic symbols of one of its modules, where they are known.
+    pub fn symbols_of(&self, module: &Module) -> Option<&Symbols> {
+        let digest = module.elf.as_ref()?.symbols?;
+        self.symbols.get(&digest).map(|symbols| &**symbols)
+    }
 }
 
 /// Why a package could not be had, for people.

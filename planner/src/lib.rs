@@ -18,6 +18,7 @@ mod catalog;
 mod change;
 mod display;
 mod libraries;
+mod missing_symbols;
 mod observed;
 mod plan;
 mod problem;
@@ -35,6 +36,7 @@ pub use change::{
     change_with, is_changed, restarts, ties,
 };
 pub use libraries::library_directories;
+pub use missing_symbols::MissingSymbols;
 pub use observed::{Observed, ObservedNode, Presence, RolloutState, Running};
 pub use plan::{Action, NodePlan, Plan, Step, Target, TargetNode, WaitingOn};
 pub use problem::{Note, Problem};

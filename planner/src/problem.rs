@@ -5,7 +5,7 @@ use std::fmt;
 
 use placet_model::{ModulePath, NodeName, PackageName, ProcessName, Version, visible};
 
-use crate::Unmet;
+use crate::{MissingSymbols, Unmet};
 
 /// Something that keeps the target from being reached (D3, D4, D7).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,6 +95,8 @@ pub enum Problem {
         /// What would satisfy it, as far as the catalog knows; empty if nothing does.
         candidates: Vec<String>,
     },
+    /// Symbols that a module imports are defined by nothing that its processes would load.
+    Symbols(Box<MissingSymbols>),
     /// A wanted feature is offered by no package of the nodes, and no single package can be
     /// chosen for it.
     Feature {
@@ -174,6 +176,16 @@ pub enum Note {
         declared_by: String,
         /// The names.
         names: BTreeSet<String>,
+    },
+    /// Modules import symbols without a version that no described library defines, and libraries that
+    /// nobody has described may define them, or whoever opens the module.
+    SymbolsNotKnown {
+        /// The class or node that declares the packages.
+        declared_by: String,
+        /// The modules.
+        modules: BTreeSet<ModulePath>,
+        /// The libraries, by name or path; none where it is only open who opens the modules.
+        libraries: BTreeSet<String>,
     },
 }
 
@@ -282,6 +294,7 @@ impl fmt::Display for Problem {
                     Candidates(candidates)
                 )
             }
+            Self::Symbols(missing) => missing.fmt(f),
             Self::Feature {
                 nodes,
                 feature,
@@ -375,7 +388,33 @@ impl fmt::Display for Note {
                     visible(&names.join(", "))
                 )
             }
+            Self::SymbolsNotKnown {
+                declared_by,
+                modules,
+                libraries,
+            } => write_not_known(f, declared_by, modules, libraries),
         }
+    }
+}
+
+fn write_not_known(
+    f: &mut fmt::Formatter<'_>,
+    declared_by: &str,
+    modules: &BTreeSet<ModulePath>,
+    libraries: &BTreeSet<String>,
+) -> fmt::Result {
+    let modules: Vec<_> = modules.iter().map(ModulePath::as_str).collect();
+    let libraries: Vec<_> = libraries.iter().map(String::as_str).collect();
+    let modules = modules.join(", ");
+    write!(
+        f,
+        "{declared_by}: not known whether all symbols are there for {modules}: "
+    )?;
+    if libraries.is_empty() {
+        f.write_str("no process is known to load it")
+    } else {
+        let libraries = libraries.join(", ");
+        write!(f, "no package says what {} defines", visible(&libraries))
     }
 }
 
@@ -402,7 +441,8 @@ impl fmt::Display for Names<'_> {
     }
 }
 
-struct Candidates<'a>(&'a [String]);
+/// `it could come from a 1.0.0, b 2.0.0`.
+pub(crate) struct Candidates<'a>(pub(crate) &'a [String]);
 
 impl fmt::Display for Candidates<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,7 +13,9 @@ mod remote;
 mod require;
 mod select;
 mod shelf;
+mod symbols;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -128,6 +130,8 @@ struct Scope<'a, 'c> {
     shelf: &'a Shelf<'c>,
     configuration: &'a Configuration,
     nodes: &'a BTreeSet<NodeName>,
+    /// What was found of symbols before.
+    memo: &'a RefCell<symbols::Memo>,
 }
 
 impl<'c> Scope<'_, 'c> {

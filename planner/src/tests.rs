@@ -11,6 +11,7 @@ mod random;
 mod rollout;
 mod rollout_trouble;
 mod strategy;
+mod symbols;
 mod target;
 mod target_require;
 mod test_mode;

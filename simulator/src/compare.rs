@@ -11,6 +11,7 @@ use crate::effect::{
 };
 use crate::facts::{Known, known};
 use crate::place::{Place, Places, of_reference};
+use crate::undefined::{Definer, Undefined};
 
 /// One revision: what is declared, and the packages that it names.
 #[derive(Debug, Clone, Default)]
@@ -165,6 +166,7 @@ fn refused(from: &Side, to: &Side, untrusted: &BTreeMap<&str, &str>) -> Effect {
         message: visible(why).to_string(),
         is_old: false,
         places: of_reference(&to.desired, reference),
+        undefined: None,
     });
     Effect {
         from: from.revision.clone(),
@@ -211,14 +213,36 @@ fn obstacles(old: &Known, new: &Known, places: &Places<'_>) -> Vec<Obstacle> {
     let before: BTreeSet<_> = old.target.problems.iter().collect();
     let obstacles = new.target.problems.iter().map(|problem| {
         let is_old = before.contains(problem);
+        let undefined = match problem {
+            Problem::Symbols(missing) => Some(places.undefined(missing)),
+            _ => None,
+        };
         Obstacle {
             kind: problem.into(),
-            message: problem.to_string(),
+            message: message(problem, undefined.as_ref(), &places.from.revision),
             is_old,
-            places: places.of_problem(problem, is_old),
+            places: places.of_problem(problem, undefined.as_ref(), is_old),
+            undefined,
         }
     });
     obstacles.collect()
+}
+
+/// What the plan says, and what the old revision had.
+fn message(problem: &Problem, undefined: Option<&Undefined>, from: &str) -> String {
+    match undefined.and_then(|undefined| undefined.formerly.as_ref()) {
+        Some(Definer {
+            module,
+            package,
+            version,
+        }) => {
+            format!(
+                "{problem}; in {} {module} of {package} {version} defined it",
+                visible(from)
+            )
+        }
+        None => problem.to_string(),
+    }
 }
 
 fn notes(new: &Known) -> Vec<String> {

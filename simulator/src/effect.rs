@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::live::Live;
 use crate::place::Place;
+use crate::undefined::Undefined;
 
 /// What going from one revision to another would do to a fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -165,6 +166,9 @@ pub struct Obstacle {
     pub is_old: bool,
     /// The declarations that it comes from; what most likely causes it goes first.
     pub places: Vec<Place>,
+    /// Which symbols are missing, where it is that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undefined: Option<Undefined>,
 }
 
 /// What stands in the way of a roll-out.
@@ -190,6 +194,8 @@ pub enum ObstacleKind {
     SameProcess,
     /// A requirement does not hold.
     Requirement,
+    /// Nothing defines a symbol that a module imports.
+    Symbol,
     /// A wanted feature is not offered.
     Feature,
     /// What a node says of itself contradicts what is declared of it.
@@ -207,6 +213,7 @@ impl From<&Problem> for ObstacleKind {
             Problem::Path { .. } => Self::Path,
             Problem::SameProcess { .. } => Self::SameProcess,
             Problem::Requirement { .. } => Self::Requirement,
+            Problem::Symbols(_) => Self::Symbol,
             Problem::Feature { .. } => Self::Feature,
             Problem::Facts { .. } => Self::Facts,
         }
@@ -258,6 +265,7 @@ impl Effect {
             message,
             is_old: false,
             places,
+            undefined: None,
         });
     }
 

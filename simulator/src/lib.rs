@@ -23,6 +23,7 @@ mod place;
 mod report;
 mod snapshot;
 mod travel;
+mod undefined;
 
 pub use compare::{Missing, Side, Unknowable, compare};
 pub use effect::{
@@ -39,6 +40,7 @@ pub use report::markdown::{LENGTH_MAX, markdown};
 pub use report::sarif::sarif;
 pub use report::text::{Paint, text};
 pub use snapshot::{SNAPSHOT_SCHEMA, Snapshot, SnapshotError, SnapshotNode};
+pub use undefined::{Definer, Undefined};
 
 /// The generated files: their places from the root of the repository, and their texts.
 #[cfg(feature = "schema")]

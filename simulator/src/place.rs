@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use placet_model::{Desired, NodeManifest, NodeName, PackageName, PackageReference};
-use placet_planner::{Problem, TargetNode};
+use placet_planner::{MissingSymbols, Problem, TargetNode};
 use serde::Serialize;
 
 use crate::compare::Side;
 use crate::facts::Known;
+use crate::undefined::Undefined;
 
 /// A field of a declaration, and where it stands once somebody has looked it up in the files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -65,7 +66,12 @@ pub(crate) struct Places<'a> {
 
 impl Places<'_> {
     /// Where a problem comes from; what most likely causes it goes first.
-    pub(crate) fn of_problem(&self, problem: &Problem, is_old: bool) -> Vec<Place> {
+    pub(crate) fn of_problem(
+        &self,
+        problem: &Problem,
+        undefined: Option<&Undefined>,
+        is_old: bool,
+    ) -> Vec<Place> {
         match problem {
             Problem::UnknownReference { from, .. } => of_list(from),
             Problem::Package { reference, .. } => of_reference(&self.to.desired, reference),
@@ -97,8 +103,21 @@ impl Places<'_> {
                 package,
                 needs,
                 ..
-            } => self.of_requirement(nodes.first(), package, needs, is_old),
+            } => self.of_need((nodes.first(), package), is_old, |old| provider(old, needs)),
+            Problem::Symbols(missing) => {
+                let formerly = undefined.and_then(|undefined| undefined.formerly.as_ref());
+                let user = (missing.nodes.first(), &missing.package);
+                self.of_need(user, is_old, |_| formerly.map(|definer| &definer.package))
+            }
         }
+    }
+
+    /// Which symbols are missing, with what defined them on the same node.
+    pub(crate) fn undefined(&self, missing: &MissingSymbols) -> Undefined {
+        let node = missing.nodes.first();
+        let before = node.and_then(|node| self.old.target.nodes.get(node));
+        let before = before.map(|node| (&*node.manifest, &self.from.catalog));
+        Undefined::new(missing, before)
     }
 
     /// Where a rule is declared: that of a class by its name, that of a process with its package.
@@ -119,13 +138,13 @@ impl Places<'_> {
         manifest.map_or_else(Vec::new, |package| self.of_package(Some(node), package))
     }
 
-    /// A requirement fails for what changed: the package that needs it, or the one that met it.
-    fn of_requirement(
-        &self,
-        node: Option<&NodeName>,
-        package: &PackageName,
-        needs: &str,
+    /// A need is not met for what changed: the package that has it, or the one that met it, which is
+    /// the `provider` in the old manifest.
+    fn of_need<'p>(
+        &'p self,
+        (node, package): (Option<&NodeName>, &PackageName),
         is_old: bool,
+        provider: impl FnOnce(&'p NodeManifest) -> Option<&'p PackageName>,
     ) -> Vec<Place> {
         let own = self.of_package(node, package);
         let manifests = node.and_then(|node| {
@@ -139,7 +158,7 @@ impl Places<'_> {
         if version(old, package) != version(new, package) {
             return own;
         }
-        let Some(provider) = provider(old, needs) else {
+        let Some(provider) = provider(old) else {
             return own;
         };
         let cause = match version(new, provider) {

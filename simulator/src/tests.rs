@@ -2,6 +2,8 @@
 
 #![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 
+use std::collections::BTreeMap;
+
 use expect_test::{Expect, expect};
 use placet_model::{
     ClassDeclaration, Desired, Digest, NodeDeclaration, NodeFacts, PackageConfig, PackageReference,
@@ -121,7 +123,11 @@ impl Fleet {
             reference: reference.clone(),
         });
         let digest = Digest::of(serde_json::to_string(&config).unwrap().as_bytes());
-        let entry = CatalogEntry { digest, config };
+        let entry = CatalogEntry {
+            digest,
+            config,
+            symbols: BTreeMap::new(),
+        };
         self.0.catalog.entries.insert(reference, Ok(entry));
         self
     }

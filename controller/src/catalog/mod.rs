@@ -4,6 +4,7 @@
 mod cache;
 mod registries;
 mod signatures;
+mod symbols;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -19,6 +20,7 @@ use placet_planner::{Catalog, CatalogEntry, Unresolved};
 
 use self::registries::Registries;
 use self::signatures::Signatures;
+use self::symbols::SymbolTables;
 use crate::secrets::Secrets;
 
 /// The packages that were resolved so far. Clones share them.
@@ -32,6 +34,7 @@ pub struct Packages {
     known: Arc<Mutex<Known>>,
     registries: Option<Arc<Registries>>,
     signatures: Signatures,
+    symbols: SymbolTables,
     /// True if modules are not served, and their bytes need not be looked at.
     metadata_only: bool,
 }
@@ -156,6 +159,7 @@ impl Packages {
             known: Arc::default(),
             registries: Some(Arc::new(registries)),
             signatures,
+            symbols: SymbolTables::default(),
             metadata_only: false,
         }
     }
@@ -172,6 +176,7 @@ impl Packages {
             known: Arc::default(),
             registries: Some(Arc::new(registries)),
             signatures,
+            symbols: SymbolTables::default(),
             metadata_only: true,
         }
     }
@@ -209,7 +214,9 @@ impl Packages {
         for wanted in &wanted {
             let reference = &wanted.reference;
             let text = &reference.reference;
-            let package = match remote.get(&registries::key(wanted)) {
+            let remote = remote.get(&registries::key(wanted));
+            let is_remote = remote.is_some();
+            let package = match remote {
                 Some(found) => found.clone().map(|package| {
                     let key = (package.layout.dir().to_owned(), package.digest);
                     self.keep(key, package)
@@ -218,7 +225,12 @@ impl Packages {
             };
             let entry = package.and_then(|package| {
                 self.check_signature(wanted, &package)?;
-                entry(reference, &package)
+                check_identity(reference, &package)?;
+                Ok(CatalogEntry {
+                    digest: package.digest,
+                    config: package.config.clone(),
+                    symbols: self.symbols.of(&package, is_remote)?,
+                })
             });
             // Somebody may sign it.
             is_open |= matches!(entry, Err(Unresolved::Untrusted(_)));
@@ -343,8 +355,8 @@ fn two_digests(text: &str, one: Digest, other: Digest) -> Unresolved {
     ))
 }
 
-/// The package as the planner sees it, if it is the one that was declared.
-fn entry(reference: &PackageReference, package: &Package) -> Result<CatalogEntry, Unresolved> {
+/// That the package is the one that was declared.
+fn check_identity(reference: &PackageReference, package: &Package) -> Result<(), Unresolved> {
     let config = &package.config;
     if config.name != reference.name || config.version != reference.version {
         return Err(Unresolved::Missing(format!(
@@ -352,10 +364,7 @@ fn entry(reference: &PackageReference, package: &Package) -> Result<CatalogEntry
             reference.reference, config.name, config.version, reference.name, reference.version
         )));
     }
-    Ok(CatalogEntry {
-        digest: package.digest,
-        config: config.clone(),
-    })
+    Ok(())
 }
 
 /// The error with all its causes, in one line.

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use super::cache::Cache;
 use super::signatures::Signatures;
+use super::symbols::lists_missing;
 use super::{NoBlob, WantedPackage, unresolved};
 use crate::secrets::Secrets;
 
@@ -184,7 +185,7 @@ impl Registries {
         // Metadata never change: what is here needs no registry.
         if let Some(known) = pinned.and_then(|digest| self.cache.metadata(&digest)) {
             self.note(reference, wanted, &known);
-            return (Ok(known), false);
+            return self.with_symbols(reference, wanted, known).await;
         }
         let found = tokio::time::timeout(LOOK_TIME, self.ask(reference, wanted, pinned)).await;
         let found = found.unwrap_or_else(|_| Err(late(reference)));
@@ -198,6 +199,44 @@ impl Registries {
             }
             Err(miss) => (self.last_known(reference, wanted, pinned, &miss), true),
         }
+    }
+
+    /// A package that was here, once its lists of symbols are too, and whether another look may say
+    /// something else: what runs is not called into question because nobody can be asked, but where
+    /// all has to be known, it has to be here.
+    async fn with_symbols(
+        &self,
+        reference: &RegistryReference,
+        wanted: &WantedPackage,
+        package: Package,
+    ) -> (Found, bool) {
+        let fetching = async {
+            if lists_missing(&package).is_empty() {
+                return Ok(());
+            }
+            let registry = self.registry(reference, wanted.secret.as_deref()).await?;
+            self.fetch_symbols(&registry, reference, &package).await
+        };
+        let fetched = tokio::time::timeout(LOOK_TIME, fetching).await;
+        match fetched.unwrap_or_else(|_| Err(late(reference))) {
+            Ok(()) => (Ok(package), false),
+            Err(miss) if self.only_as_now => (Err(Unresolved::Missing(miss.why)), true),
+            Err(miss) => {
+                tracing::warn!("{}; the symbols of {reference} are not known", miss.why);
+                (Ok(package), true)
+            }
+        }
+    }
+
+    async fn fetch_symbols(
+        &self,
+        registry: &Registry,
+        reference: &RegistryReference,
+        package: &Package,
+    ) -> Result<(), Miss> {
+        let missing = lists_missing(package);
+        let pinned = reference.with(Selector::Digest(package.digest));
+        Ok(registry.fetch_symbols(&pinned, package, &missing).await?)
     }
 
     /// While a registry is away, a tag counts as it was seen last: what runs is not called into
@@ -238,7 +277,9 @@ impl Registries {
         };
         let pinned = reference.with(Selector::Digest(digest));
         let layout = self.cache.layout().map_err(Miss::lasting)?;
-        Ok(registry.metadata(&pinned, &layout).await?)
+        let package = registry.metadata(&pinned, &layout).await?;
+        self.fetch_symbols(&registry, reference, &package).await?;
+        Ok(package)
     }
 
     fn note(&self, reference: &RegistryReference, wanted: &WantedPackage, package: &Package) {

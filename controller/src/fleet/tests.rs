@@ -94,6 +94,7 @@ fn catalog() -> Catalog {
         let entry = placet_planner::CatalogEntry {
             digest: Digest::of(version.as_bytes()),
             config: serde_json::from_value(config).unwrap(),
+            symbols: BTreeMap::new(),
         };
         let reference = format!("oci-layout:greet:{version}");
         catalog.entries.insert(reference, Ok(entry));

@@ -8,7 +8,7 @@ use object::Endianness;
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::endian::U16;
 use object::read::elf::{FileHeader, Sym};
-use placet_model::SymbolLists;
+use placet_model::{SymbolLists, SymbolRole};
 
 use super::count::count;
 use super::dynamic::Dynamic;
@@ -39,17 +39,6 @@ pub struct DynamicSymbol<'data> {
     pub value: u64,
     /// Its size in bytes; 0 where the file does not say it.
     pub size: u64,
-}
-
-/// On which side of a binding a symbol stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SymbolRole {
-    /// Defined, and visible to others.
-    Exported,
-    /// To be found in another file.
-    Imported,
-    /// Both: a program has a copy of an object that another file has to define (copy relocation).
-    Copied,
 }
 
 /// What a symbol stands for (`st_type`).

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use placet_model::Digest;
 use tokio::task::spawn_blocking;
 
-use super::RegistryReference;
 use super::client::Registry;
 use super::download::Wanted;
 use super::error::{Fault, Outcome, RegistryError};
+use super::{AT_ONCE, RegistryReference};
 use crate::layout::Layout;
 use crate::manifest::{self, MANIFEST_MAX, Manifest, symbol_digests};
 use crate::package::{self, Package};
@@ -48,11 +49,13 @@ impl Registry {
         let (layout, manifest) = (&package.layout, package.digest);
         let sizes = blocking(layout, move |layout| package::layers(layout, &manifest)).await;
         let sizes = sizes.map_err(|fault| RegistryError::new(reference, fault))?;
-        for digest in symbol_digests(&package.config).intersection(wanted) {
-            if let Some(size) = sizes.get(digest) {
-                self.fetch(reference, (*digest, *size), layout, &()).await?;
-            }
-        }
+        let lists = symbol_digests(&package.config);
+        let lists = lists.intersection(wanted);
+        let lists = lists.filter_map(|digest| Some((*digest, *sizes.get(digest)?)));
+        let fetches =
+            lists.map(|list| async move { self.fetch(reference, list, layout, &()).await });
+        let mut fetches = stream::iter(fetches).buffer_unordered(AT_ONCE);
+        while fetches.try_next().await?.is_some() {}
         Ok(())
     }
 

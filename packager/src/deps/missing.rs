@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
-use placet_model::visible;
+use placet_model::{Symbol, visible};
 use serde::Serialize;
 
 use super::load::{Loaded, Target};
 use super::object::Object;
-use super::symbols::Symbol;
 
 /// Something that the loader does not find.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -20,7 +20,6 @@ mod object;
 mod read;
 mod search;
 mod sources;
-mod symbols;
 mod tree;
 mod unresolved;
 
@@ -32,6 +31,5 @@ pub use machine::Machine;
 pub use missing::Missing;
 pub use object::Object;
 pub use search::SearchOrder;
-pub use symbols::{Symbol, Symbols};
 pub use tree::{Files, Found, Tree};
 pub use unresolved::Unresolved;

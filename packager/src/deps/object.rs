@@ -1,9 +1,7 @@
 //! What the loader sees of an ELF file.
 
-use placet_model::{Architecture, ElfFacts, Module, SymbolLists};
+use placet_model::{Architecture, ElfFacts, FileSymbol, Module, SymbolLists, SymbolRole, Symbols};
 use placet_package::{Elf, ElfKind};
-
-use super::symbols::Symbols;
 
 /// An ELF file as the loader sees it.
 #[derive(Debug, Clone)]
@@ -28,7 +26,7 @@ impl Object {
             kind: elf.kind(),
             facts: elf.facts().clone(),
             build_id: elf.build_id(),
-            symbols: Symbols::of_elf(elf),
+            symbols: symbols(elf),
         }
     }
 
@@ -54,4 +52,20 @@ impl Object {
     pub fn fits(&self, other: &Self) -> bool {
         self.architecture == other.architecture && self.facts.class == other.facts.class
     }
+}
+
+fn symbols(elf: &Elf<'_>) -> Symbols {
+    let symbols = elf.symbols().iter();
+    let bound = symbols.filter(|symbol| symbol.is_exported() || symbol.is_missed());
+    Symbols::new(bound.map(|symbol| FileSymbol {
+        name: &symbol.name,
+        version: symbol.version,
+        is_default: symbol.is_default,
+        serves_any: symbol.serves_any(),
+        role: if symbol.is_missed() {
+            symbol.role
+        } else {
+            SymbolRole::Exported
+        },
+    }))
 }

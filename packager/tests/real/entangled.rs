@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use placet_model::{Architecture, ElfClass, ElfFacts, SymbolLists};
+use placet_model::{Architecture, ElfClass, ElfFacts, SymbolLists, Symbols};
 use placet_package::ElfKind;
-use placet_packager::deps::{Files, Found, Loader, Missing, Object, SearchOrder, Symbols, Tree};
+use placet_packager::deps::{Files, Found, Loader, Missing, Object, SearchOrder, Tree};
 
 fn object(soname: &str, needed: Vec<String>, exported: &[&str], imported: &[&str]) -> Arc<Object> {
     let set = |names: &[&str]| names.iter().map(ToString::to_string).collect();

@@ -1,7 +1,7 @@
 //! The target, kept up to date: what is declared and announced goes in piece by piece, and no more
 //! is worked out anew than a piece can have changed.
 
-use std::cell::LazyCell;
+use std::cell::{LazyCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use placet_model::{ClassDeclaration, Desired, NodeFacts, NodeName, Strategy};
 use super::place::{self, Place, Placed};
 use super::remote::Fleet;
 use super::shelf::Shelf;
+use super::symbols::Memo;
 use super::{Computed, Configuration, Findings, Scope, digest, memory};
 use crate::plan::{Target, TargetNode};
 use crate::{Catalog, Problem, Rules};
@@ -39,6 +40,7 @@ pub struct Planner {
     shared: BTreeMap<String, Shared>,
     target: Arc<Target>,
     news: News,
+    memo: Memo,
 }
 
 /// What came in since the target was worked out last.
@@ -183,6 +185,7 @@ impl Planner {
     /// Works out the configurations that news can have changed, and what there is to say of all.
     fn compute(&mut self, news: &mut News) -> Findings {
         self.members.retain(|_, members| !members.is_empty());
+        let memo = RefCell::new(mem::take(&mut self.memo));
         let members = &self.members;
         self.computed
             .retain(|configuration, _| members.contains_key(configuration));
@@ -203,6 +206,7 @@ impl Planner {
                 shelf: &catalog,
                 configuration,
                 nodes,
+                memo: &memo,
             };
             let computed = scope.compute(former);
             if former.is_none_or(|it| it.composed.digest != computed.composed.digest) {
@@ -210,6 +214,7 @@ impl Planner {
             }
             self.computed.insert(Arc::clone(configuration), computed);
         }
+        self.memo = memo.into_inner();
         let mut findings = Findings::default();
         for computed in self.computed.values() {
             for more in computed.findings() {

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use placet_model::{ElfFacts, ManifestEntry, Module, ModulePath, NodeManifest, PackageName};
 
-use super::{Checked, Findings, Scope, list, shelf};
+use super::{Checked, Findings, Scope, list, shelf, symbols};
 use crate::libraries::{Libraries, path_of};
 use crate::{CatalogEntry, Note, Problem};
 
 /// The C library and what is built together with it. They come with the interpreter, so as long as
 /// that is the node's own, so are they, even if a package of the catalog brings them elsewhere.
-const C_LIBRARY: [&str; 13] = [
+pub(super) const C_LIBRARY: [&str; 13] = [
     "ld-linux-aarch64.so.1",
     "ld-linux-armhf.so.3",
     "ld-linux-x86-64.so.2",
@@ -41,6 +41,7 @@ pub(super) fn check(scope: &Scope, packages: &[&CatalogEntry], manifest: &NodeMa
     for entry in &manifest.modules {
         check.module(entry, base, findings);
     }
+    symbols::check(scope, packages, manifest, &check.libraries, findings);
     if !base.is_empty() {
         findings.notes.insert(Note::BaseSoftware {
             declared_by: scope.declared_by(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use placet_model::{Api, Architecture, ModulePath, PackageName, VersionRequirement};
+use placet_model::{Api, Architecture, ModulePath, PackageName, Symbols, VersionRequirement};
 
 use crate::libraries::path_of;
 use crate::{Catalog, CatalogEntry};
@@ -92,6 +92,32 @@ impl<'c> Shelf<'c> {
                 .filter(|index| provides(*index))
                 .collect(),
         )
+    }
+
+    /// As [`Shelf::with_library`], where that library also defines all of these symbols.
+    pub(super) fn with_symbols(
+        &self,
+        name: &str,
+        symbols: &BTreeSet<&str>,
+        architecture: &Architecture,
+    ) -> Vec<String> {
+        let wanted = Symbols::imports(symbols.iter().copied());
+        let defines = |index: usize| {
+            let entry = self.entries[index];
+            let modules = entry.config.modules.iter();
+            let mut libraries = modules.filter(|module| {
+                let soname = module.elf.as_ref().and_then(|elf| elf.soname.as_deref());
+                module.architecture.runs_on(architecture)
+                    && (soname == Some(name) || module.path.file_name() == name)
+            });
+            libraries.any(|module| {
+                let exported = entry.symbols_of(module);
+                exported.is_some_and(|exported| wanted.imported().all(|it| exported.defines(&it)))
+            })
+        };
+        let found = self.libraries.get(name).into_iter().flatten();
+        let found = found.map(|(_, index)| *index);
+        self.labels(&found.filter(|index| defines(*index)).collect())
     }
 
     /// True if some package brings a file that may be meant by a needed name or by a path.

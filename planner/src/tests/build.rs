@@ -10,7 +10,7 @@ use placet_model::{
     ElfFacts, LocalRequirement, Mode, Module, ModuleType, NodeDeclaration, NodeFacts, NodeName,
     Owner, PackageConfig, PackageReference, PackageSetDeclaration, ProcessKind, ProcessSpec,
     Purpose, Quantifier, RemoteRequirement, Selector, Signature, SignatureKind, Supplemental,
-    SymbolVersion, Upgrade,
+    SymbolLists, SymbolVersion, Symbols, Upgrade,
 };
 
 use crate::{Catalog, CatalogEntry, Planner, Unresolved};
@@ -25,6 +25,10 @@ fn signature(content: &str) -> Signature {
     let digest = Digest::of(content.as_bytes()).hex();
     let bytes = u128::from_str_radix(&digest[..32], 16).unwrap();
     Signature::new(SignatureKind::Plain, bytes.to_be_bytes())
+}
+
+fn words(text: &str) -> impl Iterator<Item = String> {
+    text.split_whitespace().map(ToOwned::to_owned)
 }
 
 fn elf() -> ElfFacts {
@@ -43,12 +47,13 @@ fn elf() -> ElfFacts {
     }
 }
 
+/// A module and its dynamic symbols.
 #[derive(Clone)]
-pub(super) struct M(pub(super) Module);
+pub(super) struct M(pub(super) Module, SymbolLists);
 
 /// A data file; its content is its path.
 pub(super) fn file(path: &str) -> M {
-    M(Module {
+    let module = Module {
         path: text(path),
         mode: Mode::new(0o644).unwrap(),
         owner: Owner::default(),
@@ -68,7 +73,8 @@ pub(super) fn file(path: &str) -> M {
         supplemental: Vec::new(),
         optional: BTreeSet::new(),
         process: None,
-    })
+    };
+    M(module, SymbolLists::default())
 }
 
 /// `usr/bin/<name>`, run as process `<name>`.
@@ -157,6 +163,25 @@ impl M {
         self.elf(|elf| elf.versions_provided.extend([version.to_owned()]))
     }
 
+    /// Symbols, in words: `a b@V1 c@@V2`.
+    pub(super) fn exports(mut self, symbols: &str) -> Self {
+        self.1.exported.extend(words(symbols));
+        self.listed()
+    }
+
+    /// As [`M::exports`].
+    pub(super) fn imports(mut self, symbols: &str) -> Self {
+        self.1.imported.extend(words(symbols));
+        self.listed()
+    }
+
+    /// Other symbols, other bytes.
+    fn listed(self) -> Self {
+        let digest = placet_model::digest_of(&self.1);
+        let content = format!("{} {}", self.0.digest, digest);
+        self.elf(|elf| elf.symbols = Some(digest)).content(&content)
+    }
+
     pub(super) fn interpreter(self, path: &str) -> Self {
         self.elf(|elf| elf.interpreter = Some(path.to_owned()))
     }
@@ -226,7 +251,13 @@ pub(super) fn boot_package(name_and_version: &str, modules: impl IntoIterator<It
 /// Package `name version`.
 pub(super) fn package(name_and_version: &str, modules: impl IntoIterator<Item = M>) -> P {
     let (name, version) = name_and_version.split_once(' ').unwrap();
-    P(PackageConfig {
+    let modules: Vec<M> = modules.into_iter().collect();
+    let symbols = modules.iter().filter_map(|M(module, lists)| {
+        let digest = module.elf.as_ref()?.symbols?;
+        Some((digest, Arc::new(Symbols::of_lists(lists))))
+    });
+    let symbols = symbols.collect();
+    let config = PackageConfig {
         name: text(name),
         version: text(version),
         description: None,
@@ -242,13 +273,21 @@ pub(super) fn package(name_and_version: &str, modules: impl IntoIterator<Item = 
         upgrades: Vec::new(),
         derived: None,
         modules: modules.into_iter().map(|module| module.0).collect(),
-    })
+    };
+    P(config, symbols)
 }
 
+/// A package and the symbols of its modules, by digest.
 #[derive(Clone)]
-pub(super) struct P(pub(super) PackageConfig);
+pub(super) struct P(pub(super) PackageConfig, BTreeMap<Digest, Arc<Symbols>>);
 
 impl P {
+    /// As a package of which nobody knows the symbols.
+    pub(super) fn without_symbols(mut self) -> Self {
+        self.1.clear();
+        self
+    }
+
     pub(super) fn requires(mut self, package: &str, version: &str) -> Self {
         let (package, version) = (text(package), text(version));
         self.0.requires.push(LocalRequirement {
@@ -312,13 +351,17 @@ pub(super) struct F {
 pub(super) fn fleet(packages: impl IntoIterator<Item = P>) -> F {
     let mut fleet = F::default();
     fleet.desired.revision = "main@sha1:1".to_owned();
-    for P(config) in packages {
+    for P(config, symbols) in packages {
         let reference = format!("oci-layout:/packages:{}-{}", config.name, config.version);
         let digest = placet_model::digest_of(&config);
-        fleet
-            .catalog
-            .entries
-            .insert(reference, Ok(CatalogEntry { digest, config }));
+        fleet.catalog.entries.insert(
+            reference,
+            Ok(CatalogEntry {
+                digest,
+                config,
+                symbols,
+            }),
+        );
     }
     fleet
 }

@@ -75,7 +75,11 @@ impl Fleet {
     fn put(&mut self, package: usize, version: u64) {
         let config = config(package, version);
         let digest = placet_model::digest_of(&config);
-        let entry = Ok(CatalogEntry { digest, config });
+        let entry = Ok(CatalogEntry {
+            digest,
+            config,
+            symbols: BTreeMap::new(),
+        });
         let reference = reference(package, version).reference;
         self.catalog.entries.insert(reference, entry);
     }

@@ -34,7 +34,7 @@ const UNKNOWN: &str = "cannot-judge";
 const NOTE: &str = "note";
 
 /// The identifier of every kind of findings, and what it is about.
-pub(super) const RULES: [(&str, &str); 15] = [
+pub(super) const RULES: [(&str, &str); 16] = [
     (
         "declaration",
         "A declaration is not valid, and nothing else can be said.",
@@ -54,6 +54,7 @@ pub(super) const RULES: [(&str, &str); 15] = [
     ("path", "Two packages cannot be laid out in one tree."),
     ("requirement", "A requirement of a package does not hold."),
     ("same-process", "Two modules run as processes of one name."),
+    ("symbol", "Nothing defines a symbol that a module imports."),
     (
         "unknown-reference",
         "A declaration names something that does not exist.",
@@ -81,6 +82,7 @@ fn of_kind(kind: ObstacleKind) -> &'static str {
         ObstacleKind::Path => "path",
         ObstacleKind::SameProcess => "same-process",
         ObstacleKind::Requirement => "requirement",
+        ObstacleKind::Symbol => "symbol",
         ObstacleKind::Feature => "feature",
         ObstacleKind::Facts => "facts",
     }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use placet_model::{Architecture, ElfFacts};
+use placet_model::{Architecture, ElfFacts, Symbol};
 use placet_package::ElfKind;
-use placet_packager::deps::{Collection, Entry, Graph, Symbol};
+use placet_packager::deps::{Collection, Entry, Graph};
 use serde::{Serialize, Serializer};
 
 /// One file.

@@ -1,0 +1,79 @@
+//! Symbols that nothing defines which a process would load.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use placet_model::{ModulePath, NodeName, PackageName, ProcessName, visible};
+
+use crate::problem::{Candidates, Names};
+
+/// Symbols that a module imports and that nothing defines which its processes would load.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MissingSymbols {
+    /// The nodes.
+    pub nodes: BTreeSet<NodeName>,
+    /// The package of the module.
+    pub package: PackageName,
+    /// The module that imports them.
+    pub module: ModulePath,
+    /// The symbols: `name`, or `name@version`.
+    pub symbols: BTreeSet<String>,
+    /// The library that should define them, by the name under which the module needs it; none where
+    /// that is not known.
+    pub library: Option<String>,
+    /// The programs that load the module and in which they are missing, or the module itself.
+    pub loaded_by: BTreeSet<ModulePath>,
+    /// The processes as which these run.
+    pub processes: BTreeSet<ProcessName>,
+    /// Packages whose library of that name defines all of them.
+    pub candidates: Vec<String>,
+}
+
+/// Enough to see what is meant, few enough for a line.
+const SYMBOLS_SHOWN: usize = 5;
+
+impl fmt::Display for MissingSymbols {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            nodes,
+            package,
+            module,
+            symbols,
+            library,
+            loaded_by: _,
+            processes,
+            candidates,
+        } = self;
+        write!(f, "{}: {module} of package {package} needs ", Names(nodes))?;
+        write_list(f, "symbol", symbols.iter().map(String::as_str))?;
+        match library {
+            Some(library) => write!(f, ", which {} does not define", visible(library))?,
+            None => f.write_str(", which nothing defines that it loads")?,
+        }
+        if !processes.is_empty() {
+            f.write_str(", in ")?;
+            write_list(f, "process", processes.iter().map(ProcessName::as_str))?;
+        }
+        write!(f, "; {}", Candidates(candidates))
+    }
+}
+
+/// `symbol a`, `symbols a, b and 7 more`.
+fn write_list<'a>(
+    f: &mut fmt::Formatter<'_>,
+    word: &str,
+    names: impl ExactSizeIterator<Item = &'a str>,
+) -> fmt::Result {
+    let total = names.len();
+    let plural = match total {
+        1 => "",
+        _ if word.ends_with('s') => "es",
+        _ => "s",
+    };
+    let shown: Vec<_> = names.take(SYMBOLS_SHOWN).collect();
+    write!(f, "{word}{plural} {}", visible(&shown.join(", ")))?;
+    match total.saturating_sub(shown.len()) {
+        0 => Ok(()),
+        more => write!(f, " and {more} more"),
+    }
+}

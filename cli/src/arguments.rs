@@ -75,6 +75,8 @@ pub(crate) enum Command {
     /// The fleet as a whole.
     #[command(subcommand)]
     Fleet(FleetCommand),
+    /// Try a change out without a fleet: on one node type, or on a fleet by a script.
+    Simulate(crate::simulate::Simulate),
     /// Apply declarations from files or folders.
     Apply(Apply),
     /// List resources.

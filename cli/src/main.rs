@@ -23,6 +23,8 @@ mod package;
 mod prepare;
 mod resources;
 mod rollout;
+mod simulate;
+mod supplied;
 mod up;
 
 use std::process::ExitCode;
@@ -61,11 +63,11 @@ fn require_format(command: &Command, format: Format) -> anyhow::Result<()> {
     }
     let has_markdown = matches!(
         command,
-        Command::Check(_) | Command::Package(PackageCommand::Diff(_))
+        Command::Check(_) | Command::Simulate(_) | Command::Package(PackageCommand::Diff(_))
     );
     if format == Format::Markdown && !has_markdown {
         anyhow::bail!(
-            "`-o markdown` is for `placet check` and `placet package diff`; use table, json or yaml"
+            "`-o markdown` is for `placet check`, `placet simulate` and `placet package diff`; use table, json or yaml"
         );
     }
     Ok(())
@@ -73,19 +75,18 @@ fn require_format(command: &Command, format: Format) -> anyhow::Result<()> {
 
 fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
     require_format(&command, common.output)?;
-    if let Command::Check(arguments) = &command {
-        // It works on files, and blocks; only registries are asked, where packages are in any.
-        return check::run(arguments, common);
-    }
-    if let Command::Fleet(FleetCommand::Entangled(arguments)) = &command {
-        return fleet::entangled::run(arguments, common);
-    }
-    if let Command::Node(NodeCommand::Ask(arguments)) = &command {
-        return ask::run(arguments, common);
-    }
-    if let Command::Package(PackageCommand::Deps(arguments)) = &command {
-        // It only reads files.
-        return package::deps::run(arguments, common);
+    // What works on files blocks; only registries are asked, where packages are in any.
+    match &command {
+        Command::Check(arguments) => return check::run(arguments, common),
+        Command::Simulate(arguments) => return simulate::run(arguments, common),
+        Command::Fleet(FleetCommand::Entangled(arguments)) => {
+            return fleet::entangled::run(arguments, common);
+        }
+        Command::Node(NodeCommand::Ask(arguments)) => return ask::run(arguments, common),
+        Command::Package(PackageCommand::Deps(arguments)) => {
+            return package::deps::run(arguments, common);
+        }
+        _ => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -123,7 +124,10 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
                 );
                 Ok(Answer::Done)
             }
-            Command::Node(NodeCommand::Ask(_)) | Command::Check(_) | Command::Placetd(_) => {
+            Command::Node(NodeCommand::Ask(_))
+            | Command::Check(_)
+            | Command::Simulate(_)
+            | Command::Placetd(_) => {
                 unreachable!("handled before the runtime starts")
             }
         }

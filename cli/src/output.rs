@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
-use placet_simulator::Paint;
+use placet_simulator::{Outcome, Paint};
 use serde_json::Value;
 
 /// What stands out badly.
@@ -58,6 +58,16 @@ pub(crate) enum Answer {
     No,
     /// There is no answer.
     Unknown,
+}
+
+impl From<Outcome> for Answer {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Clean => Self::Done,
+            Outcome::Objection => Self::No,
+            Outcome::Unknown => Self::Unknown,
+        }
+    }
 }
 
 impl From<Answer> for ExitCode {

@@ -398,6 +398,7 @@ impl Model<'_> {
             node: name.clone(),
             from: change.from,
             manifest: Arc::clone(&wanted.manifest),
+            about: wanted.described(name),
             change_digest: change.change_digest,
             vote_seconds: wanted.strategy.vote_seconds.min(self.seconds),
             objections: wanted.objections(name, change, self.observed.now),

@@ -58,7 +58,7 @@ pub use package::{
 pub use process::{
     Follow, FollowAction, HealthCommand, Limits, ListenSocket, ProcessFault, ProcessKind,
     ProcessSpec, ReloadSignal, Silence, SocketAddress, SocketType, StateFormat, StateFormatError,
-    StateFormats, StopSignal, VoteCommand,
+    StateFormats, StopSignal, VoteCommand, VoteLogic,
 };
 pub use rollout::{Activation, Hold, NodeState, RolloutPhase};
 pub use symbols::{FileSymbol, Symbol, SymbolRole, Symbols};
@@ -69,6 +69,7 @@ pub use version::{
     VersionRequirementError,
 };
 pub use vote::{
-    Answer, Decision, DecisionKind, NodeChange, Proposal, Verdict, VerdictKind, VoteRecord, Voter,
+    Answer, Decision, DecisionKind, NodeChange, NodeDescription, Proposal, Verdict, VerdictKind,
+    VoteRecord, Voter,
 };
 pub use window::{Weekday, Window};

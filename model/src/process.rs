@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::digest::serde_as_text;
-use crate::{Mode, Module, ModuleType, ProcessName, VetoRule, visible};
+use crate::{Mode, Module, ModulePath, ModuleType, ProcessName, VetoRule, visible};
 
 pub use check::{ProcessFault, SocketAddress};
 
@@ -120,6 +120,9 @@ pub struct ProcessSpec {
     /// The command that votes on its behalf.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vote_command: Option<VoteCommand>,
+    /// The logic that votes on its behalf.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vote_logic: Option<VoteLogic>,
 }
 
 impl Default for ProcessSpec {
@@ -149,6 +152,7 @@ impl Default for ProcessSpec {
             follows: Vec::new(),
             rules: Vec::new(),
             vote_command: None,
+            vote_logic: None,
         }
     }
 }
@@ -305,6 +309,32 @@ pub struct VoteCommand {
     /// Seconds that it may take; 5 where left out.
     #[serde(default = "number::<5>", skip_serializing_if = "is_number::<5>")]
     pub seconds: u32,
+}
+
+/// A WebAssembly module that decides how a process votes (M3): that of the generation that runs now.
+/// The same bytes decide on the node, in a check and in the simulator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct VoteLogic {
+    /// The WebAssembly file, a module of the same package.
+    pub module: ModulePath,
+    /// Modules whose content it is given, as the process's configuration; of any package of the
+    /// node.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub files: BTreeSet<ModulePath>,
+    /// How much it may compute, about one for each instruction; 50 million where left out.
+    #[serde(
+        default = "number::<50_000_000>",
+        skip_serializing_if = "is_number::<50_000_000>"
+    )]
+    pub fuel: u32,
+    /// Bytes of memory that it may use; 16 MiB where left out.
+    #[serde(
+        default = "number::<0x0100_0000>",
+        skip_serializing_if = "is_number::<0x0100_0000>"
+    )]
+    pub memory_bytes: u32,
 }
 
 /// The formats of saved state that a process writes and reads (C-S6).

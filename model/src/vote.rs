@@ -1,5 +1,6 @@
 //! Asking: proposal, answer, verdict, decision (V1 to V5).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,7 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ChangeSet, Digest, ModulePath, NodeManifest, NodeName, ProcessName, digest_of, visible,
+    ChangeSet, Digest, ModulePath, NodeFacts, NodeManifest, NodeName, ProcessName, digest_of,
+    visible,
 };
 
 /// What identifies a change on one node; its digest is the *node change digest* that votes bind to.
@@ -52,6 +54,10 @@ pub struct Proposal {
     /// True if the change is only modelled, and withdrawn after the verdict.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
+    /// What is known of the node, for the logic that decides for its processes; none from a controller
+    /// that does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<NodeDescription>,
     /// Seconds that the node may take to answer.
     pub vote_seconds: u32,
     /// Seconds for which an accept holds.
@@ -75,6 +81,47 @@ mod shared {
         deserializer: D,
     ) -> Result<Arc<T>, D::Error> {
         T::deserialize(deserializer).map(Arc::new)
+    }
+}
+
+/// A node as rules and decision logic see it. What is not known of it is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeDescription {
+    /// Its name.
+    pub name: String,
+    /// Its class.
+    pub class: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its processor architecture.
+    pub architecture: String,
+    /// Where it stands.
+    pub location: String,
+    /// Its features.
+    pub features: BTreeSet<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl NodeDescription {
+    /// The node with its facts as they count: those declared, then those announced.
+    pub fn new(
+        name: &NodeName,
+        class: &str,
+        facts: &NodeFacts,
+        labels: &BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            name: name.to_string(),
+            class: class.to_owned(),
+            kind: facts.kind.clone().unwrap_or_default(),
+            architecture: (facts.architecture.as_ref()).map_or_else(String::new, |it| it.0.clone()),
+            location: facts.location.clone().unwrap_or_default(),
+            features: facts.features.clone(),
+            labels: labels.clone(),
+        }
     }
 }
 
@@ -109,6 +156,8 @@ pub enum Voter {
     Rule,
     /// The command that votes for a process of the node.
     Command,
+    /// The logic that decides for a process of the node.
+    Logic,
 }
 
 impl Voter {
@@ -157,6 +206,7 @@ impl fmt::Display for VoteRecord {
             Voter::Rule if self.code.is_empty() => write!(f, "rule {} ", self.process)?,
             Voter::Rule => write!(f, "rule {} of {} ", visible(&self.code), self.process)?,
             Voter::Command => write!(f, "{}, by its command, ", self.process)?,
+            Voter::Logic => write!(f, "{}, by its logic, ", self.process)?,
         }
         match self.answer {
             Answer::Accept => f.write_str("placet")?,

@@ -189,5 +189,6 @@ fn spec(path: &ModulePath, process: &ProcessEntry) -> Result<ProcessSpec, Module
         follows: process.follows.clone(),
         rules: process.rules.iter().map(rule).collect(),
         vote_command: process.vote_command.clone(),
+        vote_logic: process.vote_logic.clone(),
     })
 }

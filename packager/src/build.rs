@@ -19,7 +19,7 @@ use crate::provenance::{Builder, Inputs, PROVENANCE_TYPE};
 use crate::sbom::{SBOM_TYPE, sbom};
 use crate::taint::{Scanner, Warning};
 use crate::watch::{self, Step, Watch};
-use crate::{Confine, Confinement, apis, commands, config, opens, yaml};
+use crate::{Confine, Confinement, apis, commands, config, opens, vote_logic, yaml};
 
 /// How to build.
 #[derive(Debug, Clone, Default)]
@@ -227,7 +227,17 @@ fn modules(
     }
     let modules: Vec<Module> = modules.into_values().collect();
     check_opens(package_yaml, found, &modules)?;
-    Ok(modules)
+    match vote_logic::refused(&modules, &assembly.blobs) {
+        Some((process, fault)) => Err(of_module(found, process).refused(package_yaml, fault)),
+        None => Ok(modules),
+    }
+}
+
+/// What a module was made from.
+fn of_module<'a>(found: &'a [Found<'a>], module: &Module) -> &'a Found<'a> {
+    let mut found = found.iter();
+    let found = found.find(|it| it.path == module.path);
+    found.expect("every module comes from an entry")
 }
 
 fn check_opens(package_yaml: &Path, found: &[Found<'_>], modules: &[Module]) -> Result<(), Error> {
@@ -238,9 +248,8 @@ fn check_opens(package_yaml: &Path, found: &[Found<'_>], modules: &[Module]) -> 
     else {
         return Ok(());
     };
-    let found = found.iter().find(|it| it.path == process.path);
-    let found = found.expect("every module comes from an entry");
-    Err(found.refused(package_yaml, ModuleFault::Opens(opener.clone())))
+    let fault = ModuleFault::Opens(opener.clone());
+    Err(of_module(found, process).refused(package_yaml, fault))
 }
 
 /// A rule of the format that is broken, at the module that breaks it.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use placet_logic::LogicError;
 use placet_model::{Digest, ModulePath, PackageName, PathError, VersionRequirement, visible};
 use placet_package::{ConfigFault, ElfError, PackageError};
 
@@ -381,6 +382,12 @@ pub enum ModuleFault {
         "this simple process can open libraries at run time ({0} imports dlopen), and no dependency on them is declared, so that it would go on with old ones; list them in `supplemental`, or confirm with `acknowledgeOpens: true` (`--acknowledge-opens` of an import) that there are none"
     )]
     Opens(ModulePath),
+    /// The logic of a process is nowhere.
+    #[error("its `voteLogic` is `{0}`, which is no file of this package; add it to `modules`")]
+    NoLogic(ModulePath),
+    /// The logic of a process could never decide.
+    #[error("its `voteLogic`, `{0}`, cannot be used")]
+    Logic(ModulePath, #[source] LogicError),
     /// A library that does not have the soname of the API that it is said to provide.
     #[error(
         "it provides API `{}`, whose users look for `{}`, and its soname is {}; link it with -Wl,-soname", visible(.0), visible(.1), visible(.2)

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use placet_model::{
     Follow, HealthCommand, Limits, LinkTarget, ListenSocket, Mode, ModulePath, ModuleType,
     PackageName, ProcessKind, ProcessName, Purpose, Quantifier, ReloadSignal, Silence,
-    StateFormats, StopSignal, Version, VersionRequirement, VoteCommand,
+    StateFormats, StopSignal, Version, VersionRequirement, VoteCommand, VoteLogic,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -391,4 +391,9 @@ pub struct ProcessEntry {
     /// standard error, with 75 to defer.
     #[serde(default)]
     pub vote_command: Option<VoteCommand>,
+    /// The logic that decides on its behalf, of the generation that runs now: a WebAssembly module
+    /// that is given the change, the node and the files that it names, and nothing else. The same
+    /// bytes decide in `placet check`.
+    #[serde(default)]
+    pub vote_logic: Option<VoteLogic>,
 }

@@ -36,6 +36,7 @@ mod suite;
 mod taint;
 pub mod update;
 mod variable;
+mod vote_logic;
 mod watch;
 mod yaml;
 

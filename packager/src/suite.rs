@@ -45,6 +45,7 @@ fn of_services(process: &ProcessEntry) -> Option<&'static str> {
         ("follows", !process.follows.is_empty()),
         ("rules", !process.rules.is_empty()),
         ("voteCommand", process.vote_command.is_some()),
+        ("voteLogic", process.vote_logic.is_some()),
     ];
     let found = fields.into_iter().find(|(_, is_set)| *is_set);
     found.map(|(field, _)| field)

@@ -358,6 +358,7 @@ fn runs_same(old: &ProcessSpec, new: &ProcessSpec) -> bool {
         follows: _,
         rules: _,
         vote_command: _,
+        vote_logic: _,
     } = old;
     let program = (name, kind, arguments, environment, notify);
     let place = (user, group, working_directory, limits, sockets);

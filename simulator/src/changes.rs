@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use placet_model::{Digest, NodeManifest, NodeName};
+use placet_model::{Answer, Digest, NodeManifest, NodeName, Voter};
 use placet_planner::{ChangeView, NodeView, Rules, TargetNode, change};
 
+use crate::counsel::{Counsels, Files};
 use crate::effect::{GroupChange, Veto};
 use crate::facts::Known;
 use crate::place::Places;
@@ -26,12 +27,14 @@ struct Way {
     view: ChangeView,
     /// The rules of the processes that it touches.
     rules: Rules,
+    /// Their logic.
+    logic: Counsels,
 }
 
 impl Comparison<'_> {
     /// Every change, with the nodes that share it. The cost grows with distinct changes; a node adds
     /// its rules alone.
-    pub(crate) fn changes(&self) -> Vec<GroupChange> {
+    pub(crate) fn changes(&self, files: &mut Files<'_>) -> Vec<GroupChange> {
         let empty = Arc::new(NodeManifest::default());
         let nothing = (&empty, empty.digest());
         let unknown: BTreeSet<_> = self.old.unknown.iter().map(|it| &it.node).collect();
@@ -50,7 +53,7 @@ impl Comparison<'_> {
             }
             let way = ways
                 .entry((digest, node.manifest_digest, is_new))
-                .or_insert_with(|| Way::new(manifest, node, is_new));
+                .or_insert_with(|| Way::new(manifest, node, is_new, files));
             way.join(name, node);
             way.hear(name, node, self.places);
         }
@@ -94,9 +97,10 @@ impl Comparison<'_> {
 }
 
 impl Way {
-    fn new(from: &NodeManifest, to: &TargetNode, added: bool) -> Self {
+    fn new(from: &NodeManifest, to: &TargetNode, added: bool, files: &mut Files<'_>) -> Self {
         let change = change(from, &to.manifest);
         Self {
+            logic: Counsels::of(from, &change.change_set, files),
             view: ChangeView::new(&change.change_set),
             rules: Rules::of_processes(&change.change_set),
             group: GroupChange {
@@ -120,11 +124,18 @@ impl Way {
         }
     }
 
-    /// Adds what the rules of a node's class say, and those of the processes.
+    /// Adds what the rules of a node's class say, and rules and logic of the processes.
     fn hear(&mut self, name: &NodeName, node: &TargetNode, places: &Places<'_>) {
-        if node.rules.is_empty() && self.rules.is_empty() {
-            return;
+        let logic = self.logic.votes(&self.group.change_set, name, node);
+        if !(node.rules.is_empty() && self.rules.is_empty()) {
+            self.hear_rules(name, node, places);
         }
+        for veto in logic {
+            self.add(veto);
+        }
+    }
+
+    fn hear_rules(&mut self, name: &NodeName, node: &TargetNode, places: &Places<'_>) {
         let view = NodeView::new(name, &node.class, &node.facts, &node.labels);
         let of_class = node.rules.objections(&view, &self.view).into_iter();
         for objection in of_class.chain(self.rules.objections(&view, &self.view)) {
@@ -132,23 +143,24 @@ impl Way {
                 Some(process) => format!("{process}/{}", objection.rule),
                 None => objection.rule.to_string(),
             };
-            let mut known = self.group.vetoes.iter_mut();
-            let same = known.find(|veto| {
-                (veto.class.as_str(), veto.rule.as_str(), &veto.message)
-                    == (node.class.as_str(), rule.as_str(), &objection.message)
+            self.add(Veto {
+                places: places.of_rule(&node.class, &rule, name),
+                class: node.class.clone(),
+                rule,
+                by: Voter::Rule,
+                answer: Answer::Veto,
+                message: objection.message,
+                nodes: BTreeSet::from([name.clone()]),
             });
-            match same {
-                Some(veto) => {
-                    veto.nodes.insert(name.clone());
-                }
-                None => self.group.vetoes.push(Veto {
-                    places: places.of_rule(&node.class, &rule, name),
-                    class: node.class.clone(),
-                    rule,
-                    message: objection.message,
-                    nodes: BTreeSet::from([name.clone()]),
-                }),
-            }
+        }
+    }
+
+    /// What several nodes of a class hear in the same words is said once.
+    fn add(&mut self, veto: Veto) {
+        let mut known = self.group.vetoes.iter_mut();
+        match known.find(|it| it.is_same(&veto)) {
+            Some(known) => known.nodes.extend(veto.nodes),
+            None => self.group.vetoes.push(veto),
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use placet_model::{Desired, Digest, NodeFacts, NodeName, visible};
+use placet_model::{Answer, Desired, Digest, NodeFacts, NodeName, visible};
 use placet_planner::{Catalog, Problem, Unresolved};
 
 use crate::changes::Comparison;
+use crate::counsel::Files;
 use crate::effect::{
-    Counts, Effect, GroupChange, Obstacle, ObstacleKind, Outcome, Processes, Travel, UnknownNode,
+    Counts, Effect, GroupChange, Obstacle, ObstacleKind, Outcome, Processes, Travel, UnknownNode, Veto,
 };
 use crate::facts::{Known, known};
 use crate::place::{Place, Places, of_reference};
@@ -47,13 +48,14 @@ pub struct Missing {
     pub places: Vec<Place>,
 }
 
-/// What going from one revision to the other would do to each node.
+/// What going from one revision to the other would do to each node. `files` gives what the logic of
+/// processes needs.
 ///
 /// # Errors
 ///
 /// If a package of either revision could not be had. Where the new revision names one that is there
 /// and that no listed key has signed, the answer is known: it is refused.
-pub fn compare(from: &Side, to: &Side) -> Result<Effect, Unknowable> {
+pub fn compare(from: &Side, to: &Side, files: &mut Files<'_>) -> Result<Effect, Unknowable> {
     let (old, new) = (known(from), known(to));
     let untrusted = untrusted(to);
     require_packages(&[(from, &old, false), (to, &new, true)], &untrusted)?;
@@ -73,7 +75,7 @@ pub fn compare(from: &Side, to: &Side) -> Result<Effect, Unknowable> {
         new: &new,
         places: &places,
     };
-    let changes = comparison.changes();
+    let changes = comparison.changes(files);
     let mut effect = Effect {
         from: from.revision.clone(),
         to: to.revision.clone(),
@@ -185,9 +187,10 @@ fn refused(from: &Side, to: &Side, untrusted: &BTreeMap<&str, &str>) -> Effect {
 }
 
 fn outcome(effect: &Effect) -> Outcome {
-    if !effect.problems.is_empty() || effect.vetoes().next().is_some() {
+    let is_unheard = |veto: &Veto| veto.answer == Answer::Error;
+    if !effect.problems.is_empty() || effect.objections().next().is_some() {
         Outcome::Objection
-    } else if effect.unknown.is_empty() {
+    } else if effect.unknown.is_empty() && !effect.vetoes().any(is_unheard) {
         Outcome::Clean
     } else {
         Outcome::Unknown

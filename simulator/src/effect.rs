@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use placet_model::{ChangeSet, Desired, Digest, NodeName, ProcessAction};
+use placet_model::{Answer, ChangeSet, Desired, Digest, NodeName, ProcessAction, Voter};
 use placet_planner::Problem;
 use serde::Serialize;
 
@@ -48,9 +48,9 @@ pub struct Effect {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// Nothing breaks, and no rule objects.
+    /// Nothing breaks, and nobody who can be asked without a node objects.
     Clean,
-    /// Something breaks, or a rule objects.
+    /// Something breaks, or a rule or the logic of a process objects.
     Objection,
     /// Nothing that is known breaks, but not all is known.
     Unknown,
@@ -129,28 +129,55 @@ pub struct GroupChange {
     pub change_set: ChangeSet,
     /// What each of the nodes has to fetch.
     pub travel: Travel,
-    /// Rules that object.
+    /// Rules, and logic of processes, that do not agree.
     pub vetoes: Vec<Veto>,
     /// Nodes among them that are suspended: nothing changes there until that is lifted.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub suspended: BTreeSet<NodeName>,
 }
 
-/// A rule that objects.
+/// A rule, or the logic of a process, that does not agree.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Veto {
-    /// The class that declares it.
+    /// The class of the nodes; it declares the rule, if it is one of a class.
     pub class: String,
-    /// Its name.
+    /// The name of the rule; behind that of its process, if it is one of a process. For logic, the
+    /// process.
     pub rule: String,
+    /// Who says so: a rule, or logic.
+    pub by: Voter,
+    /// What it says.
+    pub answer: Answer,
     /// What it tells people.
     pub message: String,
     /// The nodes on whose behalf it objects.
     pub nodes: BTreeSet<NodeName>,
     /// Where it is declared.
     pub places: Vec<Place>,
+}
+
+impl Veto {
+    /// True if it would hold the roll-out until a person decides.
+    pub fn objects(&self) -> bool {
+        matches!(self.answer, Answer::Veto | Answer::NoAnswer)
+    }
+
+    /// True if both say the same for nodes of one class.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let Self {
+            class,
+            rule,
+            by,
+            answer,
+            message,
+            nodes: _,
+            places: _,
+        } = self;
+        (class, rule, message) == (&other.class, &other.rule, &other.message)
+            && (by, answer) == (&other.by, &other.answer)
+    }
 }
 
 /// Something that would block the roll-out.
@@ -278,7 +305,12 @@ impl Effect {
         problems.chain(unknown).chain(vetoes)
     }
 
-    /// All rules that object, with the change that they object to.
+    /// What would hold the roll-out until a person decides.
+    pub fn objections(&self) -> impl Iterator<Item = &Veto> {
+        self.vetoes().filter(|veto| veto.objects())
+    }
+
+    /// All who do not agree, with the change that it is about.
     pub fn vetoes(&self) -> impl Iterator<Item = &Veto> {
         self.changes.iter().flat_map(|change| &change.vetoes)
     }

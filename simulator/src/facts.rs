@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use placet_model::{Architecture, NodeFacts, NodeName};
-use placet_planner::{Catalog, Problem, Target, target};
+use placet_model::{Architecture, Module, NodeFacts, NodeName};
+use placet_planner::{Problem, Target, target};
 
 use crate::compare::Side;
 use crate::effect::UnknownNode;
@@ -22,7 +22,9 @@ pub(crate) struct Known {
 /// to be of the one that all packages are for, where there is but one.
 pub(crate) fn known(side: &Side) -> Known {
     let first = target(&side.desired, &side.catalog, &side.announced);
-    let mut architectures = architectures(&side.catalog).into_iter();
+    let packages = side.catalog.entries.values().flatten();
+    let modules = packages.flat_map(|entry| &entry.config.modules);
+    let mut architectures = architectures(modules).into_iter();
     let only = match (architectures.next(), architectures.next()) {
         (Some(only), None) => Some(only),
         _ => None,
@@ -86,11 +88,11 @@ fn set_apart(target: &mut Target, assumed: &BTreeMap<NodeName, NodeFacts>) -> Ve
     unknown.collect()
 }
 
-/// Every architecture that some module of the packages is for.
-fn architectures(catalog: &Catalog) -> BTreeSet<Architecture> {
-    let packages = catalog.entries.values().filter_map(|it| it.as_ref().ok());
-    packages
-        .flat_map(|entry| &entry.config.modules)
+/// Every architecture that some module is for.
+pub(crate) fn architectures<'a>(
+    modules: impl Iterator<Item = &'a Module>,
+) -> BTreeSet<Architecture> {
+    modules
         .map(|module| module.architecture.clone())
         .filter(|architecture| *architecture != Architecture::default())
         .collect()

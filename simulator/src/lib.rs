@@ -13,25 +13,30 @@
 mod alone;
 mod changes;
 mod compare;
+mod counsel;
 pub mod diff;
 mod effect;
 pub mod entangled;
 mod explain;
 mod facts;
 mod live;
+mod one_type;
 mod place;
+pub mod play;
 mod report;
 mod snapshot;
 mod travel;
 mod undefined;
 
 pub use compare::{Missing, Side, Unknowable, compare};
+pub use counsel::{Files, no_files};
 pub use effect::{
     Counts, Effect, GroupChange, Obstacle, ObstacleKind, Outcome, Processes, Travel, UnknownNode,
     Veto,
 };
 pub use explain::{Chain, ExplainError, Explanation, Link, LinkKind, explain};
 pub use live::{Live, LiveNode};
+pub use one_type::{NamedPackage, Trial, one_type};
 pub use place::Place;
 pub use report::explained::explained;
 pub use report::json::{SCHEMA, json};

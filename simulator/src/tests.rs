@@ -12,9 +12,10 @@ use placet_model::{
 use placet_planner::{CatalogEntry, Unresolved};
 use serde_json::{Value, json};
 
-use super::{LENGTH_MAX, Outcome, Paint, Side, Unknowable, compare, json, markdown, text};
+use super::{Effect, LENGTH_MAX, NamedPackage, Outcome, Paint, Side, Trial, Unknowable};
+use super::{json, markdown, no_files, one_type, text};
 
-fn module(path: &str, kind: &str, content: &str) -> Value {
+pub(crate) fn module(path: &str, kind: &str, content: &str) -> Value {
     let digest = Digest::of(content.as_bytes());
     let bits = u128::from_str_radix(&digest.hex()[..32], 16).unwrap();
     json!({
@@ -35,6 +36,10 @@ pub(crate) fn process(name: &str, kind: &str, needed: &[&str]) -> Value {
     module["elf"]["needed"] = json!(needed);
     module["process"] = json!({"name": name, "kind": kind});
     module
+}
+
+fn compare(from: &Side, to: &Side) -> Result<Effect, Unknowable> {
+    super::compare(from, to, &mut no_files)
 }
 
 /// A fleet of two core nodes and one edge node: both kinds run the clock, which uses the library of
@@ -98,7 +103,7 @@ impl Fleet {
         self
     }
 
-    fn greet(self, version: &str, content: &str) -> Self {
+    pub(crate) fn greet(self, version: &str, content: &str) -> Self {
         self.package(
             "base",
             "greet",
@@ -108,7 +113,13 @@ impl Fleet {
     }
 
     /// Puts a package into a set, in the place of another version of it.
-    fn package(mut self, set: &str, name: &str, version: &str, modules: &[Value]) -> Self {
+    pub(crate) fn package(
+        mut self,
+        set: &str,
+        name: &str,
+        version: &str,
+        modules: &[Value],
+    ) -> Self {
         let reference = format!("oci-layout:{name}:{version}");
         let config = json!({
             "name": name, "version": version, "created": "2026-01-01T00:00:00Z", "modules": modules,
@@ -594,4 +605,56 @@ fn a_snapshot_says_what_really_runs() {
 fn x86_64() -> NodeFacts {
     let facts = json!({"architecture": "x86_64"});
     serde_json::from_value(facts).unwrap()
+}
+
+#[test]
+fn one_node_of_a_type_needs_packages_alone() {
+    let fleet = |content: &str| Fleet::new("x").greet("1.0.0", content).0.catalog;
+    let packages = |content: &str, names: &[&str]| -> Vec<NamedPackage> {
+        let catalog = fleet(content);
+        let named = names.iter().map(|name| {
+            let reference = format!("oci-layout:{name}:1.0.0");
+            let entry = catalog.entries[&reference].clone().unwrap();
+            NamedPackage {
+                reference,
+                digest: entry.digest,
+                config: entry.config,
+            }
+        });
+        named.collect()
+    };
+    let trial = |from: &[NamedPackage], to: &[NamedPackage], without: &[&str]| {
+        let trial = Trial {
+            node_type: "edge".to_owned(),
+            architecture: None,
+            from: from.to_vec(),
+            to: to.to_vec(),
+            without: without.iter().map(|path| path.parse().unwrap()).collect(),
+        };
+        one_type(&trial).map(|(from, to)| compare(&from, &to).unwrap())
+    };
+    let from = packages("Hello", &["clock", "greet"]);
+    let to = packages("Good day", &["clock", "greet"]);
+    let effect = trial(&from, &to, &[]).unwrap();
+    expect![[r#"
+        clock 1.0.0, greet 1.0.0 -> clock 1.0.0, greet 1.0.0
+        1 of 1 node changes: 1 process restarts; 1.5 kB travel
+
+        edge (class edge)
+          changed  usr/lib/libgreet.so.1                library     greet 1.0.0 -> 1.0.0
+          restart  clockd
+              it uses usr/lib/libgreet.so.1, which is changed
+          fetch    1 module, 1.5 kB
+
+        Nothing breaks, and no rule objects.
+    "#]]
+    .assert_eq(&text(&effect, Paint::default()));
+    // Down to nothing, and without the library that the clock needs.
+    let effect = trial(&to, &[], &[]).unwrap();
+    assert_eq!(effect.processes.stopped, 1);
+    let unknown = trial(&from, &to, &["usr/lib/none"]).unwrap_err();
+    assert_eq!(unknown.as_str(), "usr/lib/none");
+    let effect = trial(&from, &to, &["usr/lib/libgreet.so.1"]).unwrap();
+    assert_eq!(effect.outcome, Outcome::Objection);
+    expect!["node edge: usr/bin/clockd of package clock needs libgreet.so.1; it could come from greet 1.0.0, greet 1.0.0"].assert_eq(&effect.problems[0].message);
 }

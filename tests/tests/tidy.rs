@@ -10,14 +10,23 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 const EDGES: &[(&str, &[&str])] = &[
     ("placet-model", &[]),
     ("placet-rules", &[]),
+    ("placet-logic", &["placet-model"]),
     ("placet-crds", &["placet-model", "placet-rules"]),
     ("placet-package", &["placet-model"]),
     (
         "placet-packager",
-        &["placet-crds", "placet-model", "placet-package"],
+        &[
+            "placet-crds",
+            "placet-logic",
+            "placet-model",
+            "placet-package",
+        ],
     ),
     ("placet-planner", &["placet-model", "placet-rules"]),
-    ("placet-simulator", &["placet-model", "placet-planner"]),
+    (
+        "placet-simulator",
+        &["placet-logic", "placet-model", "placet-planner"],
+    ),
     ("placet-protocol", &["placet-model"]),
     ("placet-sdk", &[]),
     (
@@ -33,6 +42,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "placet-node-daemon",
         &[
+            "placet-logic",
             "placet-model",
             "placet-package",
             "placet-planner",
@@ -67,6 +77,7 @@ const EDGES: &[(&str, &[&str])] = &[
 
 /// Crates that decide, and therefore see no runtime, no client, no randomness and no logger.
 const PURE: &[&str] = &[
+    "placet-logic",
     "placet-model",
     "placet-planner",
     "placet-rules",

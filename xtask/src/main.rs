@@ -190,10 +190,23 @@ const TOOLS: &[(&str, &str, &str)] = &[
         "openssl",
         "keys that others read and write",
     ),
+    ("/usr/bin/clang", "clang", "decision logic in C"),
+    ("/usr/bin/wasm-ld", "lld", "decision logic in C"),
 ];
+
+/// What Rust's compiler needs for decision logic. Without it the tests say what they skip.
+const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
 /// Installs those tools that are missing, where that is possible.
 fn prepare() -> anyhow::Result<()> {
+    let target = ["target", "add", WASM_TARGET];
+    if !Command::new("rustup")
+        .args(target)
+        .status()
+        .is_ok_and(|it| it.success())
+    {
+        println!("rustup cannot add {WASM_TARGET}: logic in Rust is not tested");
+    }
     let missing = TOOLS.iter().filter(|(path, ..)| !Path::new(path).exists());
     let mut packages: Vec<_> = missing.map(|(_, package, _)| *package).collect();
     packages.dedup();

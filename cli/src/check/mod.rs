@@ -4,17 +4,18 @@ mod inputs;
 mod live;
 mod refused;
 mod revision;
-mod show;
+pub(crate) mod show;
 
 use std::path::PathBuf;
 
 use clap::Args;
 use placet_controller::git::{self, LocalRepository};
 use placet_model::{NodeName, ProcessName};
-use placet_simulator::{Effect, ExplainError, Explanation, Outcome, Unknowable};
+use placet_simulator::{Effect, ExplainError, Explanation, Unknowable};
 
 use crate::arguments::Common;
 use crate::output::{Answer, Format};
+use crate::supplied::{Shelf, Supplied};
 use refused::Refused;
 
 pub(crate) use inputs::Inputs;
@@ -57,6 +58,10 @@ pub(crate) struct Check {
         value_name = "SECONDS"
     )]
     within: u32,
+    /// Give the logic of a process this file for a path that its `voteLogic` lists, rather than what
+    /// packages have there; may be given several times.
+    #[arg(long, value_name = "PROCESS:PATH=FILE")]
+    file: Vec<Supplied>,
     /// Write the report to this file rather than to standard output.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -110,8 +115,13 @@ fn judge(arguments: &Check, common: &Common) -> anyhow::Result<Answer> {
     } else {
         let resolver = Resolver::new(&arguments.inputs, repository.folder())?;
         let (before, after) = (resolver.side(&first), resolver.side(&second));
-        let mut effect = placet_simulator::compare(&before, &after)
+        let read = |module: &_| resolver.module(module);
+        let mut shelf = Shelf::new(&read, &arguments.file)?;
+        let files =
+            &mut |process: &_, path: &_, module: Option<&_>| shelf.get(process, path, module);
+        let mut effect = placet_simulator::compare(&before, &after, files)
             .map_err(|unknowable| missing(unknowable, [&first, &second]))?;
+        effect.notes.extend(shelf.unused());
         if arguments.controller {
             let (runtime, within) = (&resolver.runtime, arguments.within);
             effect.hear(live::ask(runtime, &second.files, within, common));
@@ -121,11 +131,7 @@ fn judge(arguments: &Check, common: &Common) -> anyhow::Result<Answer> {
     second.locate(effect.places_mut());
     effect.notes.extend(second.left_out);
     show::show(&effect, arguments.report.as_deref(), common.output)?;
-    Ok(match effect.outcome {
-        Outcome::Clean => Answer::Done,
-        Outcome::Objection => Answer::No,
-        Outcome::Unknown => Answer::Unknown,
-    })
+    Ok(effect.outcome.into())
 }
 
 /// A node and a process as they are typed.

@@ -8,12 +8,13 @@ use placet_controller::catalog::{Packages, WantedPackage};
 use placet_controller::git::{FetchError, LocalRepository, Place};
 use placet_controller::secrets::Secrets;
 use placet_crds::{Fault, Loaded, SourceFile, load_all, locate, not_carried_out};
-use placet_model::Desired;
+use placet_model::{Desired, Module};
 use placet_simulator::{self as simulator, Side, Snapshot};
 
 use super::Inputs;
 use super::refused::Refused;
 use crate::output;
+use crate::supplied::read_module;
 
 /// What both revisions are read with.
 pub(crate) struct Reader<'a> {
@@ -141,6 +142,11 @@ impl Resolver {
                 .map_or_else(|| Ok(Snapshot::default()), snapshot)?,
             runtime: tokio::runtime::Runtime::new()?,
         })
+    }
+
+    /// The bytes of a module of the packages that were resolved.
+    pub(super) fn module(&self, module: &Module) -> Result<Vec<u8>, String> {
+        read_module(&self.packages, &self.runtime, module)
     }
 
     /// The revision with its packages, or why they could not be had.

@@ -8,7 +8,7 @@ use placet_simulator::{Effect, Explanation, Paint};
 use crate::output::{self, Format};
 
 /// Writes the report to `file`, or to standard output.
-pub(super) fn show(effect: &Effect, file: Option<&Path>, format: Format) -> anyhow::Result<()> {
+pub(crate) fn show(effect: &Effect, file: Option<&Path>, format: Format) -> anyhow::Result<()> {
     let text = match format {
         Format::Table if file.is_none() => placet_simulator::text(effect, output::PAINT),
         Format::Table => placet_simulator::text(effect, Paint::default()),

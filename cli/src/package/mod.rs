@@ -13,7 +13,7 @@ mod follow;
 pub(crate) mod import;
 pub(crate) mod key;
 pub(crate) mod list;
-mod place;
+pub(crate) mod place;
 mod progress;
 pub(crate) mod prune;
 pub(crate) mod pull;

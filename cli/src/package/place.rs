@@ -16,8 +16,8 @@ use super::storage::{connect, repository};
 use crate::arguments::Login;
 
 /// A package; of one in a registry, what was fetched of it lies in a temporary layout.
-pub(super) struct Opened {
-    pub(super) package: Package,
+pub(crate) struct Opened {
+    pub(crate) package: Package,
     fetched: Option<Fetched>,
 }
 
@@ -30,7 +30,7 @@ struct Fetched {
 
 /// Opens a package of a layout, or fetches what is said of one in a registry; its modules stay
 /// there.
-pub(super) async fn open(reference: &Reference, login: &Login) -> anyhow::Result<Opened> {
+pub(crate) async fn open(reference: &Reference, login: &Login) -> anyhow::Result<Opened> {
     let Reference::Registry(remote) = reference else {
         let package = open_package(reference, Path::new("."))?;
         return Ok(Opened {
@@ -60,7 +60,7 @@ fn temporary() -> anyhow::Result<(TempDir, Layout)> {
 
 impl Opened {
     /// Has the modules at hand.
-    pub(super) async fn fetch_modules(&self) -> anyhow::Result<()> {
+    pub(crate) async fn fetch_modules(&self) -> anyhow::Result<()> {
         let Some(fetched) = &self.fetched else {
             return Ok(());
         };

@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use placet_model::{
-    Digest, DryRunAnswer, NodeManifest, NodeName, Proposal, TraceParent, Verdict, VoteRecord,
-    canonical_json,
+    Digest, DryRunAnswer, NodeDescription, NodeManifest, NodeName, Proposal, TraceParent, Verdict,
+    VoteRecord, canonical_json,
 };
 use placet_planner::verdict_of;
 use placet_protocol::wire::Release;
@@ -59,6 +59,7 @@ pub(crate) struct Question {
     pub(crate) node: NodeName,
     pub(crate) from: Digest,
     pub(crate) manifest: Arc<NodeManifest>,
+    pub(crate) about: NodeDescription,
     pub(crate) change_digest: Digest,
     pub(crate) vote_seconds: u32,
     /// What the rules of its class say, whatever the node answers.
@@ -136,6 +137,7 @@ impl Fleet {
             node,
             from,
             manifest,
+            about,
             change_digest,
             vote_seconds,
             objections,
@@ -149,6 +151,7 @@ impl Fleet {
             manifest,
             change_digest,
             dry_run: true,
+            about: Some(about),
             vote_seconds,
             promise_seconds: 0,
         };

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Follow, ListenSocket, ProcessSpec, SocketType};
+use super::{Follow, ListenSocket, ProcessSpec, SocketType, VoteLogic};
 use crate::visible;
 
 /// Far above any process; they bound what a manifest can make a node do.
@@ -13,6 +13,11 @@ const RULES_MAX: usize = 64;
 const DESCRIPTORS_MAX: u32 = 65_536;
 const COMMAND_MAX: usize = 64;
 const TEXT_MAX: usize = 4_096;
+/// Several seconds of a slow processor.
+const FUEL_MAX: u32 = 1_000_000_000;
+const LOGIC_FILES_MAX: usize = 16;
+/// One page of WebAssembly, and far more than a vote needs.
+const LOGIC_MEMORY: std::ops::RangeInclusive<u32> = 0x1_0000..=0x0400_0000;
 /// One day, in seconds.
 const SECONDS_MAX: u32 = 86_400;
 
@@ -169,6 +174,9 @@ impl ProcessSpec {
         if self.follows.len() > FOLLOWS_MAX {
             return Err(("follows", format!("more than {FOLLOWS_MAX}")));
         }
+        if let Some(logic) = &self.vote_logic {
+            logic.check().map_err(|why| ("voteLogic", why))?;
+        }
         let mut follows = self.follows.iter();
         follows.try_for_each(|follow| follow.check().map_err(|why| ("follows", why)))
     }
@@ -190,6 +198,27 @@ impl Follow {
             return Err(format!(
                 "at most {PATTERNS_MAX} texts of printable characters each"
             ));
+        }
+        Ok(())
+    }
+}
+
+impl VoteLogic {
+    /// Checks what it is allowed to use.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be used.
+    pub fn check(&self) -> Result<(), String> {
+        if self.files.len() > LOGIC_FILES_MAX {
+            return Err(format!("more than {LOGIC_FILES_MAX} `files`"));
+        }
+        if self.fuel == 0 || self.fuel > FUEL_MAX {
+            return Err(format!("`fuel` is 1 to {FUEL_MAX}"));
+        }
+        if !LOGIC_MEMORY.contains(&self.memory_bytes) {
+            let (least, most) = (LOGIC_MEMORY.start(), LOGIC_MEMORY.end());
+            return Err(format!("`memoryBytes` is {least} to {most}"));
         }
         Ok(())
     }
@@ -231,6 +260,8 @@ fn is_folder(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::HealthCommand;
 
@@ -296,5 +327,13 @@ mod tests {
             failures: 1,
         };
         refused(|it| it.health = Some(health), "`..`");
+        let logic = |fuel, memory_bytes| VoteLogic {
+            module: "may-i.wasm".parse().unwrap(),
+            files: BTreeSet::new(),
+            fuel,
+            memory_bytes,
+        };
+        refused(|it| it.vote_logic = Some(logic(0, 65_536)), "`fuel`");
+        refused(|it| it.vote_logic = Some(logic(1, 65_535)), "`memoryBytes`");
     }
 }

@@ -1,24 +1,21 @@
 //! Proposals: what the change would do here, and what the processes say to it (V2 to V4).
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use placet_model::{
     Because, ChangeSet, Digest, ModulePath, NodeManifest, NodeName, ProcessAction, ProcessChange,
-    ProcessName, Proposal, Verdict, VerdictKind, VoteRecord, canonical_json,
+    ProcessName, Proposal, Verdict, VerdictKind, VoteRecord,
 };
 use placet_planner::{Announcements, change, change_with, verdict_of};
 
 use super::command::Spoken;
 use super::core::{Core, Input};
-use super::deputy::{Deputy, Matter};
-use super::effects::registered;
+use super::deputy::Deputy;
 use super::machine::{Running, find};
 use super::{launch, report};
 use crate::store::Store;
-use crate::vote::{Question, Voter};
+use crate::vote::Voter;
 
 impl Core {
     /// Answers a proposal, after asking whom it touches. A newer one ends the question that is
@@ -34,27 +31,12 @@ impl Core {
             }
         };
         tracing::info!(change = %digest.short(), "is asked about {} by {}: {} modules, {} processes", proposal.revision, proposal.rollout, change_set.modules.len(), change_set.processes.len());
-        let electorate = self.electorate(&change_set, proposal);
-        let deputies = self.deputies(&change_set, proposal, digest);
-        let question = Question {
-            rollout: proposal.rollout.clone(),
-            revision: proposal.revision.clone(),
-            change_digest: digest,
-            change_set,
-            dry_run: false,
-            voters: electorate.iter().map(|(voter, _)| voter.clone()).collect(),
-        };
+        let hearing = self.hearing(proposal, change_set, digest);
         let draft = self.verdict_on(proposal, Vec::new(), None);
         let (voters, handle) = (self.voters.clone(), self.handle.clone());
         let promise_seconds = proposal.promise_seconds;
         let task = tokio::spawn(async move {
-            let graces = electorate
-                .iter()
-                .map(|(voter, grace)| registered(&voters, &voter.process, *grace));
-            join_all(graces).await;
-            // Both end by themselves: each voter's time is bounded by that of the proposal.
-            let (mut records, others) = tokio::join!(voters.ask(question), join_all(deputies));
-            records.extend(others);
+            let records = hearing.hear(&voters).await;
             let verdict = Verdict {
                 verdict: verdict_of(&records),
                 records,
@@ -111,25 +93,11 @@ impl Core {
         asked.filter_map(voter).collect()
     }
 
-    /// The vote commands of the processes that a change touches, each on its way to a record.
-    pub(super) fn deputies(
-        &self,
-        change_set: &ChangeSet,
-        proposal: &Proposal,
-        change_digest: Digest,
-    ) -> Vec<impl Future<Output = VoteRecord> + use<>> {
-        let text: Arc<[u8]> = canonical_json(change_set).into();
+    /// The vote commands of the processes that a change touches.
+    pub(super) fn deputies(&self, change_set: &ChangeSet, proposal: &Proposal) -> Vec<Deputy> {
         let processes = change_set.processes.iter();
         let deputies = processes.filter_map(|process| self.deputy(process, proposal));
-        deputies
-            .map(|deputy| {
-                let text = Arc::clone(&text);
-                deputy.vote(Matter {
-                    change_digest,
-                    text,
-                })
-            })
-            .collect()
+        deputies.collect()
     }
 
     fn deputy(&self, process: &ProcessChange, proposal: &Proposal) -> Option<Deputy> {
@@ -270,7 +238,7 @@ fn examine(
 }
 
 /// The modules of the change that touch a process.
-fn concerned(process: &ProcessChange) -> Vec<ModulePath> {
+pub(super) fn concerned(process: &ProcessChange) -> Vec<ModulePath> {
     let mut modules: Vec<_> = process
         .because
         .iter()

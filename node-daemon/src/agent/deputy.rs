@@ -34,22 +34,14 @@ pub(super) struct Deputy {
     pub(super) silence: Silence,
 }
 
-/// What deputies are asked about.
-#[derive(Debug, Clone)]
-pub(super) struct Matter {
-    pub(super) change_digest: Digest,
-    /// The change set as JSON.
-    pub(super) text: Arc<[u8]>,
-}
-
 /// What a command said, and its words for people.
 type Said = (Answer, String);
 
 impl Deputy {
-    /// Runs the command; says what it voted.
-    pub(super) async fn vote(self, matter: Matter) -> VoteRecord {
+    /// Runs the command, with the change set as JSON; says what it voted.
+    pub(super) async fn vote(self, change_digest: Digest, text: Arc<[u8]>) -> VoteRecord {
         let (answer, message) = match &self.command {
-            Ok(command) => self.hear(command, &matter.text).await,
+            Ok(command) => self.hear(command, &text).await,
             Err(why) => (Answer::Error, why.clone()),
         };
         let until = (answer == Answer::Defer)
@@ -65,7 +57,7 @@ impl Deputy {
             message,
             until,
             time: Timestamp::now(),
-            change_digest: matter.change_digest,
+            change_digest,
         }
     }
 

@@ -7,15 +7,12 @@
 //! same change. The question that processes hear has a digest of its own, so that a vote on the one
 //! never counts for the other.
 
-use futures_util::future::join_all;
 use placet_model::{Digest, Proposal, Verdict, VoteRecord, digest_of};
 use placet_planner::verdict_of;
 
 use super::asking::dated;
 use super::core::{Core, Input};
-use super::effects::registered;
 use super::report;
-use crate::vote::Question;
 
 /// Dry runs that are answered at once; each costs a question to the processes.
 const TRIALS_MOST: usize = 16;
@@ -48,26 +45,11 @@ impl Core {
             change_set.modules.len(),
             change_set.processes.len()
         );
-        let electorate = self.electorate(&change_set, proposal);
-        let deputies = self.deputies(&change_set, proposal, question_digest(proposal));
-        let question = Question {
-            rollout: name.clone(),
-            revision: proposal.revision.clone(),
-            change_digest: question_digest(proposal),
-            change_set,
-            dry_run: true,
-            voters: electorate.iter().map(|(voter, _)| voter.clone()).collect(),
-        };
+        let hearing = self.hearing(proposal, change_set, question_digest(proposal));
         let draft = self.verdict_on(proposal, Vec::new(), None);
         let (voters, handle) = (self.voters.clone(), self.handle.clone());
         let task = tokio::spawn(async move {
-            let graces = electorate
-                .iter()
-                .map(|(voter, grace)| registered(&voters, &voter.process, *grace));
-            join_all(graces).await;
-            // Both end by themselves: each voter's time is bounded by that of the proposal.
-            let (mut records, others) = tokio::join!(voters.ask_dry(question), join_all(deputies));
-            records.extend(others);
+            let records = hearing.hear(&voters).await;
             let records = about(records, draft.change_digest);
             let verdict = Verdict {
                 verdict: verdict_of(&records),

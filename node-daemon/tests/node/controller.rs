@@ -357,6 +357,7 @@ impl Session {
             manifest: to.clone().into(),
             change_digest: change(from, to).digest(),
             dry_run: false,
+            about: None,
             vote_seconds: 5,
             promise_seconds: 60,
         }

@@ -10,6 +10,7 @@ mod disk;
 mod faults;
 mod fetching;
 mod load;
+mod logic;
 mod machine;
 mod software;
 

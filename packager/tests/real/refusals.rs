@@ -176,6 +176,7 @@ fn test_suites_have_tests_that_are_no_services() {
         "follows: [{paths: [etc/a]}]",
         "rules: [{name: a, rule: \"true\", message: a}]",
         "voteCommand: {command: [check]}",
+        "voteLogic: {module: a.wasm}",
     ] {
         let kind = if field.starts_with("kind") {
             ""

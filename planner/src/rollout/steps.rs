@@ -241,6 +241,7 @@ fn propose(fleet: &Fleet, node: &Node) -> Option<Action> {
         manifest: Arc::clone(&node.target.manifest),
         change_digest: change.change_digest,
         dry_run: false,
+        about: Some(node.target.described(node.name)),
         vote_seconds: strategy.vote_seconds,
         promise_seconds: strategy.promise_seconds,
     })))

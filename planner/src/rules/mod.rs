@@ -1,10 +1,11 @@
 //! Rules that vote for software that cannot (V3): expressions over a node and its change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use placet_model::{
-    Answer, ChangeSet, NodeFacts, NodeName, ProcessName, VetoRule, VoteRecord, Voter,
+    Answer, ChangeSet, NodeDescription, NodeFacts, NodeName, ProcessName, VetoRule, VoteRecord,
+    Voter,
 };
 use placet_rules::{Rule, RuleError, Variable};
 use serde::Serialize;
@@ -64,32 +65,10 @@ impl NodeView {
         facts: &NodeFacts,
         labels: &BTreeMap<String, String>,
     ) -> Self {
-        #[derive(Serialize)]
-        struct View<'a> {
-            name: &'a NodeName,
-            class: &'a str,
-            r#type: &'a str,
-            architecture: &'a str,
-            location: &'a str,
-            features: &'a BTreeSet<String>,
-            labels: &'a BTreeMap<String, String>,
-        }
-        let NodeFacts {
-            kind,
-            architecture,
-            location,
-            features,
-        } = facts;
-        let view = View {
-            name,
-            class,
-            r#type: kind.as_deref().unwrap_or_default(),
-            architecture: architecture.as_ref().map_or("", |it| &it.0),
-            location: location.as_deref().unwrap_or_default(),
-            features,
-            labels,
-        };
-        Self(Variable::new("node", &view))
+        Self(Variable::new(
+            "node",
+            &NodeDescription::new(name, class, facts, labels),
+        ))
     }
 }
 
@@ -101,6 +80,11 @@ impl ChangeView {
 }
 
 impl TargetNode {
+    /// The node as rules and decision logic see it.
+    pub fn described(&self, name: &NodeName) -> NodeDescription {
+        NodeDescription::new(name, &self.class, &self.facts, &self.labels)
+    }
+
     /// What the rules of its class, and those of the processes that the change touches, say of a
     /// change of the node `name`, as they stand in a verdict: a record, given at `time`, for each
     /// that does not agree.

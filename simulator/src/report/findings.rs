@@ -1,8 +1,8 @@
 //! Everything that an effect found, in one list, for formats that know nothing of fleets.
 
-use placet_model::visible;
+use placet_model::{Answer, visible};
 
-use super::{live_lines, names};
+use super::{answer, live_lines, names, voter};
 use crate::effect::{Effect, ObstacleKind};
 use crate::place::Place;
 
@@ -105,14 +105,19 @@ pub(super) fn findings(effect: &Effect) -> Vec<Finding<'_>> {
         is_old: false,
     };
     let vetoes = effect.vetoes().map(|veto| {
+        let (does, level) = match veto.answer {
+            Answer::Veto => ("objects".to_owned(), Level::Error),
+            Answer::NoAnswer => (format!("gives {}", answer(veto)), Level::Error),
+            Answer::Error => ("could not be asked".to_owned(), Level::Warning),
+            Answer::Defer | Answer::Accept => (format!("{}s", answer(veto)), Level::Note),
+        };
         let message = format!(
-            "rule {} of class {} objects for {}: {}",
-            visible(&veto.rule),
-            visible(&veto.class),
+            "{} {does} for {}: {}",
+            voter(veto),
             names(&veto.nodes),
             visible(&veto.message)
         );
-        finding(VETO, Level::Error, message, &veto.places[..])
+        finding(VETO, level, message, &veto.places[..])
     });
     let unknown = effect.unknown.iter().map(|unknown| {
         let message = format!("node {}: {}", unknown.node, unknown.why);

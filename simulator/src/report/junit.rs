@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
+use placet_model::Voter;
+
 use super::findings::{Finding, Level, findings};
 use super::text::{group, heading};
 use super::{at, result, summary};
@@ -44,10 +46,15 @@ struct Case {
 
 impl Case {
     fn of_change(change: &GroupChange) -> Self {
-        let vetoes = change
-            .vetoes
-            .iter()
-            .map(|veto| format!("{}rule {}: {}", at(&veto.places), veto.rule, veto.message));
+        let objecting = change.vetoes.iter().filter(|veto| veto.objects());
+        let vetoes = objecting.map(|veto| {
+            let who = match veto.by {
+                Voter::Logic => "logic of",
+                _ => "rule",
+            };
+            let place = at(&veto.places);
+            format!("{place}{who} {}: {}", veto.rule, veto.message)
+        });
         let place = change.vetoes.iter().flat_map(|veto| &veto.places).next();
         Self {
             class: "placet.change".to_owned(),

@@ -1,10 +1,12 @@
 //! The effect for a comment on a pull request.
 
-use placet_model::{visible, wrapped};
+use placet_model::{Answer, Voter, visible, wrapped};
 
 use super::text::{group, heading};
-use super::{at, count, live_lines, load, names, obstacle, result, summary, unknown};
-use crate::effect::{Effect, GroupChange, Outcome};
+use super::{
+    answer, at, count, live_lines, load, names, obstacle, result, summary, unknown, voter,
+};
+use crate::effect::{Effect, GroupChange, Outcome, Veto};
 
 /// No report is longer, in characters: hosts of git refuse comments above 65,536.
 pub const LENGTH_MAX: usize = 60_000;
@@ -24,15 +26,24 @@ pub fn markdown(effect: &Effect) -> String {
     page.always(&block(&format!("{way}\n{}", summary(effect))));
     page.list("Stands in the way", effect.problems.iter().map(obstacle));
     let vetoes = effect.vetoes().map(|veto| {
-        let (rule, class) = (visible(&veto.rule), visible(&veto.class));
-        let nodes = names(&veto.nodes);
+        let (nodes, voter) = (names(&veto.nodes), voter(veto));
+        let answer = match veto.answer {
+            Answer::Veto => String::new(),
+            _ => format!(" ({})", answer(veto)),
+        };
         format!(
-            "{}{nodes}: rule {rule} of class {class}: {}",
+            "{}{nodes}: {voter}{answer}: {}",
             at(&veto.places),
             visible(&veto.message)
         )
     });
-    page.list("Rules that object", vetoes);
+    let is_rule = |veto: &Veto| veto.by == Voter::Rule;
+    let title = if effect.vetoes().all(is_rule) {
+        "Rules that object"
+    } else {
+        "Who does not agree"
+    };
+    page.list(title, vetoes);
     if let Some(live) = &effect.live {
         page.list("Live nodes", live_lines(live).into_iter());
     }

@@ -10,9 +10,9 @@ pub(crate) mod text;
 
 use std::collections::BTreeSet;
 
-use placet_model::NodeName;
+use placet_model::{NodeName, VerdictKind, Voter, visible};
 
-use crate::effect::{Effect, Obstacle, Outcome, Processes, Travel, UnknownNode};
+use crate::effect::{Effect, Obstacle, Outcome, Processes, Travel, UnknownNode, Veto};
 use crate::live::Live;
 use crate::place::Place;
 
@@ -110,7 +110,9 @@ pub(crate) fn bytes(number: u64) -> String {
 
 /// What it comes to, in one sentence.
 fn result(effect: &Effect) -> String {
-    let vetoes = effect.vetoes().count();
+    let rules = (effect.objections()).filter(|it| it.by == Voter::Rule);
+    let rules = rules.count();
+    let logic = effect.objections().count() - rules;
     match effect.outcome {
         Outcome::Clean if effect.changes.is_empty() => {
             "No effect: nothing changes on any node.".to_owned()
@@ -121,7 +123,13 @@ fn result(effect: &Effect) -> String {
         Outcome::Clean => "Nothing breaks, and no rule objects.".to_owned(),
         Outcome::Unknown if !effect.problems.is_empty() => "Nothing can be said.".to_owned(),
         Outcome::Unknown if effect.unknown.is_empty() => {
-            "Nothing that is known breaks, but the live nodes were not asked.".to_owned()
+            let live = effect.live.as_ref();
+            let what = if live.is_some_and(|it| it.missing.is_some()) {
+                "the live nodes were not asked"
+            } else {
+                "some logic could not be asked"
+            };
+            format!("Nothing that is known breaks, but {what}.")
         }
         Outcome::Unknown => format!(
             "Nothing that is known breaks, but nothing can be said about {}.",
@@ -133,10 +141,15 @@ fn result(effect: &Effect) -> String {
                 let text = count(problems, "problem blocks", "problems block");
                 format!("{text} the roll-out")
             });
-            let objecting = (vetoes > 0).then(|| count(vetoes, "rule objects", "rules object"));
+            let objecting = (rules > 0).then(|| count(rules, "rule objects", "rules object"));
+            let logic = (logic > 0).then(|| {
+                let processes = count(logic, "process objects", "processes object");
+                format!("the logic of {processes}")
+            });
             let live = effect.live.as_ref().filter(|live| live.objects);
             let live = live.map(|_| "the live fleet objects".to_owned());
-            let parts: Vec<_> = broken.into_iter().chain(objecting).chain(live).collect();
+            let parts = broken.into_iter().chain(objecting).chain(logic);
+            let parts: Vec<_> = parts.chain(live).collect();
             format!("{}.", parts.join("; "))
         }
     }
@@ -149,6 +162,20 @@ fn live_lines(live: &Live) -> Vec<String> {
     }
     let lines = live.problems.iter().chain(&live.lines);
     lines.chain([&live.summary]).cloned().collect()
+}
+
+/// Who does not agree: `rule calm of class core`, `logic of chatd`.
+fn voter(veto: &Veto) -> String {
+    let rule = visible(&veto.rule);
+    match veto.by {
+        Voter::Logic => format!("logic of {rule}"),
+        _ => format!("rule {rule} of class {}", visible(&veto.class)),
+    }
+}
+
+/// What that comes to, in a word or two.
+fn answer(veto: &Veto) -> String {
+    VerdictKind::from(veto.answer).to_string()
 }
 
 /// How many nodes change, and what that comes to.

@@ -3,9 +3,9 @@
 use std::fmt::{self, Write as _};
 
 use anstyle::Style;
-use placet_model::{visible, wrapped};
+use placet_model::{Answer, visible, wrapped};
 
-use super::{at, live_lines, load, names, obstacle, result, summary};
+use super::{answer, at, live_lines, load, names, obstacle, result, summary, voter};
 use crate::effect::{Effect, GroupChange, Outcome};
 
 /// Where a line that is too long goes on.
@@ -131,15 +131,15 @@ fn write_group(f: &mut String, change: &GroupChange, paint: Paint) -> fmt::Resul
         } else {
             format!(" ({})", names(&veto.nodes))
         };
-        let text = format!(
-            "{}rule {} of class {}{whom}: {}",
-            at(&veto.places),
-            visible(&veto.rule),
-            visible(&veto.class),
-            visible(&veto.message)
-        );
-        let bad = paint.bad;
-        writeln!(f, "  {bad}veto{bad:#}     {}", wrapped(&text, 11))?;
+        let place = at(&veto.places);
+        let text = format!("{place}{}{whom}: {}", voter(veto), visible(&veto.message));
+        let style = match veto.answer {
+            Answer::Defer => paint.wait,
+            _ => paint.bad,
+        };
+        let answer = answer(veto);
+        let room = " ".repeat(9_usize.saturating_sub(answer.len()));
+        writeln!(f, "  {style}{answer}{style:#}{room}{}", wrapped(&text, 11))?;
     }
     if !change.suspended.is_empty() {
         let text = format!(

@@ -1,0 +1,162 @@
+//! A fleet of one node, made of packages alone (M2).
+
+use std::collections::BTreeMap;
+
+use placet_model::{
+    Architecture, ClassDeclaration, Desired, Digest, ModulePath, NodeDeclaration, NodeFacts,
+    NodeName, PackageConfig, PackageReference, PackageSetDeclaration, Selector, digest_of,
+};
+use placet_planner::{Catalog, CatalogEntry};
+
+use crate::compare::Side;
+use crate::facts::architectures;
+
+/// The class, the package set and, where its type cannot be a name, the node.
+const NAME: &str = "node";
+
+/// A package by the reference that people named it by.
+#[derive(Debug, Clone)]
+pub struct NamedPackage {
+    /// The reference.
+    pub reference: String,
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// Its metadata.
+    pub config: PackageConfig,
+}
+
+/// A change of one node of a type, to be tried.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// The type.
+    pub node_type: String,
+    /// The processor; where nobody says it, the one that all packages are for.
+    pub architecture: Option<Architecture>,
+    /// The packages that run, in order (D4).
+    pub from: Vec<NamedPackage>,
+    /// The packages that are to run, in order.
+    pub to: Vec<NamedPackage>,
+    /// Modules that are left out of these.
+    pub without: Vec<ModulePath>,
+}
+
+/// Both sides of a trial.
+///
+/// # Errors
+///
+/// The first module to be left out that no package has.
+pub fn one_type(trial: &Trial) -> Result<(Side, Side), ModulePath> {
+    let Trial { from, to, .. } = trial;
+    let architecture = trial.architecture.clone();
+    let architecture = architecture.or_else(|| only_architecture(from, to));
+    let left = leave_out(to, &trial.without)?;
+    // All that is known may be what something that is needed could come from.
+    let known: Vec<_> = from.iter().chain(to).chain(&left).cloned().collect();
+    let side = |packages| Side {
+        catalog: catalog(&known),
+        ..side(&trial.node_type, architecture.clone(), packages)
+    };
+    Ok((side(from), side(&left)))
+}
+
+fn only_architecture(from: &[NamedPackage], to: &[NamedPackage]) -> Option<Architecture> {
+    let packages = from.iter().chain(to);
+    let modules = packages.flat_map(|package| &package.config.modules);
+    let mut architectures = architectures(modules).into_iter();
+    architectures
+        .next()
+        .filter(|_| architectures.next().is_none())
+}
+
+fn side(node_type: &str, architecture: Option<Architecture>, packages: &[NamedPackage]) -> Side {
+    let facts = NodeFacts {
+        kind: Some(node_type.to_owned()),
+        architecture,
+        ..NodeFacts::default()
+    };
+    let class = ClassDeclaration {
+        selector: Selector {
+            types: [node_type.to_owned()].into(),
+            ..Selector::default()
+        },
+        package_sets: vec![NAME.to_owned()],
+        ..ClassDeclaration::default()
+    };
+    let reference = |package: &NamedPackage| PackageReference {
+        name: package.config.name.clone(),
+        version: package.config.version.clone(),
+        reference: key(package),
+    };
+    let set = PackageSetDeclaration {
+        packages: packages.iter().map(reference).collect(),
+        ..PackageSetDeclaration::default()
+    };
+    let node: NodeName = node_type
+        .parse()
+        .unwrap_or_else(|_| NAME.parse().expect("a valid name"));
+    let node_declaration = NodeDeclaration {
+        facts,
+        ..NodeDeclaration::default()
+    };
+    let revision = revision(packages);
+    Side {
+        desired: Desired {
+            revision: revision.clone(),
+            classes: BTreeMap::from([(node_type.to_owned(), class)]),
+            package_sets: BTreeMap::from([(NAME.to_owned(), set)]),
+            nodes: BTreeMap::from([(node, node_declaration)]),
+        },
+        revision,
+        ..Side::default()
+    }
+}
+
+/// `chat 1.0.0, greet 1.1.0`.
+fn revision(packages: &[NamedPackage]) -> String {
+    let name = |it: &NamedPackage| format!("{} {}", it.config.name, it.config.version);
+    let names: Vec<_> = packages.iter().map(name).collect();
+    if names.is_empty() {
+        return "nothing".to_owned();
+    }
+    names.join(", ")
+}
+
+fn catalog(packages: &[NamedPackage]) -> Catalog {
+    let entry = |it: &NamedPackage| {
+        let entry = CatalogEntry {
+            digest: it.digest,
+            config: it.config.clone(),
+        };
+        (key(it), Ok(entry))
+    };
+    Catalog {
+        entries: packages.iter().map(entry).collect(),
+    }
+}
+
+/// What tells packages apart, also those of the same reference.
+fn key(package: &NamedPackage) -> String {
+    format!("{} {}", package.reference, package.digest)
+}
+
+/// The packages without some modules; one that lacks any is another package than it was.
+fn leave_out(
+    packages: &[NamedPackage],
+    paths: &[ModulePath],
+) -> Result<Vec<NamedPackage>, ModulePath> {
+    let modules = || packages.iter().flat_map(|it| &it.config.modules);
+    let is_there = |path: &&ModulePath| modules().any(|module| module.path == **path);
+    if let Some(unknown) = paths.iter().find(|path| !is_there(path)) {
+        return Err(unknown.clone());
+    }
+    let mut packages = packages.to_vec();
+    for package in &mut packages {
+        let modules = &mut package.config.modules;
+        let before = modules.len();
+        modules.retain(|module| !paths.contains(&module.path));
+        if modules.len() < before {
+            package.digest = digest_of(&package.config);
+        }
+    }
+    Ok(packages)
+}

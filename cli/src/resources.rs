@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use placet_crds::{KindInfo, find_kind, kinds};
+use placet_crds::{KindInfo, SourceFile, find_kind, kinds};
 use placet_protocol::wire::File;
 use serde_json::Value;
 
@@ -238,6 +238,12 @@ pub(crate) fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<File>> {
         bail!("no .yaml or .yml file was found in what was named");
     }
     Ok(files)
+}
+
+/// The same, as declarations are loaded from.
+pub(crate) fn read_sources(paths: &[PathBuf]) -> anyhow::Result<Vec<SourceFile>> {
+    let source = |File { name, text }| SourceFile { name, text };
+    Ok(read_all(paths)?.into_iter().map(source).collect())
 }
 
 /// A file larger than this is not worth reading: the controller refuses it.

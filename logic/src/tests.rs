@@ -199,7 +199,7 @@ fn what_means_no_good_is_ended_and_ends_nobody() {
             "{body}: {error}"
         );
     }
-    assert!(started.elapsed() < Duration::from_secs(60));
+    assert!(started.elapsed() < Duration::from_mins(1));
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn vote(logic: &[u8], silence: Silence) -> Vote {
     let name = process().name;
     let decider = Decider::of(&manifest, &name, &mut |path, module| {
         assert!(module.is_some());
-        let is_logic = path.as_str().ends_with(".wasm");
+        let is_logic = path.as_str() == "lib/vote.wasm";
         Ok(Some(if is_logic {
             logic.to_vec()
         } else {

@@ -8,7 +8,8 @@ use placet_planner::{Catalog, Problem, Unresolved};
 use crate::changes::Comparison;
 use crate::counsel::Files;
 use crate::effect::{
-    Counts, Effect, GroupChange, Obstacle, ObstacleKind, Outcome, Processes, Travel, UnknownNode, Veto,
+    Counts, Effect, GroupChange, Obstacle, ObstacleKind, Outcome, Processes, Travel, UnknownNode,
+    Veto,
 };
 use crate::facts::{Known, known};
 use crate::place::{Place, Places, of_reference};

@@ -38,6 +38,7 @@ pub use explain::{Chain, ExplainError, Explanation, Link, LinkKind, explain};
 pub use live::{Live, LiveNode};
 pub use one_type::{NamedPackage, Trial, one_type};
 pub use place::Place;
+pub use placet_planner::CatalogEntry;
 pub use report::explained::explained;
 pub use report::json::{SCHEMA, json};
 pub use report::junit::junit;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use placet_model::{
-    Architecture, ClassDeclaration, Desired, Digest, ModulePath, NodeDeclaration, NodeFacts,
-    NodeName, PackageConfig, PackageReference, PackageSetDeclaration, Selector, digest_of,
+    Architecture, ClassDeclaration, Desired, ModulePath, NodeDeclaration, NodeFacts, NodeName,
+    PackageReference, PackageSetDeclaration, Selector, digest_of,
 };
 use placet_planner::{Catalog, CatalogEntry};
 
@@ -19,10 +19,8 @@ const NAME: &str = "node";
 pub struct NamedPackage {
     /// The reference.
     pub reference: String,
-    /// Digest of its manifest.
-    pub digest: Digest,
-    /// Its metadata.
-    pub config: PackageConfig,
+    /// What is known of it.
+    pub entry: CatalogEntry,
 }
 
 /// A change of one node of a type, to be tried.
@@ -61,7 +59,7 @@ pub fn one_type(trial: &Trial) -> Result<(Side, Side), ModulePath> {
 
 fn only_architecture(from: &[NamedPackage], to: &[NamedPackage]) -> Option<Architecture> {
     let packages = from.iter().chain(to);
-    let modules = packages.flat_map(|package| &package.config.modules);
+    let modules = packages.flat_map(|package| &package.entry.config.modules);
     let mut architectures = architectures(modules).into_iter();
     architectures
         .next()
@@ -83,8 +81,8 @@ fn side(node_type: &str, architecture: Option<Architecture>, packages: &[NamedPa
         ..ClassDeclaration::default()
     };
     let reference = |package: &NamedPackage| PackageReference {
-        name: package.config.name.clone(),
-        version: package.config.version.clone(),
+        name: package.entry.config.name.clone(),
+        version: package.entry.config.version.clone(),
         reference: key(package),
     };
     let set = PackageSetDeclaration {
@@ -113,7 +111,7 @@ fn side(node_type: &str, architecture: Option<Architecture>, packages: &[NamedPa
 
 /// `chat 1.0.0, greet 1.1.0`.
 fn revision(packages: &[NamedPackage]) -> String {
-    let name = |it: &NamedPackage| format!("{} {}", it.config.name, it.config.version);
+    let name = |it: &NamedPackage| format!("{} {}", it.entry.config.name, it.entry.config.version);
     let names: Vec<_> = packages.iter().map(name).collect();
     if names.is_empty() {
         return "nothing".to_owned();
@@ -122,21 +120,15 @@ fn revision(packages: &[NamedPackage]) -> String {
 }
 
 fn catalog(packages: &[NamedPackage]) -> Catalog {
-    let entry = |it: &NamedPackage| {
-        let entry = CatalogEntry {
-            digest: it.digest,
-            config: it.config.clone(),
-        };
-        (key(it), Ok(entry))
-    };
+    let entries = packages.iter().map(|it| (key(it), Ok(it.entry.clone())));
     Catalog {
-        entries: packages.iter().map(entry).collect(),
+        entries: entries.collect(),
     }
 }
 
 /// What tells packages apart, also those of the same reference.
 fn key(package: &NamedPackage) -> String {
-    format!("{} {}", package.reference, package.digest)
+    format!("{} {}", package.reference, package.entry.digest)
 }
 
 /// The packages without some modules; one that lacks any is another package than it was.
@@ -144,18 +136,18 @@ fn leave_out(
     packages: &[NamedPackage],
     paths: &[ModulePath],
 ) -> Result<Vec<NamedPackage>, ModulePath> {
-    let modules = || packages.iter().flat_map(|it| &it.config.modules);
+    let modules = || packages.iter().flat_map(|it| &it.entry.config.modules);
     let is_there = |path: &&ModulePath| modules().any(|module| module.path == **path);
     if let Some(unknown) = paths.iter().find(|path| !is_there(path)) {
         return Err(unknown.clone());
     }
     let mut packages = packages.to_vec();
-    for package in &mut packages {
-        let modules = &mut package.config.modules;
+    for CatalogEntry { config, digest, .. } in packages.iter_mut().map(|it| &mut it.entry) {
+        let modules = &mut config.modules;
         let before = modules.len();
         modules.retain(|module| !paths.contains(&module.path));
         if modules.len() < before {
-            package.digest = digest_of(&package.config);
+            *digest = digest_of(config);
         }
     }
     Ok(packages)

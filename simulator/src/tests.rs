@@ -615,11 +615,7 @@ fn one_node_of_a_type_needs_packages_alone() {
         let named = names.iter().map(|name| {
             let reference = format!("oci-layout:{name}:1.0.0");
             let entry = catalog.entries[&reference].clone().unwrap();
-            NamedPackage {
-                reference,
-                digest: entry.digest,
-                config: entry.config,
-            }
+            NamedPackage { reference, entry }
         });
         named.collect()
     };

@@ -29,7 +29,8 @@ pub(crate) struct Revision {
     pub(crate) desired: Desired,
     /// Fields that no roll-out would carry out.
     pub(crate) left_out: Vec<String>,
-    wanted: Vec<WantedPackage>,
+    /// The packages that it names.
+    pub(crate) wanted: Vec<WantedPackage>,
 }
 
 impl Reader<'_> {

@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use placet_controller::git::{LocalRepository, Place};
-use placet_crds::SourceFile;
 use placet_simulator::entangled::{FleetError, of_fleet};
 
 use crate::arguments::Common;
 use crate::check::{Inputs, Reader, Resolver, Revision, missing};
 use crate::entangled::Shape;
 use crate::output::{self, Answer};
-use crate::resources::read_all;
+use crate::resources::read_sources;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -67,11 +66,7 @@ impl Arguments {
     /// The declarations, and where relative package references start from.
     fn revision(&self) -> anyhow::Result<(Revision, PathBuf)> {
         if !self.file.is_empty() {
-            let files = read_all(&self.file)?.into_iter().map(|file| SourceFile {
-                name: file.name,
-                text: file.text,
-            });
-            let revision = Revision::of_files("the files", files.collect())?;
+            let revision = Revision::of_files("the files", read_sources(&self.file)?)?;
             return Ok((revision, Path::new(".").to_owned()));
         }
         let repository = LocalRepository::containing(&self.inputs.repo)?;

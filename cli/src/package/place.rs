@@ -77,7 +77,7 @@ impl Opened {
     }
 
     /// Has those lists of symbols at hand that are `wanted`.
-    pub(super) async fn fetch_symbols(&self, wanted: &BTreeSet<Digest>) -> anyhow::Result<()> {
+    pub(crate) async fn fetch_symbols(&self, wanted: &BTreeSet<Digest>) -> anyhow::Result<()> {
         let Some(fetched) = &self.fetched else {
             return Ok(());
         };

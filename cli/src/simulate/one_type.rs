@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io::Read as _;
+use std::sync::Arc;
 
 use anyhow::anyhow;
-use placet_model::{Digest, Module, PackageConfig};
+use placet_model::{Digest, Module, PackageConfig, Symbols};
 use placet_package::{Layout, Reference};
-use placet_simulator::{NamedPackage, Trial, Unknowable, one_type};
+use placet_simulator::{CatalogEntry, NamedPackage, Trial, Unknowable, one_type};
 use tokio::runtime::Runtime;
 
 use super::Simulate;
@@ -25,14 +26,11 @@ pub(super) fn run(
     runtime: &Runtime,
 ) -> anyhow::Result<Answer> {
     let opened = runtime.block_on(open(arguments))?;
-    let named = |references: &[Reference]| -> Vec<NamedPackage> {
-        references.iter().map(|it| named(it, &opened)).collect()
-    };
     let trial = Trial {
         node_type: node_type.to_owned(),
         architecture: arguments.architecture.clone(),
-        from: named(&arguments.from),
-        to: named(&arguments.to),
+        from: named(&arguments.from, &opened, runtime)?,
+        to: named(&arguments.to, &opened, runtime)?,
         without: arguments.without.clone(),
     };
     let (from, to) = one_type(&trial)
@@ -78,14 +76,39 @@ fn votes_by_logic(config: &PackageConfig) -> bool {
     processes.any(|process| process.vote_logic.is_some())
 }
 
-fn named(reference: &Reference, opened: &BTreeMap<String, Opened>) -> NamedPackage {
-    let reference = reference.to_string();
-    let package = &opened[&reference].package;
-    NamedPackage {
+/// What is known of a package, with the dynamic symbols of its modules.
+async fn known(opened: &Opened) -> anyhow::Result<CatalogEntry> {
+    let package = &opened.package;
+    let modules = &package.config.modules;
+    let list = |module: &Module| module.elf.as_ref()?.symbols;
+    opened
+        .fetch_symbols(&modules.iter().filter_map(list).collect())
+        .await?;
+    let mut symbols = BTreeMap::new();
+    for module in modules {
+        if let (Some(digest), Some(lists)) = (list(module), package.symbols(module)?) {
+            symbols.insert(digest, Arc::new(Symbols::of_lists(&lists)));
+        }
+    }
+    Ok(CatalogEntry {
         digest: package.digest,
         config: package.config.clone(),
-        reference,
-    }
+        symbols,
+    })
+}
+
+/// The packages of one side, in order.
+fn named(
+    references: &[Reference],
+    opened: &BTreeMap<String, Opened>,
+    runtime: &Runtime,
+) -> anyhow::Result<Vec<NamedPackage>> {
+    let references = references.iter().map(ToString::to_string);
+    let named = references.map(|reference| {
+        let entry = runtime.block_on(known(&opened[&reference]))?;
+        Ok(NamedPackage { reference, entry })
+    });
+    named.collect()
 }
 
 /// Where the bytes of each module are.

@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use placet_controller::catalog::{MODULES_MOST, Packages, WantedPackage};
+use placet_controller::catalog::{MODULES_MOST, Packages};
 use placet_controller::secrets::Secrets;
-use placet_crds::{Fault, Loaded, SourceFile, load_all, locate};
-use placet_model::{Module, PackageReference, visible};
+use placet_crds::SourceFile;
+use placet_model::{Module, PackageReference};
 use placet_simulator::Side;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::check::Revision;
 use crate::supplied::read_module;
 
 /// Packages in layouts and registries. To be used within a runtime: those in registries are asked
@@ -43,27 +44,22 @@ impl Packed {
     /// Reads what files declare under the name of a revision.
     pub(super) fn read(
         &self,
-        revision: &str,
-        files: &[SourceFile],
+        name: &str,
+        files: Vec<SourceFile>,
         change: &Change<'_>,
     ) -> anyhow::Result<Side> {
-        let Loaded { objects, .. } =
-            load_all(files).map_err(|faults| refused(revision, faults, files))?;
-        let mut desired = placet_crds::desired(revision, &objects)
-            .map_err(|faults| refused(revision, faults, files))?;
-        let named = objects.iter();
-        let wanted = named.flat_map(|object| WantedPackage::named_by(object, |_| None));
-        let mut wanted: Vec<_> = wanted.collect();
+        let Revision {
+            mut desired,
+            mut wanted,
+            ..
+        } = Revision::of_files(name, files)?;
         let sets = desired.package_sets.values_mut();
-        for reference in sets.flat_map(|set| &mut set.packages) {
-            change(reference)?;
-        }
-        for wanted in &mut wanted {
-            change(&mut wanted.reference)?;
-        }
+        let declared = sets.flat_map(|set| &mut set.packages);
+        let named = wanted.iter_mut().map(|it| &mut it.reference);
+        declared.chain(named).try_for_each(change)?;
         Ok(Side {
-            revision: revision.to_owned(),
-            catalog: self.packages.resolve_all(wanted, &self.base),
+            revision: desired.revision.clone(),
+            catalog: self.packages.resolve_all(&wanted, &self.base),
             desired,
             ..Side::default()
         })
@@ -76,13 +72,4 @@ impl Packed {
     ) -> impl Fn(&Module) -> Result<Vec<u8>, String> + 'a {
         move |module| read_module(&self.packages, runtime, module)
     }
-}
-
-fn refused(revision: &str, faults: Vec<Fault>, files: &[SourceFile]) -> anyhow::Error {
-    let faults: Vec<_> = locate(faults, files)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    let what = format!("the declarations of {} are not valid", visible(revision));
-    anyhow::anyhow!("{what}\n  {}", faults.join("\n  "))
 }

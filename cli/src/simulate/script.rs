@@ -5,7 +5,6 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
 use placet_controller::git::{LocalRepository, Place};
-use placet_crds::SourceFile;
 use placet_model::{PackageName, PackageReference, Version};
 use placet_package::{Reference, Selector};
 use placet_simulator::Side;
@@ -16,7 +15,7 @@ use super::Simulate;
 use super::revision::Packed;
 use crate::arguments::Common;
 use crate::output::{self, Answer, Format};
-use crate::resources::read_all;
+use crate::resources::read_sources;
 use crate::supplied::Shelf;
 
 /// No script is longer, in bytes.
@@ -73,7 +72,7 @@ fn declared(
 ) -> anyhow::Result<Side> {
     let (source, versions) = script.source(revision);
     let files = match source {
-        Source::Folder(name) => in_folder(&folder.join(name))?,
+        Source::Folder(name) => read_sources(&[folder.join(name)])?,
         Source::Git(git) => {
             let repository = LocalRepository::containing(folder)?;
             let place = Place::Revision(&git);
@@ -81,17 +80,7 @@ fn declared(
         }
     };
     let change = |reference: &mut PackageReference| replace(reference, &versions);
-    packed.read(revision, &files, &change)
-}
-
-/// Declarations of a folder, and of those in it.
-fn in_folder(folder: &Path) -> anyhow::Result<Vec<SourceFile>> {
-    let files = read_all(&[folder.to_owned()])?.into_iter();
-    let files = files.map(|file| SourceFile {
-        name: file.name,
-        text: file.text,
-    });
-    Ok(files.collect())
+    packed.read(revision, files, &change)
 }
 
 /// Another version of a package, under the same reference with the tag of that version.

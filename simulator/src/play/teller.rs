@@ -8,7 +8,7 @@ use placet_planner::{Action, Plan, WaitingOn};
 use super::world::World;
 use crate::report::names;
 
-/// What was told of the roll-out that there is.
+/// What was told of the roll-out that there is, and of its target.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     phase: Option<RolloutPhase>,
@@ -16,6 +16,17 @@ pub(super) struct Told {
     problems: Vec<String>,
     notes: Vec<String>,
     held: BTreeMap<NodeName, String>,
+}
+
+impl Told {
+    /// What is still told when another roll-out begins: what is true of the target rather than of it.
+    pub(super) fn of_target(self) -> Self {
+        Self {
+            problems: self.problems,
+            notes: self.notes,
+            ..Self::default()
+        }
+    }
 }
 
 impl World<'_> {

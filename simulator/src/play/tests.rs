@@ -1,15 +1,14 @@
 //! The policies of a roll-out, each as a short story. `UPDATE_EXPECT=1` writes the transcripts anew.
 
-#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
-
 use std::collections::BTreeMap;
 
-use expect_test::{Expect, expect};
+use expect_test::expect_file;
 use placet_model::{OnUnreachable, Strategy, Wave, Weekday, Window};
 use serde_json::json;
 
 use super::{Script, Source, play};
 use crate::compare::Side;
+use crate::counsel::Files;
 use crate::no_files;
 use crate::tests::{Fleet, process};
 
@@ -38,13 +37,22 @@ fn sides_of(change: impl Fn(Fleet) -> Fleet) -> BTreeMap<String, Side> {
     BTreeMap::from([side("one", "Hello"), side("two", "Good day")])
 }
 
-#[track_caller]
-fn tells(sides: &BTreeMap<String, Side>, steps: &str, expected: &Expect) {
+/// Plays the steps; what is told stands in `transcripts`, under the name of the story.
+fn tells(sides: &BTreeMap<String, Side>, steps: &str, story: &str) {
+    tells_with(sides, steps, &mut no_files, story);
+}
+
+/// The same with the files that logic needs.
+fn tells_with<'a>(
+    sides: &BTreeMap<String, Side>,
+    steps: &str,
+    files: &'a mut Files<'a>,
+    story: &str,
+) {
     let text = format!("{HEAD}{steps}");
     let script = Script::parse(&text, "script.yaml").unwrap();
-    let files = &mut no_files;
     let transcript = play(&script, sides, files).unwrap();
-    expected.assert_eq(&transcript.to_string());
+    expect_file![format!("transcripts/{story}.txt")].assert_eq(&transcript.to_string());
 }
 
 #[test]
@@ -56,36 +64,7 @@ fn a_veto_holds_all_and_skip_leaves_the_node_out() {
   - decide: {action: skip, reason: at night}
   - wait: 1m
 ";
-    tells(
-        &sides(same),
-        steps,
-        &expect![[r#"
-        2026-01-01T00:00:00Z  all nodes run one
-                              commit two
-                              ro-1 begins: to two
-                              ro-1: Proposing
-                              core-1, core-2, edge-1: asked
-        2026-01-01T00:00:01Z  node core-1: chatd (1) non placet: 3 sessions [sessions]
-                              node core-2: placet
-                              ro-1: Held
-                              ro-1: hold 1 is open:
-                                node core-1: chatd (1) non placet: 3 sessions [sessions]
-        2026-01-01T00:00:05Z  node edge-1: placet
-        2026-01-01T00:01:01Z  ro-1: decided: skip
-                              ro-1: Staging
-                              core-2, edge-1: told to fetch
-                              core-1: is left out by decision
-        2026-01-01T00:01:04Z  node edge-1: has fetched
-        2026-01-01T00:01:06Z  node core-2: has fetched
-                              ro-1: Activating
-                              core-2, edge-1: told to change
-        2026-01-01T00:01:07Z  node core-2: has changed
-        2026-01-01T00:01:10Z  node edge-1: has changed
-                              ro-1: Done
-        2026-01-01T00:02:01Z  the end: ro-1 is Done
-                              2 of 3 nodes run two
-    "#]],
-    );
+    tells(&sides(same), steps, "veto-skip");
 }
 
 #[test]
@@ -97,38 +76,7 @@ fn force_changes_those_who_object_too() {
   - decide: {action: force}
   - wait: 1m
 ";
-    tells(
-        &sides(same),
-        steps,
-        &expect![[r#"
-        2026-01-01T00:00:00Z  all nodes run one
-                              commit two
-                              ro-1 begins: to two
-                              ro-1: Proposing
-                              core-1, core-2, edge-1: asked
-        2026-01-01T00:00:01Z  node core-1: chatd (1) non placet: 3 sessions
-                              node core-2: placet
-                              ro-1: Held
-                              ro-1: hold 1 is open:
-                                node core-1: chatd (1) non placet: 3 sessions
-        2026-01-01T00:00:05Z  node edge-1: placet
-        2026-01-01T00:01:01Z  ro-1: decided: force
-                              ro-1: Staging
-                              core-1, core-2, edge-1: told to fetch
-        2026-01-01T00:01:02Z  node edge-1: has fetched
-        2026-01-01T00:01:04Z  node core-2: has fetched
-        2026-01-01T00:01:06Z  node core-1: has fetched
-                              ro-1: Activating
-                              core-2, edge-1: told to change
-                              core-1: told to change, forced
-        2026-01-01T00:01:07Z  node core-2: has changed
-        2026-01-01T00:01:10Z  node core-1: has changed
-        2026-01-01T00:01:11Z  node edge-1: has changed
-                              ro-1: Done
-        2026-01-01T00:02:01Z  the end: ro-1 is Done
-                              3 of 3 nodes run two
-    "#]],
-    );
+    tells(&sides(same), steps, "force");
 }
 
 #[test]
@@ -141,31 +89,7 @@ fn abort_leaves_all_as_it_is() {
   - decide: {action: abort}
   - wait: 1m
 ";
-    tells(
-        &sides(same),
-        steps,
-        &expect![[r#"
-        2026-01-01T00:00:00Z  all nodes run one
-                              commit two
-                              ro-1 begins: to two
-                              ro-1: Proposing
-                              core-1, core-2, edge-1: asked
-        2026-01-01T00:00:01Z  node core-1: chatd (1) non placet: 3 sessions
-                              node core-2: placet
-                              ro-1: Held
-                              ro-1: hold 1 is open:
-                                node core-1: chatd (1) non placet: 3 sessions
-        2026-01-01T00:00:05Z  node edge-1: placet
-        2026-01-01T00:01:01Z  ro-1: decided: abort
-                              ro-1: Aborted
-                              core-1, core-2, edge-1: released: given up by script: as
-                              the script says
-        2026-01-01T00:01:02Z  decision abort: refused: no hold is open: there is nothing
-                              to decide
-        2026-01-01T00:02:02Z  the end: ro-1 is Aborted
-                              0 of 3 nodes run two
-    "#]],
-    );
+    tells(&sides(same), steps, "abort");
 }
 
 #[test]
@@ -177,73 +101,14 @@ fn who_defers_is_asked_again_until_it_has_put_off_for_too_long() {
   - vote: {process: chatd, nodes: [core-2], answer: accept}
   - wait: 5m
 ";
-    tells(
-        &sides(same),
-        steps,
-        &expect![[r#"
-        2026-01-01T00:00:00Z  all nodes run one
-                              commit two
-                              ro-1 begins: to two
-                              ro-1: Proposing
-                              core-1, core-2, edge-1: asked
-        2026-01-01T00:00:01Z  node core-1: placet
-                              node core-2: chatd (1) defers until 2026-01-01T00:02:01Z:
-                              a table is read
-                              core-2: wants to be asked again at 2026-01-01T00:02:01Z
-        2026-01-01T00:00:05Z  node edge-1: placet
-        2026-01-01T00:02:01Z  core-2: asked
-        2026-01-01T00:02:06Z  node core-2: chatd (1) defers until 2026-01-01T00:04:06Z:
-                              a table is read
-                              core-2: wants to be asked again at 2026-01-01T00:04:06Z
-        2026-01-01T00:04:06Z  core-2: asked
-        2026-01-01T00:04:09Z  node core-2: placet
-                              ro-1: Staging
-                              core-1, core-2, edge-1: told to fetch
-        2026-01-01T00:04:10Z  node core-1: has fetched
-                              node edge-1: has fetched
-        2026-01-01T00:04:13Z  node core-2: has fetched
-                              ro-1: Activating
-                              core-1, core-2, edge-1: told to change
-        2026-01-01T00:04:14Z  node core-2: has changed
-        2026-01-01T00:04:15Z  node edge-1: has changed
-        2026-01-01T00:04:18Z  node core-1: has changed
-                              ro-1: Done
-        2026-01-01T00:08:00Z  the end: ro-1 is Done
-                              3 of 3 nodes run two
-    "#]],
-    );
+    tells(&sides(same), steps, "defer");
     let strict = sides(|strategy| strategy.max_defer_seconds = 200);
     let steps = "
   - vote: {process: chatd, nodes: [core-2], answer: defer, seconds: 120, message: a table is read}
   - commit: two
   - wait: 10m
 ";
-    tells(
-        &strict,
-        steps,
-        &expect![[r#"
-        2026-01-01T00:00:00Z  all nodes run one
-                              commit two
-                              ro-1 begins: to two
-                              ro-1: Proposing
-                              core-1, core-2, edge-1: asked
-        2026-01-01T00:00:01Z  node core-1: placet
-                              node core-2: chatd (1) defers until 2026-01-01T00:02:01Z:
-                              a table is read
-                              core-2: wants to be asked again at 2026-01-01T00:02:01Z
-        2026-01-01T00:00:05Z  node edge-1: placet
-        2026-01-01T00:02:01Z  core-2: asked
-        2026-01-01T00:02:06Z  node core-2: chatd (1) defers until 2026-01-01T00:04:06Z:
-                              a table is read
-                              core-2: wants to be asked again at 2026-01-01T00:03:20Z
-        2026-01-01T00:03:20Z  ro-1: Held
-                              ro-1: hold 1 is open:
-                                node core-2: chatd (1) defers until
-                              2026-01-01T00:04:06Z: a table is read
-        2026-01-01T00:10:00Z  the end: ro-1 is Held
-                              0 of 3 nodes run two
-    "#]],
-    );
+    tells(&strict, steps, "defer-too-long");
 }
 
 #[test]
@@ -258,75 +123,9 @@ fn silence_counts_as_the_package_says() {
   - commit: two
   - wait: 1m
 ";
-    tells(
-        &with("no-answer"),
-        steps,
-        &expect![[r#"
-        2026-01-01T00:00:00Z  all nodes run one
-                              commit two
-                              ro-1 begins: to two
-                              ro-1: Proposing
-                              core-1, core-2, edge-1: asked
-        2026-01-01T00:00:01Z  node core-2: placet
-        2026-01-01T00:00:05Z  node core-1: chatd (1) did not answer: did not answer
-                              within 5 s
-                              node edge-1: placet
-                              ro-1: Held
-                              ro-1: hold 1 is open:
-                                node core-1: chatd (1) did not answer: did not answer
-                              within 5 s
-        2026-01-01T00:01:00Z  the end: ro-1 is Held
-                              0 of 3 nodes run two
-    "#]],
-    );
-    tells(
-        &with("accept"),
-        steps,
-        &expect![[r#"
-        2026-01-01T00:00:00Z  all nodes run one
-                              commit two
-                              ro-1 begins: to two
-                              ro-1: Proposing
-                              core-1, core-2, edge-1: asked
-        2026-01-01T00:00:01Z  node core-2: placet
-        2026-01-01T00:00:05Z  node core-1: placet
-                              node edge-1: placet
-                              ro-1: Staging
-                              core-1, core-2, edge-1: told to fetch
-        2026-01-01T00:00:06Z  node edge-1: has fetched
-        2026-01-01T00:00:08Z  node core-2: has fetched
-        2026-01-01T00:00:10Z  node core-1: has fetched
-                              ro-1: Activating
-                              core-1, core-2, edge-1: told to change
-        2026-01-01T00:00:11Z  node core-2: has changed
-        2026-01-01T00:00:14Z  node core-1: has changed
-        2026-01-01T00:00:15Z  node edge-1: has changed
-                              ro-1: Done
-        2026-01-01T00:01:00Z  the end: ro-1 is Done
-                              3 of 3 nodes run two
-    "#]],
-    );
-    tells(
-        &with("veto"),
-        steps,
-        &expect![[r#"
-        2026-01-01T00:00:00Z  all nodes run one
-                              commit two
-                              ro-1 begins: to two
-                              ro-1: Proposing
-                              core-1, core-2, edge-1: asked
-        2026-01-01T00:00:01Z  node core-2: placet
-        2026-01-01T00:00:05Z  node core-1: chatd (1) non placet: did not answer within 5
-                              s, which counts as veto
-                              node edge-1: placet
-                              ro-1: Held
-                              ro-1: hold 1 is open:
-                                node core-1: chatd (1) non placet: did not answer within
-                              5 s, which counts as veto
-        2026-01-01T00:01:00Z  the end: ro-1 is Held
-                              0 of 3 nodes run two
-    "#]],
-    );
+    tells(&with("no-answer"), steps, "silence-no-answer");
+    tells(&with("accept"), steps, "silence-accept");
+    tells(&with("veto"), steps, "silence-veto");
 }
 
 #[test]
@@ -340,107 +139,9 @@ fn nodes_that_cannot_be_reached_count_as_the_class_says() {
   - return: [core-2]
   - wait: 1m
 ";
-    tells(
-        &with(OnUnreachable::Wait),
-        steps,
-        &expect![[r#"
-        2026-01-01T00:00:00Z  all nodes run one
-                              node core-2: has lost its connection
-        2026-01-01T00:01:00Z  commit two
-                              ro-1 begins: to two
-                              ro-1: Proposing
-                              core-1, edge-1: asked
-                              core-2: has no connection
-        2026-01-01T00:01:01Z  node core-1: placet
-                              node edge-1: placet
-        2026-01-01T00:03:00Z  node core-2: has a connection again
-                              core-2: asked
-        2026-01-01T00:03:05Z  node core-2: placet
-                              ro-1: Staging
-                              core-1, core-2, edge-1: told to fetch
-        2026-01-01T00:03:06Z  node edge-1: has fetched
-        2026-01-01T00:03:08Z  node core-2: has fetched
-        2026-01-01T00:03:10Z  node core-1: has fetched
-                              ro-1: Activating
-                              core-1, core-2, edge-1: told to change
-        2026-01-01T00:03:11Z  node core-2: has changed
-        2026-01-01T00:03:14Z  node core-1: has changed
-        2026-01-01T00:03:15Z  node edge-1: has changed
-                              ro-1: Done
-        2026-01-01T00:04:00Z  the end: ro-1 is Done
-                              3 of 3 nodes run two
-    "#]],
-    );
-    tells(
-        &with(OnUnreachable::Skip),
-        steps,
-        &expect![[r#"
-        2026-01-01T00:00:00Z  all nodes run one
-                              node core-2: has lost its connection
-        2026-01-01T00:01:00Z  commit two
-                              ro-1 begins: to two
-                              ro-1: Proposing
-                              core-1, edge-1: asked
-                              core-2: has no connection
-        2026-01-01T00:01:01Z  node core-1: placet
-                              node edge-1: placet
-                              ro-1: Staging
-                              core-1, edge-1: told to fetch
-        2026-01-01T00:01:06Z  node core-1: has fetched
-                              node edge-1: has fetched
-                              ro-1: Activating
-                              core-1, edge-1: told to change
-        2026-01-01T00:01:07Z  node edge-1: has changed
-        2026-01-01T00:01:09Z  node core-1: has changed
-                              ro-1: Done
-        2026-01-01T00:03:00Z  node core-2: has a connection again
-                              ro-1: Proposing
-                              core-2: asked
-        2026-01-01T00:03:04Z  node core-2: placet
-                              ro-1: Staging
-                              core-2: told to fetch
-        2026-01-01T00:03:05Z  node core-2: has fetched
-                              ro-1: Activating
-                              core-2: told to change
-        2026-01-01T00:03:10Z  node core-2: has changed
-                              ro-1: Done
-        2026-01-01T00:04:00Z  the end: ro-1 is Done
-                              3 of 3 nodes run two
-    "#]],
-    );
-    tells(
-        &with(OnUnreachable::Fail),
-        steps,
-        &expect![[r#"
-        2026-01-01T00:00:00Z  all nodes run one
-                              node core-2: has lost its connection
-        2026-01-01T00:01:00Z  commit two
-                              ro-1 begins: to two
-                              ro-1: Held
-                              ro-1: hold 1 is open:
-                                node core-2: it cannot be reached
-                              core-1, edge-1: asked
-        2026-01-01T00:01:01Z  node core-1: placet
-                              node edge-1: placet
-        2026-01-01T00:03:00Z  node core-2: has a connection again
-                              ro-1: Proposing
-                              core-2: asked
-        2026-01-01T00:03:05Z  node core-2: placet
-                              ro-1: Staging
-                              core-1, core-2, edge-1: told to fetch
-        2026-01-01T00:03:06Z  node edge-1: has fetched
-        2026-01-01T00:03:08Z  node core-2: has fetched
-        2026-01-01T00:03:10Z  node core-1: has fetched
-                              ro-1: Activating
-                              core-1, core-2, edge-1: told to change
-        2026-01-01T00:03:11Z  node core-2: has changed
-        2026-01-01T00:03:14Z  node core-1: has changed
-        2026-01-01T00:03:15Z  node edge-1: has changed
-                              ro-1: Done
-        2026-01-01T00:04:00Z  the end: ro-1 is Done
-                              3 of 3 nodes run two
-    "#]],
-    );
+    tells(&with(OnUnreachable::Wait), steps, "unreachable-wait");
+    tells(&with(OnUnreachable::Skip), steps, "unreachable-skip");
+    tells(&with(OnUnreachable::Fail), steps, "unreachable-fail");
 }
 
 #[test]
@@ -449,37 +150,7 @@ fn waves_go_one_after_the_other_and_a_failure_halts() {
         strategy.canaries = 1;
         strategy.verify_seconds = 60;
     });
-    tells(
-        &waves,
-        "  - commit: two\n  - wait: 5m\n",
-        &expect![[r#"
-        2026-01-01T00:00:00Z  all nodes run one
-                              commit two
-                              ro-1 begins: to two
-                              ro-1: Proposing
-                              core-1, core-2, edge-1: asked
-        2026-01-01T00:00:01Z  node core-1: placet
-                              node core-2: placet
-        2026-01-01T00:00:05Z  node edge-1: placet
-                              ro-1: Staging
-                              core-1, core-2, edge-1: told to fetch
-        2026-01-01T00:00:06Z  node edge-1: has fetched
-        2026-01-01T00:00:08Z  node core-2: has fetched
-        2026-01-01T00:00:10Z  node core-1: has fetched
-                              ro-1: Activating
-                              core-1, edge-1: told to change
-                              core-2: waits for its wave: 1 left in wave canary
-        2026-01-01T00:00:11Z  node edge-1: has changed
-        2026-01-01T00:00:14Z  node core-1: has changed
-                              core-2: waits: the wave before is watched until
-                              2026-01-01T00:01:14Z
-        2026-01-01T00:01:14Z  core-2: told to change
-        2026-01-01T00:01:19Z  node core-2: has changed
-                              ro-1: Done
-        2026-01-01T00:05:00Z  the end: ro-1 is Done
-                              3 of 3 nodes run two
-    "#]],
-    );
+    tells(&waves, "  - commit: two\n  - wait: 5m\n", "canary");
     let steps = "
   - fail: {nodes: [core-1, core-2], what: start, message: chatd does not start}
   - commit: two
@@ -488,42 +159,7 @@ fn waves_go_one_after_the_other_and_a_failure_halts() {
   - decide: {action: skip}
   - wait: 5m
 ";
-    tells(
-        &waves,
-        steps,
-        &expect![[r#"
-        2026-01-01T00:00:00Z  all nodes run one
-                              commit two
-                              ro-1 begins: to two
-                              ro-1: Proposing
-                              core-1, core-2, edge-1: asked
-        2026-01-01T00:00:01Z  node core-1: placet
-                              node core-2: placet
-        2026-01-01T00:00:05Z  node edge-1: placet
-                              ro-1: Staging
-                              core-1, core-2, edge-1: told to fetch
-        2026-01-01T00:00:06Z  node edge-1: has fetched
-        2026-01-01T00:00:08Z  node core-2: has fetched
-        2026-01-01T00:00:10Z  node core-1: has fetched
-                              ro-1: Activating
-                              core-1, edge-1: told to change
-                              core-2: waits for its wave: 1 left in wave canary
-        2026-01-01T00:00:11Z  node edge-1: has changed
-        2026-01-01T00:00:14Z  node core-1: has given back: chatd does not start
-                              ro-1: Halted
-                              ro-1: hold 1 is open:
-                                node core-1: activation failed: chatd does not start
-                              core-1: failed and is not tried again by itself: chatd
-                              does not start
-        2026-01-01T00:05:01Z  ro-1: decided: skip
-                              ro-1: Activating
-                              core-2: told to change
-        2026-01-01T00:05:06Z  node core-2: has changed
-                              ro-1: Done
-        2026-01-01T00:10:01Z  the end: ro-1 is Done
-                              2 of 3 nodes run two
-    "#]],
-    );
+    tells(&waves, steps, "canary-fails");
 }
 
 #[test]
@@ -536,34 +172,7 @@ fn so_many_change_at_once_and_no_more() {
             ..Wave::default()
         }];
     });
-    tells(
-        &one_by_one,
-        "  - commit: two\n  - wait: 5m\n",
-        &expect![[r#"
-            2026-01-01T00:00:00Z  all nodes run one
-                                  commit two
-                                  ro-1 begins: to two
-                                  ro-1: Proposing
-                                  core-1, core-2, edge-1: asked
-            2026-01-01T00:00:01Z  node core-1: placet
-                                  node core-2: placet
-            2026-01-01T00:00:05Z  node edge-1: placet
-                                  ro-1: Staging
-                                  core-1, core-2, edge-1: told to fetch
-            2026-01-01T00:00:06Z  node edge-1: has fetched
-            2026-01-01T00:00:08Z  node core-2: has fetched
-            2026-01-01T00:00:10Z  node core-1: has fetched
-                                  ro-1: Activating
-                                  core-1, edge-1: told to change
-            2026-01-01T00:00:11Z  node edge-1: has changed
-            2026-01-01T00:00:14Z  node core-1: has changed
-                                  core-2: told to change
-            2026-01-01T00:00:19Z  node core-2: has changed
-                                  ro-1: Done
-            2026-01-01T00:05:00Z  the end: ro-1 is Done
-                                  3 of 3 nodes run two
-        "#]],
-    );
+    tells(&one_by_one, "  - commit: two\n  - wait: 5m\n", "one-by-one");
 }
 
 #[test]
@@ -581,41 +190,7 @@ fn nothing_begins_outside_of_a_window() {
   - commit: two
   - at: 2026-01-02T23:40:00Z
 ";
-    tells(
-        &at_night,
-        steps,
-        &expect![[r#"
-        2026-01-01T00:00:00Z  all nodes run one
-                              commit two
-                              ro-1 begins: to two
-                              ro-1: Proposing
-                              core-1, core-2, edge-1: asked
-        2026-01-01T00:00:01Z  node core-1: placet
-                              node core-2: placet
-        2026-01-01T00:00:05Z  node edge-1: placet
-                              ro-1: Staging
-                              core-1, core-2, edge-1: told to fetch
-        2026-01-01T00:00:06Z  node edge-1: has fetched
-        2026-01-01T00:00:08Z  node core-2: has fetched
-        2026-01-01T00:00:10Z  node core-1: has fetched
-                              ro-1: Activating
-                              edge-1: told to change
-                              core-1, core-2: waits for its window, which opens at
-                              2026-01-02T23:30:00Z
-        2026-01-01T00:00:14Z  node edge-1: has changed
-        2026-01-02T23:30:00Z  ro-1: Proposing
-                              core-1, core-2: asked
-        2026-01-02T23:30:01Z  node core-1: placet
-        2026-01-02T23:30:05Z  node core-2: placet
-                              ro-1: Activating
-                              core-1, core-2: told to change
-        2026-01-02T23:30:06Z  node core-1: has changed
-        2026-01-02T23:30:07Z  node core-2: has changed
-                              ro-1: Done
-        2026-01-02T23:40:00Z  the end: ro-1 is Done
-                              3 of 3 nodes run two
-    "#]],
-    );
+    tells(&at_night, steps, "window");
 }
 
 #[test]
@@ -627,32 +202,7 @@ fn a_newer_revision_takes_the_place_of_one_that_waits() {
   - commit: one
   - wait: 1m
 ";
-    tells(
-        &sides(same),
-        steps,
-        &expect![[r#"
-            2026-01-01T00:00:00Z  all nodes run one
-                                  commit two
-                                  ro-1 begins: to two
-                                  ro-1: Proposing
-                                  core-1, core-2, edge-1: asked
-            2026-01-01T00:00:01Z  node core-1: chatd (1) non placet: 3 sessions
-                                  node core-2: placet
-                                  ro-1: Held
-                                  ro-1: hold 1 is open:
-                                    node core-1: chatd (1) non placet: 3 sessions
-            2026-01-01T00:00:05Z  node edge-1: placet
-            2026-01-01T00:01:00Z  commit one
-                                  ro-1 is superseded
-                                  ro-2 begins: to one
-                                  core-1: released
-                                  core-2: released
-                                  edge-1: released
-                                  ro-2: Done
-            2026-01-01T00:02:00Z  the end: ro-2 is Done
-                                  3 of 3 nodes run one
-        "#]],
-    );
+    tells(&sides(same), steps, "superseded");
 }
 
 #[test]
@@ -665,41 +215,7 @@ fn what_fails_while_it_is_watched_is_given_back() {
   - decide: {action: skip}
   - wait: 1m
 ";
-    tells(
-        &watched,
-        steps,
-        &expect![[r#"
-        2026-01-01T00:00:00Z  all nodes run one
-                              commit two
-                              ro-1 begins: to two
-                              ro-1: Proposing
-                              core-1, core-2, edge-1: asked
-        2026-01-01T00:00:01Z  node core-1: placet
-                              node core-2: placet
-        2026-01-01T00:00:05Z  node edge-1: placet
-                              ro-1: Staging
-                              core-1, core-2, edge-1: told to fetch
-        2026-01-01T00:00:06Z  node edge-1: has fetched
-        2026-01-01T00:00:08Z  node core-2: has fetched
-        2026-01-01T00:00:10Z  node core-1: has fetched
-                              ro-1: Activating
-                              core-1, core-2, edge-1: told to change
-        2026-01-01T00:00:11Z  node core-2: has changed, watches for 30 s
-        2026-01-01T00:00:14Z  node core-1: has changed, watches for 30 s
-        2026-01-01T00:00:15Z  node edge-1: has changed
-        2026-01-01T00:00:41Z  node core-2: has changed
-        2026-01-01T00:00:44Z  node core-1: has given back: chatd answers nobody
-                              ro-1: Halted
-                              ro-1: hold 1 is open:
-                                node core-1: activation failed: chatd answers nobody
-                              core-1: failed and is not tried again by itself: chatd
-                              answers nobody
-        2026-01-01T00:02:01Z  ro-1: decided: skip
-                              ro-1: Done
-        2026-01-01T00:03:01Z  the end: ro-1 is Done
-                              2 of 3 nodes run two
-    "#]],
-    );
+    tells(&watched, steps, "failed-health");
 }
 
 #[test]
@@ -714,41 +230,7 @@ fn who_was_started_anew_is_asked_anew() {
   - reboot: [core-2]
   - wait: 1m
 ";
-    tells(
-        &sides(same),
-        steps,
-        &expect![[r#"
-        2026-01-01T00:00:00Z  all nodes run one
-                              commit two
-                              ro-1 begins: to two
-                              ro-1: Proposing
-                              core-1, core-2, edge-1: asked
-        2026-01-01T00:00:01Z  node core-1: placet
-                              node core-2: chatd (1) non placet: 3 sessions
-                              ro-1: Held
-                              ro-1: hold 1 is open:
-                                node core-2: chatd (1) non placet: 3 sessions
-        2026-01-01T00:00:05Z  node edge-1: placet
-        2026-01-01T00:01:00Z  node core-2: has lost its connection
-        2026-01-01T00:01:10Z  node core-2: has a connection again, started anew
-                              ro-1: Proposing
-                              core-2: asked
-        2026-01-01T00:01:15Z  node core-2: placet
-                              ro-1: Staging
-                              core-1, core-2, edge-1: told to fetch
-        2026-01-01T00:01:16Z  node core-2: has fetched
-        2026-01-01T00:01:18Z  node core-1: has fetched
-        2026-01-01T00:01:19Z  node edge-1: has fetched
-                              ro-1: Activating
-                              core-1, core-2, edge-1: told to change
-        2026-01-01T00:01:20Z  node core-1: has changed
-                              node edge-1: has changed
-        2026-01-01T00:01:24Z  node core-2: has changed
-                              ro-1: Done
-        2026-01-01T00:02:10Z  the end: ro-1 is Done
-                              3 of 3 nodes run two
-    "#]],
-    );
+    tells(&sides(same), steps, "started-anew");
 }
 
 #[test]
@@ -764,32 +246,8 @@ fn logic_decides_for_who_is_not_registered() {
     let module = crate::tests::module("usr/lib/vote.wasm", "data", "logic");
     let modules = [clockd, module];
     let sides = sides_of(|fleet| fleet.package("base", "clock", "1.0.0", &modules));
-    let text = format!("{HEAD}  - commit: two\n  - wait: 1m\n");
-    let script = Script::parse(&text, "script.yaml").unwrap();
     let files = &mut |_: &_, _: &_, module: Option<&_>| Ok(module.map(|_| logic.clone()));
-    let transcript = play(&script, &sides, files).unwrap();
-    expect![[r#"
-        2026-01-01T00:00:00Z  all nodes run one
-                              commit two
-                              ro-1 begins: to two
-                              ro-1: Proposing
-                              core-1, core-2, edge-1: asked
-        2026-01-01T00:00:01Z  node core-1: clockd, by its logic, non placet: says its
-                              logic
-                              node core-2: clockd, by its logic, non placet: says its
-                              logic
-                              ro-1: Held
-                              ro-1: hold 1 is open:
-                                node core-1: clockd, by its logic, non placet: says its
-                              logic
-                                node core-2: clockd, by its logic, non placet: says its
-                              logic
-        2026-01-01T00:00:05Z  node edge-1: clockd, by its logic, non placet: says its
-                              logic
-        2026-01-01T00:01:00Z  the end: ro-1 is Held
-                              0 of 3 nodes run two
-    "#]]
-    .assert_eq(&transcript.to_string());
+    tells_with(&sides, "  - commit: two\n  - wait: 1m\n", files, "logic");
 }
 
 #[test]

@@ -46,7 +46,10 @@ impl fmt::Display for Transcript {
             };
             before = Some(time);
             let text = visible(text).to_string();
-            writeln!(f, "{shown:20}  {}", wrapped(&text, INDENT))?;
+            let words = text.trim_start();
+            let inset = text.len() - words.len();
+            let words = wrapped(words, INDENT + inset);
+            writeln!(f, "{shown:20}  {:inset$}{words}", "")?;
         }
         Ok(())
     }

@@ -168,7 +168,7 @@ impl<'a> World<'a> {
             self.say(format!("{older} is superseded"));
         }
         self.say(format!("{name} begins: to {}", plan.revision));
-        self.told = Told::default();
+        self.told = std::mem::take(&mut self.told).of_target();
         let releases = plan.steps.iter();
         let releases = releases.filter(|step| matches!(step.action, Action::Release { .. }));
         for step in releases {

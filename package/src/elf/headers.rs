@@ -305,6 +305,12 @@ impl Headers {
             (into < size).then(|| segment.file.start + into..segment.file.end)
         })
     }
+
+    /// How many bytes are loaded from `address` on, up to the end of the segment.
+    pub(super) fn loaded_from(&self, address: u64) -> u64 {
+        self.offset_of(address)
+            .map_or(0, |range| range.end - range.start)
+    }
 }
 
 fn section_of<Header>(entry: &Header, endian: Endianness, end: u64) -> Result<Section, ElfError>

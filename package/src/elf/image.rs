@@ -10,8 +10,24 @@ use super::headers::Headers;
 pub(crate) struct Image<'data> {
     pub(crate) bytes: &'data [u8],
     headers: Headers,
-    /// How many of the bytes that are loaded from an address on are there.
-    window: u64,
+    reach: Reach,
+}
+
+/// How much is there of what is loaded at an address. Whoever needs more gets an error.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach {
+    /// So many bytes.
+    pub(super) window: u64,
+    /// Of what begins before this offset in the file, nothing from there on.
+    pub(super) stop: Option<u64>,
+}
+
+impl Reach {
+    /// Everything.
+    pub(super) const ALL: Self = Self {
+        window: u64::MAX,
+        stop: None,
+    };
 }
 
 impl Deref for Image<'_> {
@@ -26,16 +42,15 @@ impl<'data> Image<'data> {
     /// Reads the headers of `bytes`; `None` if it does not begin as an ELF file does.
     pub(crate) fn parse(bytes: &'data [u8]) -> Result<Option<Self>, ElfError> {
         let headers = Headers::read(&bytes)?;
-        Ok(headers.map(|headers| Self::new(bytes, headers, u64::MAX)))
+        Ok(headers.map(|headers| Self::new(bytes, headers, Reach::ALL)))
     }
 
-    /// A file whose headers have been read. Of what is loaded at an address no more than `window`
-    /// bytes are given, and whoever needs others gets an error.
-    pub(crate) fn new(bytes: &'data [u8], headers: Headers, window: u64) -> Self {
+    /// A file whose headers have been read.
+    pub(super) fn new(bytes: &'data [u8], headers: Headers, reach: Reach) -> Self {
         Self {
             bytes,
             headers,
-            window,
+            reach,
         }
     }
 
@@ -65,10 +80,12 @@ impl<'data> Image<'data> {
             _ => Err(unmapped),
         }
     }
+
     /// Where the bytes loaded from `address` on are in the file, as far as they are there.
     pub(super) fn window_at(&self, address: u64) -> Option<Range<u64>> {
         let range = self.offset_of(address)?;
-        let end = range.start.saturating_add(self.window);
-        Some(range.start..range.end.min(end))
+        let end = range.end.min(range.start.saturating_add(self.reach.window));
+        let stop = self.reach.stop.filter(|stop| range.start < *stop);
+        Some(range.start..stop.map_or(end, |stop| end.min(stop)))
     }
 }

@@ -11,6 +11,8 @@ use object::elf::{self, DynamicTag};
 
 use super::dynamic::Dynamic;
 use super::headers::absurd;
+use super::image::Reach;
+use super::relocations::Table;
 use super::{Elf, ElfError, ElfFile, Headers, Image};
 use crate::source::{FileSource, ReadError, Source};
 
@@ -24,7 +26,7 @@ pub struct ElfHeaders {
     /// What was read.
     loaded: Vec<Range<usize>>,
     /// How much was read of each table.
-    window: u64,
+    reach: Reach,
 }
 
 /// Tables are rarely larger, and then more is read.
@@ -53,8 +55,9 @@ const SPARE_MAX: usize = 64 << 20;
 /// Larger files are no modules.
 const SIZE_MAX: u64 = 2 << 30;
 
-/// The tables that are read, by the tag that tells their address. Not every size is told.
-const TABLES: [DynamicTag; 10] = [
+/// The tables that are read beside relocations, by the tag that tells their address. Not every size
+/// is told.
+const TABLES: [DynamicTag; 7] = [
     elf::DT_STRTAB,
     elf::DT_SYMTAB,
     elf::DT_VERSYM,
@@ -62,9 +65,6 @@ const TABLES: [DynamicTag; 10] = [
     elf::DT_VERNEED,
     elf::DT_HASH,
     elf::DT_GNU_HASH,
-    elf::DT_RELA,
-    elf::DT_REL,
-    elf::DT_JMPREL,
 ];
 
 impl ElfHeaders {
@@ -104,7 +104,7 @@ impl ElfHeaders {
             headers,
             bytes: zeros(size),
             loaded: Vec::new(),
-            window: u64::MAX,
+            reach: Reach::ALL,
         };
         read.load(&source, read.segments())?;
         read.load_tables(&source)?;
@@ -112,10 +112,14 @@ impl ElfHeaders {
     }
 
     /// Reads more and more of each table until that is enough. Not every table tells its size, and
-    /// the segment that it is in may hold constants of any size too.
+    /// the segment that it is in may hold constants of any size too, and relocations without
+    /// symbols, which are the most of it where a program has many of them.
     fn load_tables(&mut self, source: &FileSource<'_>) -> Result<(), ReadError> {
         let whole = self.tables()?;
-        self.window = WINDOW;
+        self.reach = Reach {
+            window: WINDOW,
+            stop: self.without_symbols()?,
+        };
         loop {
             let tables = self.tables()?;
             let is_whole = tables == whole;
@@ -123,8 +127,19 @@ impl ElfHeaders {
             if is_whole || self.parse().is_ok() {
                 return Ok(());
             }
-            self.window = self.window.saturating_mul(2);
+            if self.reach.stop.take().is_none() {
+                self.reach.window = self.reach.window.saturating_mul(2);
+            }
         }
+    }
+
+    /// Where in the file the first relocations begin that name no symbols.
+    fn without_symbols(&self) -> Result<Option<u64>, ElfError> {
+        let image = self.image_within(Reach::ALL);
+        let dynamic = Dynamic::read(&image)?;
+        let ranges = Table::all(&dynamic, image.is_64).filter_map(|table| table.without_symbols());
+        let starts = ranges.filter_map(|range| image.offset_of(range.start));
+        Ok(starts.map(|range| range.start).min())
     }
 
     /// What the headers say.
@@ -137,12 +152,12 @@ impl ElfHeaders {
     }
 
     fn image(&self) -> Image<'_> {
-        self.image_within(self.window)
+        self.image_within(self.reach)
     }
 
-    fn image_within(&self, window: u64) -> Image<'_> {
+    fn image_within(&self, reach: Reach) -> Image<'_> {
         let size = usize::try_from(self.headers.size).expect("checked when it was read");
-        Image::new(&self.bytes[..size], self.headers.clone(), window)
+        Image::new(&self.bytes[..size], self.headers.clone(), reach)
     }
 
     fn load(&mut self, source: &FileSource<'_>, ranges: Vec<Range<u64>>) -> Result<(), ReadError> {
@@ -168,10 +183,13 @@ impl ElfHeaders {
     /// Where the tables of the dynamic section are, each up to the end of its segment or of the
     /// window; those that touch are one.
     fn tables(&self) -> Result<Vec<Range<u64>>, ElfError> {
-        let whole = self.image_within(u64::MAX);
+        let whole = self.image_within(Reach::ALL);
         let dynamic = Dynamic::read(&whole)?;
-        let addresses = TABLES.iter().filter_map(|tag| dynamic.value(*tag));
         let image = self.image();
+        let relocations =
+            Table::all(&dynamic, image.is_64).filter_map(|table| table.with_symbols());
+        let addresses = TABLES.iter().filter_map(|tag| dynamic.value(*tag));
+        let addresses = addresses.chain(relocations);
         let tables = addresses.filter_map(|address| image.window_at(address));
         let mut tables: Vec<_> = tables.collect();
         tables.sort_by_key(|table| table.start);

@@ -208,6 +208,18 @@ impl Fleet {
         poll("the admin socket", || UnixStream::connect(&socket).ok());
     }
 
+    /// Where nodes reach the controller.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Process id of the controller.
+    pub fn controller(&self) -> Pid {
+        let controller = self.controller.as_ref().expect("the controller runs");
+        let id = controller.id().try_into();
+        Pid::from_raw(id.expect("process ids are positive"))
+    }
+
     /// Ends the controller as a power cut would.
     pub fn kill_controller(&mut self) {
         if let Some(mut controller) = self.controller.take() {

@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use nix::unistd::Pid;
+
 use crate::Fleet;
 
 /// Process ids by process name, as the node's status says; each must be alive.
@@ -59,4 +61,27 @@ pub fn assert_never_a_mixture(fleet: &Fleet, node: &str) {
         }
     }
     assert!(seen > 0, "{node}: no process maps anything of a generation");
+}
+
+/// CPU seconds and the largest resident memory, in MiB, of a process so far.
+pub fn usage(process: Pid) -> (f64, f64) {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("the process is there");
+    let fields: Vec<_> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    let ticks = |index: usize| fields[index].parse::<f64>().expect("a number");
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a status");
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("a peak");
+    let peak: f64 = peak
+        .split_whitespace()
+        .next()
+        .and_then(|it| it.parse().ok())
+        .expect("kB");
+    ((ticks(11) + ticks(12)) / 100.0, peak / 1024.0)
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use placet_tests::{KubeFleet, NAMESPACE, build_kind, evidence, is_full};
+use placet_tests::{KubeFleet, NAMESPACE, build_kind, evidence, is_full, usage};
 use serde_json::{Value, json};
 
 use crate::common::{OnKubernetes, all_run, kubernetes, settled};
@@ -43,29 +43,6 @@ fn write_files(fleet: &KubeFleet, location: &str) {
         let path = fleet.path(&format!("fleet/part-{index}.yaml"));
         fs::write(path, part.concat()).expect("a file");
     }
-}
-
-/// CPU seconds and the largest resident memory, in MiB, of a process so far.
-pub(crate) fn usage(process: nix::unistd::Pid) -> (f64, f64) {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("the process is there");
-    let fields: Vec<_> = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .collect();
-    let ticks = |index: usize| fields[index].parse::<f64>().expect("a number");
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a status");
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .expect("a peak");
-    let peak: f64 = peak
-        .split_whitespace()
-        .next()
-        .and_then(|it| it.parse().ok())
-        .expect("kB");
-    ((ticks(11) + ticks(12)) / 100.0, peak / 1024.0)
 }
 
 /// Requests that patched something, as the controller counts them.

@@ -6,11 +6,10 @@ use std::fs;
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
-use placet_tests::{KubeFleet, build_kind, evidence, is_full};
+use placet_tests::{KubeFleet, build_kind, evidence, is_full, usage};
 use serde_json::{Value, json};
 
 use crate::common::{NODES, OnKubernetes, all_run, kubernetes};
-use crate::figures::usage;
 
 /// Nodes that somebody declares and that have not joined yet, beside those that have.
 fn count() -> usize {

@@ -149,7 +149,7 @@ impl Fleet {
         self
     }
 
-    fn rule(mut self, class: &str, rule: &str) -> Self {
+    pub(crate) fn rule(mut self, class: &str, rule: &str) -> Self {
         let class = self.0.desired.classes.get_mut(class).unwrap();
         class.veto_rules.push(VetoRule {
             name: "office-hours".parse().unwrap(),

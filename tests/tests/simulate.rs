@@ -118,6 +118,94 @@ fn the_example_script_is_played_as_its_transcript_says() {
     assert_eq!(again, transcript);
 }
 
+/// A library that has every program believe in another time, by years.
+fn another_time(folder: &Path) -> PathBuf {
+    let (source, library) = (folder.join("time.c"), folder.join("time.so"));
+    let text = "#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t clock, struct timespec *time)
+{
+    int result = syscall(SYS_clock_gettime, clock, time);
+    if (result == 0 && clock == CLOCK_REALTIME)
+        time->tv_sec -= 600000000;
+    return result;
+}
+";
+    fs::write(&source, text).unwrap();
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(&source);
+    assert!(cc.status().unwrap().success());
+    library
+}
+
+/// A copy of the example and its fleet, whose files were made in this order.
+fn copy(files: &[(PathBuf, Vec<u8>)]) -> TempDir {
+    // In memory a folder lists what came last first.
+    let memory = Path::new("/dev/shm");
+    let copy = if memory.is_dir() {
+        TempDir::new_in(memory)
+    } else {
+        TempDir::new()
+    };
+    let copy = copy.unwrap();
+    for (path, bytes) in files {
+        let path = copy.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    copy
+}
+
+/// The example script and the declarations that it plays with, each document in a file of its own.
+fn example_files() -> Vec<(PathBuf, Vec<u8>)> {
+    let script = example("held.yaml");
+    let mut files = vec![("simulate/held.yaml".into(), fs::read(script).unwrap())];
+    for file in fs::read_dir(example("../fleet")).unwrap().flatten() {
+        let text = fs::read_to_string(file.path()).unwrap();
+        let name = file.file_name().into_string().unwrap();
+        for (number, document) in text.split("\n---\n").enumerate() {
+            files.push((format!("fleet/{number}-{name}").into(), document.into()));
+        }
+    }
+    files
+}
+
+#[test]
+fn a_transcript_is_the_same_in_another_place_at_another_time() {
+    let mut files = example_files();
+    files.sort();
+    let one = copy(&files);
+    files.reverse();
+    let other = copy(&files);
+    let played = |folder: &TempDir, environment: &[(&str, &Path)]| {
+        let mut command = Command::new(placet());
+        command.arg("simulate").arg("simulate/held.yaml");
+        command.arg("--packages").arg(packages());
+        command.args(["-o", "json"]).current_dir(folder.path());
+        let output = command.envs(environment.iter().copied()).output();
+        said(&output.unwrap())
+    };
+    let (code, expected, error) = played(&one, &[("LC_ALL", Path::new("C"))]);
+    assert_eq!(code, Some(0), "{error}");
+    let library = another_time(one.path());
+    let mut date = Command::new("date");
+    let year = date.arg("+%Y").env("LD_PRELOAD", &library).output();
+    let year = String::from_utf8(year.unwrap().stdout).unwrap();
+    let year: i32 = year.trim().parse().unwrap();
+    assert!(year < 2_020, "another time is believed in: {year}");
+    let environment = [
+        ("LC_ALL", Path::new("tr_TR.UTF-8")),
+        ("LANG", Path::new("ar_EG.UTF-8")),
+        ("TZ", Path::new("Asia/Kathmandu")),
+        ("LD_PRELOAD", &library),
+    ];
+    let (_, transcript, error) = played(&other, &environment);
+    assert_eq!(transcript, expected, "{error}");
+}
+
 #[test]
 fn a_script_that_cannot_be_played_says_where() {
     let folder = TempDir::new().unwrap();

@@ -171,7 +171,10 @@ impl Player<'_, '_> {
             (Some(why), _) => world.say(format!("decision {}: refused: {why}", decision.kind)),
             (None, None) => {}
             (None, Some(rollout)) => {
-                let text = format!("{}: decided: {}", rollout.name, decision.kind);
+                let mut text = format!("{}: decided: {}", rollout.name, decision.kind);
+                if !entry.reason.is_empty() {
+                    text = format!("{text}: {}", entry.reason);
+                }
                 rollout.decisions.push(decision);
                 world.say(text);
                 world.turn();

@@ -49,8 +49,16 @@ fn tells_with<'a>(
     files: &'a mut Files<'a>,
     story: &str,
 ) {
-    let text = format!("{HEAD}{steps}");
-    let script = Script::parse(&text, "script.yaml").unwrap();
+    tells_script(sides, &format!("{HEAD}{steps}"), files, story);
+}
+
+fn tells_script<'a>(
+    sides: &BTreeMap<String, Side>,
+    text: &str,
+    files: &'a mut Files<'a>,
+    story: &str,
+) {
+    let script = Script::parse(text, "script.yaml").unwrap();
     let transcript = play(&script, sides, files).unwrap();
     expect_file![format!("transcripts/{story}.txt")].assert_eq(&transcript.to_string());
 }
@@ -206,6 +214,130 @@ fn a_newer_revision_takes_the_place_of_one_that_waits() {
 }
 
 #[test]
+fn one_that_has_begun_finishes_what_it_does_before_it_makes_way() {
+    let steps = "
+  - commit: two
+  - wait: 11s
+  - commit: one
+  - wait: 1m
+";
+    tells(&sides(same), steps, "superseded-under-way");
+}
+
+#[test]
+fn a_downgrade_is_a_change_as_any_other() {
+    let steps = "
+  - commit: two
+  - wait: 1m
+  - vote: {process: chatd, nodes: [core-2], answer: veto, message: 5 sessions}
+  - commit: one
+  - wait: 1m
+  - vote: {process: chatd, answer: accept}
+  - decide: {action: force, nodes: [core-2], reason: two is broken}
+  - wait: 1m
+";
+    tells(&sides(same), steps, "downgrade");
+}
+
+#[test]
+fn force_of_some_nodes_leaves_the_others_out() {
+    let steps = "
+  - vote: {process: chatd, answer: veto, message: 3 sessions}
+  - commit: two
+  - wait: 1m
+  - decide: {action: force, nodes: [core-2]}
+  - wait: 1m
+";
+    tells(&sides(same), steps, "force-some");
+}
+
+#[test]
+fn so_many_failures_halt_and_no_fewer() {
+    let patient = sides(|strategy| {
+        strategy.halt_threshold = 2;
+        strategy.max_unavailable = Some(1);
+    });
+    let steps = "
+  - fail: {nodes: [core-1], what: start, message: chatd does not start}
+  - commit: two
+  - wait: 1m
+";
+    tells(&patient, steps, "halt-threshold-below");
+    let steps = "
+  - fail: {nodes: [core-1, core-2], what: start, message: chatd does not start}
+  - commit: two
+  - wait: 1m
+";
+    tells(&patient, steps, "halt-threshold-reached");
+}
+
+#[test]
+fn who_cannot_fetch_keeps_all_from_changing() {
+    let steps = "
+  - fail: {nodes: [core-1], what: fetch, message: the disk is full}
+  - commit: two
+  - wait: 1m
+  - mend: [core-1]
+  - wait: 10m
+";
+    tells(&sides(same), steps, "fetch-fails");
+}
+
+#[test]
+fn a_rule_of_a_class_objects_in_its_own_words() {
+    let rule = "change.processes.exists(p, p.name == 'chatd')";
+    let steps = "
+  - commit: two
+  - wait: 1m
+  - decide: {action: skip}
+  - wait: 1m
+";
+    tells(&sides_of(|fleet| fleet.rule("core", rule)), steps, "rule");
+}
+
+/// What `placet package shade` makes of the packages: the same software, of which nothing (white),
+/// the clock alone (gray) or everything (black) pretends to have changed.
+#[test]
+fn shaded_updates_ask_whom_a_real_one_would_ask() {
+    let shaded = |name: &str, kind: &str, is_shaded: bool| {
+        let mut process = process(name, kind, &["libgreet.so.1"]);
+        if is_shaded {
+            process["signature"] = json!(format!("md5:{}", "f".repeat(32)));
+        }
+        [process]
+    };
+    let fleet = |name: &str, version: &str, chat: bool, clock: bool| {
+        let fleet = Fleet::new(name)
+            .package(
+                "chat",
+                "chat",
+                version,
+                &shaded("chatd", "self-managing", chat),
+            )
+            .package("base", "clock", version, &shaded("clockd", "simple", clock));
+        (name.to_owned(), fleet.greet(version, "Hello").0)
+    };
+    let sides = BTreeMap::from([
+        fleet("one", "1.0.0", false, false),
+        fleet("white", "1.0.1", false, false),
+        fleet("gray", "1.0.2", false, true),
+        fleet("black", "1.0.3", true, true),
+    ]);
+    for colour in ["white", "gray", "black"] {
+        let text = format!(
+            "running: one
+revisions: {{one: {{folder: one}}, {colour}: {{folder: {colour}}}}}
+steps:
+  - vote: {{process: chatd, answer: veto, message: 3 sessions}}
+  - commit: {colour}
+  - wait: 1m
+"
+        );
+        tells_script(&sides, &text, &mut no_files, colour);
+    }
+}
+
+#[test]
 fn what_fails_while_it_is_watched_is_given_back() {
     let watched = sides(|strategy| strategy.soak_seconds = 30);
     let steps = "
@@ -309,6 +441,14 @@ fn what_cannot_be_played_is_refused_with_its_line() {
     refused(
         &steps("  - wait: 1m\n  - at: 2026-01-01T00:00:59Z\n    commit: two\n"),
         "script.yaml:7: 2026-01-01T00:00:59Z is over: it is 2026-01-01T00:01:00Z by then",
+    );
+    refused(
+        &steps("  - at: 9999-01-01T00:00:00Z\n"),
+        "script.yaml:6: 9999-01-01T00:00:00Z is later than 3000-01-01T00:00:00Z",
+    );
+    refused(
+        &steps("  - wait: 3000d\n  - wait: 3000d\n"),
+        "script.yaml:7: a script lasts ten years at most",
     );
     refused(
         &steps("  - wait: soon\n"),

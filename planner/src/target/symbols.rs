@@ -142,7 +142,7 @@ fn undescribed<'a>(
 fn report(scope: &Scope, linked: &Linked<'_>, found: &Found<'_>, findings: &mut Findings) {
     for ((index, library), missing) in &found.missing {
         let part = &linked.parts[*index];
-        let (library, candidates) = candidates(scope, part, *library, missing);
+        let (library, candidates) = candidates(scope, linked, part, (*library, missing));
         let programs = missing.programs.iter();
         let programs = programs.map(|index| &linked.parts[*index].entry.module);
         let processes = programs
@@ -177,13 +177,14 @@ fn report(scope: &Scope, linked: &Linked<'_>, found: &Found<'_>, findings: &mut 
     }
 }
 
-/// The library that should define the symbols, and packages whose library of that name does. Of
-/// symbols without a version it is one that the module needs.
+/// The library that should define the symbols, and packages whose library of that name does. Symbols
+/// without a version are of a library that the module needs: of one of which some package defines
+/// them; or, as a program is linked with all that it uses, of the only one that is described.
 fn candidates(
     scope: &Scope,
+    linked: &Linked<'_>,
     part: &Part<'_>,
-    library: Option<&str>,
-    missing: &Missing<'_>,
+    (library, missing): (Option<&str>, &Missing<'_>),
 ) -> (Option<String>, Vec<String>) {
     let with = |library: &str| {
         let architecture = &scope.configuration.architecture;
@@ -194,11 +195,19 @@ fn candidates(
     if let Some(library) = library {
         return (Some(library.to_owned()), with(library));
     }
-    let needs = part.needs.iter().map(|(name, _)| (*name, with(name)));
-    let found = needs
-        .into_iter()
-        .find(|(_, candidates)| !candidates.is_empty());
-    found.map_or_else(Default::default, |(name, candidates)| {
-        (Some(name.to_owned()), candidates)
-    })
+    let needs = part.needs.iter().map(|(name, _)| *name);
+    let mut found = needs.map(|name| (name, with(name)));
+    if let Some((name, candidates)) = found.find(|(_, candidates)| !candidates.is_empty()) {
+        return (Some(name.to_owned()), candidates);
+    }
+    let is_described = |index: &usize| linked.parts[*index].symbols.is_some();
+    let described = part
+        .needs
+        .iter()
+        .filter(|(_, found)| found.iter().any(is_described));
+    let mut described = described
+        .map(|(name, _)| *name)
+        .filter(|_| part.is_program());
+    let only = described.next().filter(|_| described.next().is_none());
+    (only.map(ToOwned::to_owned), Vec::new())
 }

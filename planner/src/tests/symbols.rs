@@ -160,7 +160,7 @@ fn d7_a_symbol_without_version_is_of_no_library_of_which_the_module_names_versio
         [package("app 1.0.0", [app, plain.exports("greet")])],
         &["app 1.0.0"],
         &expect![[r#"
-            node core-1: usr/bin/greeter of package app needs symbol greet_twice, which nothing defines that it loads, in process greeter; nothing in the catalog provides it
+            node core-1: usr/bin/greeter of package app needs symbol greet_twice, which libgreet.so.1 does not define, in process greeter; nothing in the catalog provides it
             note: NodeClass core: taken to be part of the base software: libc.so.6, libm.so.6, libstdc++.so.6
         "#]],
     );
@@ -250,8 +250,8 @@ fn d7_an_object_of_which_a_program_has_a_copy_is_defined_by_a_library_too() {
         with("other"),
         &["app 1.0.0"],
         &expect![[r#"
-        node core-1: usr/bin/app of package app needs symbol table, which nothing defines that it loads, in process app; nothing in the catalog provides it
-    "#]],
+            node core-1: usr/bin/app of package app needs symbol table, which liba.so does not define, in process app; nothing in the catalog provides it
+        "#]],
     );
 }
 

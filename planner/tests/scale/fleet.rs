@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use placet_model::{
     Activation, ClassDeclaration, Desired, Digest, NodeDeclaration, NodeFacts, NodeManifest,
     NodeName, NodeState, PackageConfig, PackageReference, PackageSetDeclaration, RolloutPhase,
-    Selector,
+    Selector, SymbolLists, Symbols,
 };
 use placet_planner::{
     Catalog, CatalogEntry, Observed, ObservedNode, Planner, Presence, RolloutState, Running, Target,
@@ -75,10 +75,15 @@ impl Fleet {
     fn put(&mut self, package: usize, version: u64) {
         let config = config(package, version);
         let digest = placet_model::digest_of(&config);
+        let lists = (0..MODULES).map(|index| symbols(package, index));
+        let symbols = lists.map(|lists| {
+            let table = Arc::new(Symbols::of_lists(&lists));
+            (placet_model::digest_of(&lists), table)
+        });
         let entry = Ok(CatalogEntry {
             digest,
             config,
-            symbols: BTreeMap::new(),
+            symbols: symbols.collect(),
         });
         let reference = reference(package, version).reference;
         self.catalog.entries.insert(reference, entry);
@@ -249,17 +254,46 @@ fn soname(package: usize, index: usize) -> String {
 }
 
 /// A process needs two libraries of its package and two of a base package; a library one of those.
-fn module(package: usize, index: usize, version: u64) -> Value {
-    let is_process = index < PROCESSES;
+fn libraries(package: usize, index: usize) -> Vec<(usize, usize)> {
     let base = PACKAGES - BASE + (package + index) % BASE;
     let library = |offset: usize| PROCESSES + (index + offset) % (MODULES - PROCESSES);
-    let mut needed = vec!["libc.so.6".to_owned()];
-    if is_process {
-        needed.extend([0, 3].map(|offset| soname(package, library(offset))));
+    let mut libraries = Vec::new();
+    if index < PROCESSES {
+        libraries.extend([0, 3].map(|offset| (package, library(offset))));
     }
     if package < PACKAGES - BASE {
-        needed.extend([0, 5].map(|offset| soname(base, library(offset))));
+        libraries.extend([0, 5].map(|offset| (base, library(offset))));
     }
+    libraries
+}
+
+/// A library defines 200 functions, of which each user takes 10; everybody takes 50 of the C library.
+fn symbols(package: usize, index: usize) -> SymbolLists {
+    let function = |package: usize, index: usize, number: usize| {
+        format!("library_{package}_{index}_function_{number}")
+    };
+    let is_library = index >= PROCESSES;
+    let own = (0..200).filter(|_| is_library);
+    let taken = libraries(package, index)
+        .into_iter()
+        .flat_map(|(package, library)| {
+            (0..10).map(move |number| function(package, library, (number * 7 + index) % 200))
+        });
+    let of_c = (0..50).map(|number| format!("standard_function_{number}@GLIBC_2.34"));
+    SymbolLists {
+        exported: own.map(|number| function(package, index, number)).collect(),
+        imported: taken.chain(of_c).collect(),
+    }
+}
+
+fn module(package: usize, index: usize, version: u64) -> Value {
+    let is_process = index < PROCESSES;
+    let libraries = libraries(package, index).into_iter();
+    let libraries = libraries.map(|(package, index)| soname(package, index));
+    let needed: Vec<_> = ["libc.so.6".to_owned()]
+        .into_iter()
+        .chain(libraries)
+        .collect();
     let content = format!(
         "{package} {index} {}",
         if index == MODULES - 1 { version } else { 1 }
@@ -270,6 +304,7 @@ fn module(package: usize, index: usize, version: u64) -> Value {
     } else {
         format!("usr/lib/{}", soname(package, index))
     };
+    let list = placet_model::digest_of(&symbols(package, index));
     let mut module = json!({
         "path": path,
         "mode": if is_process { "0755" } else { "0644" },
@@ -280,8 +315,8 @@ fn module(package: usize, index: usize, version: u64) -> Value {
         "signature": format!("md5:{}", &digest.hex()[..32]),
         "elf": {
             "class": "elf64",
+            "symbols": list,
             "needed": needed,
-            "symbols": digest,
             "versionsNeeded": [{ "soname": "libc.so.6", "version": "GLIBC_2.34" }],
         },
     });

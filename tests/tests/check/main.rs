@@ -14,6 +14,7 @@ mod live;
 mod registry;
 mod reports;
 mod revisions;
+mod symbols;
 mod workflows;
 
 use std::fmt::Write as _;

@@ -109,7 +109,7 @@ impl<'a> Linked<'a> {
 }
 
 impl Part<'_> {
-    fn is_program(&self) -> bool {
+    pub(super) fn is_program(&self) -> bool {
         let module = &self.entry.module;
         module.process.is_some()
             || module.kind == ModuleType::Process

@@ -80,6 +80,11 @@ pub enum SymbolRole {
 }
 
 impl<'a> FileSymbol<'a> {
+    /// The bytes of its text, at most.
+    fn length(&self) -> usize {
+        self.name.len() + self.version.map_or(0, |version| "@@".len() + version.len())
+    }
+
     fn of_text(text: &'a str, role: SymbolRole) -> Self {
         let (name, version) = text.split_once('@').unzip();
         let is_default = version.is_some_and(|version| version.starts_with('@'));
@@ -100,6 +105,8 @@ impl Symbols {
         let mut symbols: Vec<_> = symbols.into_iter().collect();
         symbols.sort_unstable();
         let mut all = Self::default();
+        all.text
+            .reserve_exact(symbols.iter().map(FileSymbol::length).sum());
         for symbol in symbols {
             let place = all.append(&symbol);
             if symbol.role != SymbolRole::Imported {

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::ffi::CStr;
 
 use object::Endianness;
 use object::elf::{self, FileHeader32, FileHeader64};
@@ -103,6 +102,7 @@ where
     let table: &[Elf::Sym] = slice(bytes, 0, count, what)?;
     let indexes = version_indexes(image, dynamic, count)?;
     let copied = relocations::copied::<Elf>(image, dynamic)?;
+    symbols.all.reserve_exact(table.len());
     let mut length = 0;
     for (index, symbol) in table.iter().enumerate().skip(1) {
         let Some(role) = role(symbol, index, image.endian, &copied) else {
@@ -260,17 +260,23 @@ where
     let offset = u64::from(symbol.st_name(endian));
     let bytes = dynamic.strings_from(offset, "st_name")?;
     let bounded = &bytes[..bytes.len().min(NAME_MAX)];
-    let name = CStr::from_bytes_until_nul(bounded).map_err(|_| ElfError::Text {
+    let end = memchr::memchr(0, bounded).ok_or(ElfError::Text {
         what: "the name of a symbol (st_name)",
         offset,
         why: "it does not end within 64 KiB or its table",
     })?;
-    let plain = name.to_str().ok();
-    let plain = plain.filter(|name| !name.chars().any(char::is_control));
+    let name = &bounded[..end];
+    let plain = str::from_utf8(name).ok().filter(|text| is_plain(text));
     Ok(plain.map_or_else(
-        || Cow::Owned(name.to_bytes().escape_ascii().to_string()),
+        || Cow::Owned(name.escape_ascii().to_string()),
         Cow::Borrowed,
     ))
+}
+
+/// True of text without control characters; nearly all names are of the first kind.
+fn is_plain(text: &str) -> bool {
+    let is_printable = |byte: &u8| (b' '..=b'~').contains(byte);
+    text.as_bytes().iter().all(is_printable) || !text.chars().any(char::is_control)
 }
 
 fn version_indexes<'data>(

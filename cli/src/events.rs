@@ -53,7 +53,7 @@ impl Event {
     /// True if the roll-out that the event is about is over with it.
     pub(crate) fn ends_rollout(&self) -> bool {
         match self.name.as_str() {
-            "verified" | "superseded" | "aborted" => true,
+            "verified" | "superseded" | "aborted" | "dryRun" => true,
             "decision" => self.text("kind") == "abort",
             _ => false,
         }
@@ -128,6 +128,7 @@ impl Event {
             }
             "superseded" => format!("{rollout} was superseded by {}", short(&text("by"))),
             "aborted" => format!("{rollout} was given up"),
+            "dryRun" => format!("{rollout}: {}", text("said")),
             other => format!("{other} {}", Value::Object(self.data.clone())),
         }
     }

@@ -58,18 +58,33 @@ async fn show(name: &str, common: &Common) -> anyhow::Result<Answer> {
 
 fn print_head(rollout: &Value) {
     let status = &rollout["status"];
-    anstream::println!("Roll-out:  {}", output::at(rollout, ".metadata.name"));
+    let is_dry_run = rollout["spec"]["dryRun"] == true;
+    let what = if is_dry_run { "Dry run: " } else { "Roll-out:" };
+    anstream::println!("{what}  {}", output::at(rollout, ".metadata.name"));
     anstream::println!("Revision:  {}", output::at(rollout, ".spec.to"));
-    let digest = output::at(rollout, ".spec.planDigest");
-    // Enough to tell plans apart; `-o json` has it whole.
-    anstream::println!("Plan:      {}", digest.get(..19).unwrap_or(&digest));
+    if !is_dry_run {
+        let digest = output::at(rollout, ".spec.planDigest");
+        // Enough to tell plans apart; `-o json` has it whole.
+        anstream::println!("Plan:      {}", digest.get(..19).unwrap_or(&digest));
+    }
+    for (title, link) in [("Tried in: ", "dryRun"), ("Followed: ", "followedBy")] {
+        if let Some(name) = status[link].as_str() {
+            anstream::println!("{title} {}", placet_model::visible(name));
+        }
+    }
     let phase = output::plain(&status["phase"]);
     let style = phase_style(&phase);
     anstream::println!("Phase:     {style}{phase}{}", style.render_reset());
-    if let Some(problems) = status["problems"].as_array() {
-        for problem in problems {
-            anstream::println!("Problem:   {}", output::plain(problem));
+    let lines = |list: &str| status[list].as_array().cloned().unwrap_or_default();
+    for problem in lines("problems") {
+        anstream::println!("Problem:   {}", output::plain(&problem));
+    }
+    if is_dry_run {
+        for veto in lines("vetoes") {
+            anstream::println!("{}{}{:#}", output::BAD, output::plain(&veto), output::BAD);
         }
+        let said = r#".status.conditions[?(@.type=="Ready")].message"#;
+        anstream::println!("{}", output::at(rollout, said));
     }
 }
 

@@ -18,13 +18,15 @@ use tokio::task::spawn_blocking;
 
 use crate::catalog::{Packages, WantedPackage};
 use crate::fleet::dry_run::{Answers, Inquiry, PREFIX, Question, RUNNING_MOST};
-use crate::fleet::news::News;
+use crate::fleet::news::{Commit, News, Tried};
 use crate::fleet::objects::{Objects, word};
 use crate::fleet::trials::manifests;
 use crate::fleet::turn::Turn;
 use crate::fleet::world::World;
 use crate::home::Owner;
 use crate::telemetry;
+
+mod declared;
 
 /// Asks what a change would do. Clones ask the same controller.
 #[derive(Debug, Clone)]
@@ -45,6 +47,8 @@ pub(crate) enum Change {
         files: Vec<SourceFile>,
         author: String,
     },
+    /// A commit of a repository, as its source would take it.
+    Commit { source: String, commit: Box<Commit> },
     /// Objects, as an API server would store them or remove them.
     Objects {
         put: Vec<(Object, Owner)>,
@@ -99,6 +103,12 @@ impl DryRuns {
         change: Change,
         limit: Duration,
     ) -> Result<DryRunReport, NoReport> {
+        let tried = self.try_out(change, limit).await?;
+        Ok(tried.report)
+    }
+
+    /// As [`Self::report`], with what the nodes would have run.
+    pub(crate) async fn try_out(&self, change: Change, limit: Duration) -> Result<Tried, NoReport> {
         let until = Instant::now() + limit;
         let turn = tokio::time::timeout(limit, self.turns.acquire()).await;
         let _turn = turn.map_err(|_| NoReport::Busy)?;
@@ -116,7 +126,7 @@ impl DryRuns {
             questions,
         } = modelled.map_err(|_| NoReport::Stopping)??;
         if report.nodes.is_empty() || !report.problems.is_empty() {
-            return Ok(report);
+            return Ok(Tried { report, manifests });
         }
         let mut answers = self.ask(&report, manifests, questions, until).await?;
         for node in &mut report.nodes {
@@ -124,7 +134,7 @@ impl DryRuns {
                 node.answer = answer;
             }
         }
-        Ok(report)
+        Ok(Tried { report, manifests })
     }
 
     async fn ask(
@@ -233,6 +243,9 @@ impl World {
                 let applied = self.apply(&files, &author, &mut turn);
                 applied.map_err(NoReport::Declarations)?
             }
+            Change::Commit { source, commit } => self
+                .try_commit(&source, *commit)
+                .map_err(NoReport::Declarations)?,
             Change::Objects { put, removed } => try_objects(&mut self.objects, put, removed)
                 .map_err(|why| NoReport::Declarations(vec![why]))?,
         };

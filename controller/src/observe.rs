@@ -278,15 +278,20 @@ impl Last {
 }
 
 fn failure(error: &FetchError) -> Failure {
+    Failure {
+        reason: error.reason(),
+        revision: error.revision().map(str::to_owned),
+        message: with_causes(error),
+    }
+}
+
+/// An error with all that caused it, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut message = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(cause) = source {
         message = format!("{message}: {cause}");
         source = cause.source();
     }
-    Failure {
-        reason: error.reason(),
-        revision: error.revision().map(str::to_owned),
-        message,
-    }
+    message
 }

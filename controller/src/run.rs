@@ -208,7 +208,7 @@ impl Controller {
         let fleet = recover(ground.home.clone(), shared, wanted).await?;
         let fleet = fleet.keeping(ground.rollouts_kept);
         ground.telemetry.is(Role::Leads);
-        controller.observe(parts.observers.clone(), ground.secrets.clone());
+        controller.observe(&parts, ground.secrets.clone());
         controller.hear_others(&ground.home, parts.news.clone());
         let end = controller.stopping.clone();
         controller.tasks.spawn(async move {
@@ -254,13 +254,16 @@ impl Controller {
         });
     }
 
-    fn observe(&mut self, observers: Observers, secrets: Secrets) {
+    fn observe(&mut self, parts: &Parts, secrets: Secrets) {
         let end = self.stopping.clone();
+        let (observers, dry_runs) = (parts.observers.clone(), parts.dry_runs());
+        let repositories = Arc::clone(&observers.repositories);
         self.tasks.spawn(async move {
             // Cancel safe: looks are told as a whole or not at all.
             tokio::select! {
                 () = observers.clone().follow_sources() => {}
                 () = host::tell(observers.wanted.clone(), secrets) => {}
+                () = dry_runs.follow(observers.wanted.clone(), repositories) => {}
                 () = observers.resolve() => {}
                 () = end.cancelled() => {}
             }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use placet_crds::GitSource;
 use placet_model::{Digest, NodeManifest, NodeName};
 use placet_planner::Running;
@@ -103,6 +105,21 @@ pub(crate) struct Wanted {
     pub(crate) sources: BTreeMap<String, WantedSource>,
     /// What git hosts are to be told, by source.
     pub(crate) tellings: BTreeMap<String, Telling>,
+    /// Dry runs that are declared and not over.
+    pub(crate) dry_runs: BTreeMap<Begun, WantedDryRun>,
+}
+
+/// A dry run that is declared: its name, and when it began. Another one may come to have its name.
+pub(crate) type Begun = (String, Timestamp);
+
+/// A revision to try out.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct WantedDryRun {
+    /// Follows the commit that is tried out, and nothing else.
+    pub(crate) source: GitSource,
+    /// What that commit is called.
+    pub(crate) revision: String,
+    pub(crate) limit: Duration,
 }
 
 /// A repository to look at.
@@ -146,6 +163,7 @@ impl Wanted {
                 .sources()
                 .filter_map(|(name, ..)| Some((name.to_owned(), Telling::of(world, name)?)))
                 .collect(),
+            dry_runs: world.wanted_dry_runs(),
         }
     }
 }

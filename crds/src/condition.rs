@@ -88,6 +88,8 @@ pub enum Reason {
     Proposing,
     /// Somebody objects; a person has to decide.
     Held,
+    /// Somebody would object, as a dry run found out.
+    Objected,
     /// Nodes fetch.
     Staging,
     /// Nodes change.

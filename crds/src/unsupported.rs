@@ -1,7 +1,7 @@
 //! What can be declared but is not carried out yet. Each of these is said, never passed over.
 
 use crate::fault::{Finding, Step};
-use crate::{Fault, GitSourceSpec, Object, PackageSetSpec, RolloutSpec};
+use crate::{Fault, GitSourceSpec, Object, PackageSetSpec};
 
 /// Every field set in `objects` that this version does not carry out. The faults name the resource
 /// in the place of a file; [`crate::locate`] finds the file.
@@ -11,8 +11,7 @@ pub fn not_carried_out(objects: &[Object]) -> Vec<Fault> {
         let fields = match object {
             Object::GitSource(it) => source(&it.spec),
             Object::PackageSet(it) => package_set(&it.spec),
-            Object::NodeClass(_) | Object::FleetNode(_) => Vec::new(),
-            Object::Rollout(it) => rollout(&it.spec),
+            Object::NodeClass(_) | Object::FleetNode(_) | Object::Rollout(_) => Vec::new(),
         };
         faults.extend(fields.into_iter().map(|mut path| {
             path.insert(0, Step::Key("spec".to_owned()));
@@ -50,8 +49,4 @@ fn package_set(spec: &PackageSetSpec) -> Paths {
         }));
     }
     paths
-}
-
-fn rollout(spec: &RolloutSpec) -> Paths {
-    set(&[("dryRun", spec.dry_run)])
 }

@@ -488,6 +488,7 @@ fn a_rollout_changes_only_by_decision() {
         ("to", json!(format!("main@sha1:{}", "c".repeat(40)))),
         ("from", json!(revision)),
         ("dryRun", json!(true)),
+        ("source", json!("fleet")),
     ] {
         let mut new = spec.clone();
         new[field] = value;
@@ -497,6 +498,43 @@ fn a_rollout_changes_only_by_decision() {
     let mut named = decided(1, "skip");
     named["spec"]["decision"]["nodes"] = json!(["core-1"]);
     assert!(said(&named, &old).contains("only force names nodes"));
+}
+
+#[test]
+fn a_dry_run_names_a_source_and_a_rollout_a_plan() {
+    let revision = format!("main@sha1:{}", "a".repeat(40));
+    let plan = format!("sha256:{}", "b".repeat(64));
+    let decision = json!({"hold": 1, "action": "skip", "reason": "because"});
+    let tried = json!({"dryRun": true, "source": "fleet", "to": revision});
+    for (field, value, why) in [
+        ("withinSeconds", json!(60), ""),
+        ("source", json!(null), "a dry run names a source"),
+        ("planDigest", json!(plan), "a dry run names a source"),
+        (
+            "decision",
+            decision,
+            "neither planned by hand, decided nor paused",
+        ),
+        (
+            "paused",
+            json!(true),
+            "neither planned by hand, decided nor paused",
+        ),
+        ("withinSeconds", json!(0), "withinSeconds"),
+        ("dryRun", json!(false), "a roll-out has a planDigest"),
+    ] {
+        let mut spec = tried.clone();
+        spec[field] = value;
+        spec.as_object_mut()
+            .unwrap()
+            .retain(|_, value| !value.is_null());
+        let faults = validate("ro", &rollout(&spec), None)
+            .err()
+            .unwrap_or_default();
+        let said: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        assert_eq!(said.is_empty(), why.is_empty(), "{field}: {said:?}");
+        assert!(said.join("\n").contains(why), "{field}: {said:?}");
+    }
 }
 
 #[test]

@@ -118,10 +118,12 @@ fn node() -> FleetNode {
 
 fn rollout() -> Rollout {
     let spec = RolloutSpec {
-        plan_digest: Digest::of(b"plan"),
+        plan_digest: Some(Digest::of(b"plan")),
         from: None,
         to: format!("main@sha1:{}", "a".repeat(40)),
         dry_run: false,
+        source: None,
+        within_seconds: None,
         paused: false,
         decision: None,
     };

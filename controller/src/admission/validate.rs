@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::review::{Request, Response, Subject, invalid, refused, status_of};
 use crate::fleet::decide;
+use crate::fleet::declared_dry_runs::refused_name;
 use crate::home::Owner;
 use crate::home::kubernetes::{MANAGED_LABEL, SOURCE_LABEL};
 
@@ -55,6 +56,7 @@ pub(super) fn check(subject: &Subject) -> Result<Checked, Box<Response>> {
         ));
     }
     let decision = match &object {
+        Object::Rollout(rollout) if rollout.spec.dry_run => check_dry_run(subject)?,
         Object::Rollout(rollout) => check_rollout(subject, rollout.spec.decision.as_ref())?,
         _ => None,
     };
@@ -92,6 +94,15 @@ fn stripped(mut object: Object) -> Object {
     object
 }
 
+/// People may have anything tried out, under a name that no roll-out gets.
+fn check_dry_run(subject: &Subject) -> Result<Option<DecisionRequest>, Box<Response>> {
+    let request = subject.request;
+    match refused_name(subject.name()) {
+        Some(why) => Err(Box::new(refused(request, 403, "Forbidden", &why))),
+        None => Ok(None),
+    }
+}
+
 /// People do not open roll-outs, and decide those that are held.
 fn check_rollout(
     subject: &Subject,
@@ -100,7 +111,7 @@ fn check_rollout(
     let request = subject.request;
     if subject.is(&Operation::Create) {
         let message = format!(
-            "{}: there is no such roll-out; roll-outs are opened by the controller",
+            "{}: there is no such roll-out; roll-outs are opened by the controller, unless they are dry runs (`spec.dryRun: true`)",
             subject.id()
         );
         return Err(Box::new(refused(request, 403, "Forbidden", &message)));
@@ -147,7 +158,9 @@ fn check_deletion(subject: &Subject) -> Result<Checked, Box<Response>> {
     let request = subject.request;
     let phase = &status_of(request.old_object.as_ref())["phase"];
     let phase: Option<placet_model::RolloutPhase> = serde_json::from_value(phase.clone()).ok();
+    let is_dry_run = |old: &Value| old["spec"]["dryRun"] == true;
     if subject.kind.kind == "Rollout"
+        && !subject.old.as_ref().is_some_and(is_dry_run)
         && let Some(phase) = phase.filter(|phase| !phase.is_over())
     {
         let message = format!(

@@ -77,6 +77,15 @@ fn of_rollout(event: &StoredEvent) -> Option<Note> {
             let said = format!("{} runs everywhere it should", text(&data["revision"]));
             (Reason::Succeeded, false, said)
         }
+        "dryRun" => {
+            let is_clean = data["clean"] == true;
+            let reason = if is_clean {
+                Reason::Succeeded
+            } else {
+                Reason::Objected
+            };
+            (reason, !is_clean, text(&data["said"]))
+        }
         "aborted" => (Reason::Aborted, false, "given up".to_owned()),
         "superseded" => {
             let said = format!("superseded by {}", text(&data["by"]));

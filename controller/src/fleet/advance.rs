@@ -70,10 +70,12 @@ impl World {
         self.rollouts += 1;
         let name = format!("ro-{}", self.rollouts);
         let spec = RolloutSpec {
-            plan_digest: plan.digest,
+            plan_digest: Some(plan.digest),
             from,
             to: plan.revision.clone(),
             dry_run: false,
+            source: None,
+            within_seconds: None,
             paused: false,
             decision: None,
         };
@@ -81,6 +83,13 @@ impl World {
         let trace = BTreeMap::from([(TRACEPARENT.to_owned(), telemetry::begin().to_string())]);
         object.metadata.annotations = Some(trace);
         self.put(Object::Rollout(object), Owner::Controller, turn);
+        if let Some(dry_run) = self.end_dry_runs(&name, turn) {
+            let status = RolloutStatus {
+                dry_run: Some(dry_run),
+                ..RolloutStatus::default()
+            };
+            self.set_status("Rollout", &name, &status, turn);
+        }
         self.forget_oldest(turn);
         self.beginnings.opened = Some((name.clone(), Timestamp::now()));
         self.told = Told::default();

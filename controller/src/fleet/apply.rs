@@ -7,6 +7,7 @@ use placet_crds::{
     validate,
 };
 
+use super::declared_dry_runs::refused_name;
 use super::news::Ruling;
 use super::objects::word;
 use super::refusal::Refusal;
@@ -83,7 +84,9 @@ impl World {
         if let Some(old) = old {
             validate(kind, &object.to_json(), Some(&old.object.to_json()))?;
         }
-        if let Object::Rollout(rollout) = &object {
+        if let Object::Rollout(rollout) = &object
+            && !rollout.spec.dry_run
+        {
             let decided = self.objects.rollout(&name);
             let decided = decided.and_then(|(_, old)| old.spec.decision.as_ref());
             let decision = rollout.spec.decision.as_ref();
@@ -95,9 +98,12 @@ impl World {
                 }
                 (_, None) => Err(vec![fault(
                     &object,
-                    "there is no such roll-out; roll-outs are opened by the controller",
+                    "there is no such roll-out; roll-outs are opened by the controller, unless they are dry runs (`spec.dryRun: true`)",
                 )]),
             };
+        }
+        if let (Object::Rollout(_), Some(why)) = (&object, refused_name(&name)) {
+            return Err(vec![fault(&object, &why)]);
         }
         let owner = Owner::Person {
             user: author.to_owned(),
@@ -112,7 +118,9 @@ impl World {
         if applied != Applied::Unchanged {
             let object = Box::new(object);
             turn.writes.push(Write::Put { object, owner });
-            self.redeclare(Instant::now());
+            if kind != "Rollout" {
+                self.redeclare(Instant::now());
+            }
         }
         Ok(Done::Put(result(kind, &name, applied)))
     }

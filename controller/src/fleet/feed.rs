@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use placet_crds::{NodeBoot, NodeProcess, NodeSuite};
+use placet_crds::{
+    ConditionStatus, ConditionType, NodeBoot, NodeProcess, NodeSuite, RolloutStatus,
+};
 use placet_model::{Decision, Hold, NodeName, Verdict};
 use placet_planner::{NodePlan, Plan, RolloutState};
 use serde_json::{Value, json};
@@ -23,6 +25,16 @@ pub(super) fn refused_node(node: &NodeName, reason: &str) -> Value {
 
 pub(super) fn booted(node: &NodeName, boot: &NodeBoot) -> Value {
     json!({ "node": node, "answer": boot.answer, "modules": boot.modules, "bytes": boot.bytes })
+}
+
+pub(super) fn dry_run(name: &str, status: &RolloutStatus) -> Value {
+    let ready = status
+        .conditions
+        .iter()
+        .find(|it| it.kind == ConditionType::Ready);
+    let is_clean = ready.is_some_and(|ready| ready.status == ConditionStatus::True);
+    let said = ready.map_or("", |ready| ready.message.as_str());
+    json!({ "rollout": name, "clean": is_clean, "said": said, "vetoes": status.vetoes })
 }
 
 pub(super) fn commit(revision: &str, subject: &str, source: &str) -> Value {

@@ -12,6 +12,7 @@ mod advance;
 mod apply;
 mod boot;
 pub(crate) mod decide;
+pub(crate) mod declared_dry_runs;
 mod drift;
 pub(crate) mod dry_run;
 mod feed;
@@ -208,6 +209,7 @@ impl Fleet {
             News::Seen(seen) => world.seen(seen, turn),
             News::Looked(looked) => world.looked(*looked, turn),
             News::Resolved { declared, catalog } => world.resolved(declared, catalog),
+            News::Tried { begun, outcome } => world.tried(&begun, *outcome, turn),
             News::Hello {
                 node,
                 session,

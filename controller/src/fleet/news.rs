@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use placet_crds::{Fault, Loaded, NodeAction, NodeProcess, NodeSuite, Reason, SourceFile};
-use placet_model::{Decision, DecisionKind, Digest, NodeFacts, NodeManifest, NodeName, Verdict};
+use placet_model::{
+    Decision, DecisionKind, Digest, DryRunReport, NodeFacts, NodeManifest, NodeName, Verdict,
+};
 use placet_planner::Catalog;
 use placet_protocol::wire::ToNode;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -17,6 +19,7 @@ use super::refusal::Refusal;
 use super::world::Snapshot;
 use crate::git::Signer;
 use crate::home::Seen;
+use crate::shared::Begun;
 
 /// One thing that happened outside the fleet's own loop.
 #[derive(Debug)]
@@ -77,8 +80,21 @@ pub(crate) enum News {
     },
     /// Somebody wants to know what nodes would say.
     DryRun(Box<Inquiry>),
+    /// A dry run that is declared came to its end.
+    Tried {
+        begun: Begun,
+        outcome: Box<Result<Tried, String>>,
+    },
     /// Somebody wants to know how things stand.
     Look(oneshot::Sender<Snapshot>),
+}
+
+/// What a dry run found out.
+#[derive(Debug, Clone)]
+pub(crate) struct Tried {
+    pub(crate) report: DryRunReport,
+    /// [`super::trials::manifests`] of the target.
+    pub(crate) manifests: Digest,
 }
 
 /// What a person orders for one node.

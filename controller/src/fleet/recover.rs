@@ -51,6 +51,9 @@ impl World {
         let Some((entry, rollout)) = self.objects.rollout(&name) else {
             return;
         };
+        let Some(plan_digest) = rollout.spec.plan_digest else {
+            return;
+        };
         let status: RolloutStatus = entry.status();
         let parts = self.nodes.iter().filter_map(|(node, known)| {
             let part = known.rollout.as_ref().filter(|part| part.name == name)?;
@@ -58,7 +61,7 @@ impl World {
         });
         let state = RolloutState {
             revision: rollout.spec.to.clone(),
-            plan_digest: rollout.spec.plan_digest,
+            plan_digest,
             phase: status.phase.unwrap_or(RolloutPhase::Proposing),
             holds: status.holds,
             hold: status.hold,

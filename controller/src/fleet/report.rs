@@ -16,6 +16,7 @@ impl World {
         self.report_refused(turn);
         self.spread_states();
         self.write_rollout(turn);
+        self.begin_dry_runs(turn);
         self.write_sources(turn);
         self.write_nodes(turn);
         self.write_classes(turn);

@@ -8,6 +8,7 @@ use super::drift::drift;
 use super::feed;
 use super::news::Ruling;
 use super::objects::Entry;
+use super::recover::number;
 use super::turn::Turn;
 use super::world::{Told, World};
 use crate::home::{Committed, Owner, Refused, Seen, Stored, Write};
@@ -62,7 +63,9 @@ impl World {
         }
         match kind {
             "Rollout" => {
-                self.unheard = Some(stored.name.clone());
+                if number(&stored.name).is_some() {
+                    self.unheard = Some(stored.name.clone());
+                }
                 false
             }
             // What is looked at follows from it by itself.

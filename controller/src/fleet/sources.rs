@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use jiff::Timestamp;
 use placet_crds::{
     DriftPolicy, Fault, GitSourceStatus, InventoryEntry, Loaded, Object, Reason, RolloutDecision,
-    locate, not_carried_out, validate,
+    full_name, locate, not_carried_out, validate,
 };
+use placet_model::visible;
 
 use super::drift::drift;
 use super::feed;
 use super::news::{Commit, Failure, Looked, Ruling};
-use super::objects::{Entry, Objects};
+use super::objects::{Entry, Objects, word};
 use super::turn::Turn;
 use super::world::World;
 use crate::home::{Applied, Owner, Write};
@@ -127,6 +129,42 @@ impl World {
             }
             Err(refused) => self.refuse(source, &old, &refused, turn),
         }
+    }
+
+    /// Takes a commit into this copy of the world as its source would; says what it brings, or why
+    /// it would be refused.
+    pub(crate) fn try_commit(
+        &mut self,
+        source: &str,
+        commit: Commit,
+    ) -> Result<Vec<String>, Vec<String>> {
+        let declared = self.objects.sources().find(|(name, ..)| *name == source);
+        let prune = declared.map(|(_, _, declared)| declared.spec.prune);
+        let Some(prune) = prune else {
+            return Err(vec![format!("there is no GitSource `{}`", visible(source))]);
+        };
+        let accepted = self.examine(source, &commit, prune);
+        let accepted = accepted.map_err(|refused| refused.reasons)?;
+        let results = accepted.writes.iter().filter_map(|write| match write {
+            Write::Put { object, .. } => {
+                let is_new = self.objects.get(object.kind(), object.name()).is_none();
+                let word = word(if is_new {
+                    Applied::Created
+                } else {
+                    Applied::Configured
+                });
+                Some(format!(
+                    "{} {word}",
+                    full_name(object.kind(), object.name())
+                ))
+            }
+            Write::Remove { kind, name } => Some(format!("{} pruned", full_name(kind, name))),
+            _ => None,
+        });
+        let results: Vec<_> = results.collect();
+        self.accept(source, &commit, accepted, &mut Turn::new(Timestamp::now()));
+        self.redeclare(Instant::now());
+        Ok(results)
     }
 
     fn examine(&self, source: &str, commit: &Commit, prune: bool) -> Result<Accepted, Refused> {

@@ -14,6 +14,8 @@ use placet_model::{
 use placet_planner::{Action, Catalog, audit};
 use serde_json::Value;
 
+mod dry_runs;
+
 use super::news::{Announcement, Commit, Failure, Looked, Reported, Ruling, Said};
 use super::turn::Turn;
 use super::world::World;

@@ -35,6 +35,13 @@ impl Trials {
         }
     }
 
+    /// A dry run that people know by another name.
+    pub(super) fn rename(&mut self, from: &str, to: &str) {
+        for trial in self.0.iter_mut().filter(|trial| trial.name == from) {
+            to.clone_into(&mut trial.name);
+        }
+    }
+
     /// The latest dry run of a target. It is told of once: in the roll-out that follows it.
     pub(super) fn take(&mut self, target: &Target) -> Option<Trial> {
         if self.0.is_empty() {

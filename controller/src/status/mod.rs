@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use placet_crds::{Condition, Reason, State, conditions};
 
 pub(crate) mod class;
+pub(crate) mod dry_run;
 pub(crate) mod node;
 pub(crate) mod package_set;
 pub(crate) mod rollout;

@@ -12,8 +12,8 @@ use placet_planner::{Plan, RolloutState, WaitingOn};
 use super::{count, counted};
 
 /// As many as the status fields hold.
-const VETOES_MOST: usize = 20;
-const TEXTS_MOST: usize = 100;
+pub(super) const VETOES_MOST: usize = 20;
+pub(super) const TEXTS_MOST: usize = 100;
 const HISTORY_MOST: usize = 50;
 const WAVES_MOST: usize = 1_000;
 
@@ -71,8 +71,22 @@ pub(crate) fn status(
         history,
         started: old.started.or(Some(now)),
         ended: phase.is_over().then(|| old.ended.unwrap_or(now)),
+        dry_run: old.dry_run.clone(),
+        followed_by: None,
+        manifests_digest: None,
         last_handled_reconcile_at: old.last_handled_reconcile_at.clone(),
         conditions: conditions(&old.conditions, &state, Some(generation), now),
+    }
+}
+
+/// Where verdicts of a kind are counted.
+pub(super) fn counter(counts: &mut VerdictCounts, verdict: VerdictKind) -> &mut u32 {
+    match verdict {
+        VerdictKind::Accept => &mut counts.accept,
+        VerdictKind::Defer => &mut counts.defer,
+        VerdictKind::NoAnswer => &mut counts.no_answer,
+        VerdictKind::Error => &mut counts.error,
+        VerdictKind::Veto => &mut counts.veto,
     }
 }
 
@@ -116,13 +130,7 @@ impl View<'_> {
         let mut counts = VerdictCounts::default();
         let states = self.state.nodes.values();
         for verdict in states.filter_map(|state| state.verdict.as_ref()) {
-            *match verdict.verdict {
-                VerdictKind::Accept => &mut counts.accept,
-                VerdictKind::Defer => &mut counts.defer,
-                VerdictKind::NoAnswer => &mut counts.no_answer,
-                VerdictKind::Error => &mut counts.error,
-                VerdictKind::Veto => &mut counts.veto,
-            } += 1;
+            *counter(&mut counts, verdict.verdict) += 1;
         }
         counts
     }

@@ -82,7 +82,12 @@ impl Standing {
             ((class, presence, state), count)
         });
         let mut rollouts = BTreeMap::new();
-        for (_, entry) in world.objects.of("Rollout") {
+        for (name, entry) in world.objects.of("Rollout") {
+            // Nothing is on its way in a dry run.
+            let rollout = world.objects.rollout(name);
+            if rollout.is_some_and(|(_, rollout)| rollout.spec.dry_run) {
+                continue;
+            }
             let phase = entry.status["phase"].as_str();
             let phase = PHASES
                 .map(phase_word)

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{LINE, NODES_MAX, REVISION};
 use crate::Condition;
 
-/// Which change it is. Everything but `decision` and `paused` stays as it was written first.
+/// Which change it is. Everything but `decision` and `paused` stays as it was written first. The
+/// controller opens roll-outs; people write those with `dryRun`.
 #[derive(Debug, Clone, PartialEq, Eq, CustomResource, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "placet.dev",
@@ -61,12 +62,15 @@ use crate::Condition;
     )
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("self.planDigest == oldSelf.planDigest && self.to == oldSelf.to && self.dryRun == oldSelf.dryRun && has(self.from) == has(oldSelf.from) && (!has(self.from) || self.from == oldSelf.from)", "a roll-out cannot be changed, only decided: every field but decision and paused stays as it is"))]
+#[x_kube(validation = ("has(self.planDigest) == has(oldSelf.planDigest) && (!has(self.planDigest) || self.planDigest == oldSelf.planDigest) && self.to == oldSelf.to && self.dryRun == oldSelf.dryRun && has(self.from) == has(oldSelf.from) && (!has(self.from) || self.from == oldSelf.from) && has(self.source) == has(oldSelf.source) && (!has(self.source) || self.source == oldSelf.source) && has(self.withinSeconds) == has(oldSelf.withinSeconds) && (!has(self.withinSeconds) || self.withinSeconds == oldSelf.withinSeconds)", "a roll-out cannot be changed, only decided: every field but decision and paused stays as it is"))]
 #[x_kube(validation = ("!has(oldSelf.decision) || (has(self.decision) && (self.decision.hold > oldSelf.decision.hold || self.decision == oldSelf.decision))", "this hold has been decided already; a decision can neither be changed nor taken back, only a later hold can be decided"))]
+#[x_kube(validation = ("!self.dryRun || (has(self.source) && !has(self.planDigest) && !has(self.from) && !has(self.decision) && !(has(self.paused) && self.paused))", "a dry run names a source and a revision, and is neither planned by hand, decided nor paused"))]
+#[x_kube(validation = ("self.dryRun || (has(self.planDigest) && !has(self.source) && !has(self.withinSeconds))", "a roll-out has a planDigest; source and withinSeconds are for dry runs"))]
 pub struct RolloutSpec {
     /// The digest of the plan: it covers the revision, the digests of the packages and the
-    /// distinct configurations of the nodes.
-    pub plan_digest: Digest,
+    /// distinct configurations of the nodes. A dry run has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_digest: Option<Digest>,
     /// The revision that was in force before, as `main@sha1:…`. None for the first roll-out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512), regex(pattern = REVISION))]
@@ -75,9 +79,18 @@ pub struct RolloutSpec {
     #[schemars(length(max = 512), regex(pattern = REVISION))]
     pub to: String,
     /// Whether the change is only modelled: nodes are asked, and the question is withdrawn after
-    /// their verdicts. False by default.
+    /// their verdicts; nothing is fetched, stored or changed on any node. False by default.
     #[serde(default)]
     pub dry_run: bool,
+    /// For a dry run: the `GitSource` whose repository has the commit that `to` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub source: Option<String>,
+    /// For a dry run: seconds that looking at the repository and at packages, and the nodes'
+    /// answers, may take in all. 30 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3_600))]
+    pub within_seconds: Option<u32>,
     /// While true, no further node begins to change; those that have begun go on to the end, and
     /// nodes are asked and fetch as before. False, which is the default, resumes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -195,6 +208,15 @@ pub struct RolloutStatus {
     /// When it was over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
+    /// The latest dry run that tried out what this roll-out brings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<String>,
+    /// Of a dry run: the roll-out that brought what was tried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub followed_by: Option<String>,
+    /// Of a dry run: what the nodes would have run, whatever the revision is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifests_digest: Option<Digest>,
     /// The value of the annotation `reconcile.placet.dev/requestedAt` that was handled last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
@@ -202,6 +224,13 @@ pub struct RolloutStatus {
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+impl RolloutStatus {
+    /// When it began, unless it is over or has not begun.
+    pub fn under_way(&self) -> Option<Timestamp> {
+        self.started.filter(|_| self.ended.is_none())
+    }
 }
 
 /// The nodes of a roll-out, counted by how far they are.

@@ -48,7 +48,7 @@ impl Person {
     }
 
     /// What kubectl prints on both streams.
-    fn says(&self, arguments: &[&str]) -> String {
+    pub(crate) fn says(&self, arguments: &[&str]) -> String {
         let output = self.kubectl(arguments);
         String::from_utf8([output.stdout, output.stderr].concat()).expect("UTF-8")
     }

@@ -4,6 +4,7 @@ mod admission;
 mod cli;
 mod common;
 mod decisions;
+mod dry_runs;
 mod events;
 mod faults;
 mod figures;

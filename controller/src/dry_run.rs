@@ -103,7 +103,7 @@ impl DryRuns {
         change: Change,
         limit: Duration,
     ) -> Result<DryRunReport, NoReport> {
-        let tried = self.try_out(change, limit).await?;
+        let tried = Box::pin(self.try_out(change, limit)).await?;
         Ok(tried.report)
     }
 
@@ -244,7 +244,7 @@ impl World {
                 applied.map_err(NoReport::Declarations)?
             }
             Change::Commit { source, commit } => self
-                .try_commit(&source, *commit)
+                .try_commit(&source, &commit)
                 .map_err(NoReport::Declarations)?,
             Change::Objects { put, removed } => try_objects(&mut self.objects, put, removed)
                 .map_err(|why| NoReport::Declarations(vec![why]))?,

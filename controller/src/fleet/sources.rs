@@ -136,14 +136,14 @@ impl World {
     pub(crate) fn try_commit(
         &mut self,
         source: &str,
-        commit: Commit,
+        commit: &Commit,
     ) -> Result<Vec<String>, Vec<String>> {
         let declared = self.objects.sources().find(|(name, ..)| *name == source);
         let prune = declared.map(|(_, _, declared)| declared.spec.prune);
         let Some(prune) = prune else {
             return Err(vec![format!("there is no GitSource `{}`", visible(source))]);
         };
-        let accepted = self.examine(source, &commit, prune);
+        let accepted = self.examine(source, commit, prune);
         let accepted = accepted.map_err(|refused| refused.reasons)?;
         let results = accepted.writes.iter().filter_map(|write| match write {
             Write::Put { object, .. } => {
@@ -162,7 +162,7 @@ impl World {
             _ => None,
         });
         let results: Vec<_> = results.collect();
-        self.accept(source, &commit, accepted, &mut Turn::new(Timestamp::now()));
+        self.accept(source, commit, accepted, &mut Turn::new(Timestamp::now()));
         self.redeclare(Instant::now());
         Ok(results)
     }

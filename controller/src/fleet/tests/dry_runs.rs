@@ -37,7 +37,7 @@ impl Stage {
     fn answer(&mut self, begun: &Begun, kind: VerdictKind) -> Vec<&'static str> {
         let mut other = self.world.clone();
         let text = FLEET.replace("VERSION", "1.1.0");
-        other.try_commit("fleet", commit(2, &text)).unwrap();
+        other.try_commit("fleet", &commit(2, &text)).unwrap();
         other.catalog = Some(super::Arc::new(super::catalog()));
         other.retarget();
         let target = other.target.unwrap();

@@ -97,3 +97,6 @@ fn words(vote: &Vote) -> String {
     });
     format!("{}{code}{again}", vote.message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,15 +18,20 @@ pub(crate) struct Known {
 }
 
 /// What every node should run by its declared facts, and by what it announced where that is known. A
-/// node that declares no architecture is taken
-/// to be of the one that all packages are for, where there is but one.
+/// node that declares no architecture is taken to be of the one that all packages are for, where
+/// there is but one; where they are for any, it has none.
 pub(crate) fn known(side: &Side) -> Known {
     let first = target(&side.desired, &side.catalog, &side.announced);
     let packages = side.catalog.entries.values().flatten();
     let modules = packages.flat_map(|entry| &entry.config.modules);
     let mut architectures = architectures(modules).into_iter();
+    let entries = &side.catalog.entries;
     let only = match (architectures.next(), architectures.next()) {
         (Some(only), None) => Some(only),
+        // A package that could not be had may be for one.
+        (None, _) if !entries.is_empty() && entries.values().all(Result::is_ok) => {
+            Some(Architecture::default())
+        }
         _ => None,
     };
     let lacks = |name: &NodeName| {
@@ -56,7 +61,7 @@ pub(crate) fn known(side: &Side) -> Known {
     let is_assumed = target.nodes.keys().any(|name| assumed.contains_key(name));
     Known {
         unknown,
-        assumed: only.filter(|_| is_assumed),
+        assumed: only.filter(|it| is_assumed && *it != Architecture::default()),
         target,
     }
 }

@@ -36,7 +36,7 @@ pub use effect::{
 };
 pub use explain::{Chain, ExplainError, Explanation, Link, LinkKind, explain};
 pub use live::{Live, LiveNode};
-pub use one_type::{NamedPackage, Trial, one_type};
+pub use one_type::{NamedPackage, Trial, TrialError, one_type};
 pub use place::Place;
 pub use placet_planner::CatalogEntry;
 pub use report::explained::explained;

@@ -1,10 +1,10 @@
 //! A fleet of one node, made of packages alone (M2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use placet_model::{
     Architecture, ClassDeclaration, Desired, ModulePath, NodeDeclaration, NodeFacts, NodeName,
-    PackageReference, PackageSetDeclaration, Selector, digest_of,
+    PackageReference, PackageSetDeclaration, Selector, digest_of, visible,
 };
 use placet_planner::{Catalog, CatalogEntry};
 
@@ -38,15 +38,33 @@ pub struct Trial {
     pub without: Vec<ModulePath>,
 }
 
+/// A trial that leaves something open.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TrialError {
+    /// A module is to be left out that is not there.
+    #[error("no package has a module `{0}`")]
+    Module(ModulePath),
+    /// Nobody says what the processor is.
+    #[error("the packages are for {}, and nobody says which of them the node has", words(.0))]
+    Architecture(BTreeSet<Architecture>),
+}
+
+fn words(architectures: &BTreeSet<Architecture>) -> String {
+    let names: Vec<_> = architectures
+        .iter()
+        .map(|it| visible(&it.0).to_string())
+        .collect();
+    names.join(" and ")
+}
+
 /// Both sides of a trial.
 ///
 /// # Errors
 ///
-/// The first module to be left out that no package has.
-pub fn one_type(trial: &Trial) -> Result<(Side, Side), ModulePath> {
+/// See [`TrialError`].
+pub fn one_type(trial: &Trial) -> Result<(Side, Side), TrialError> {
     let Trial { from, to, .. } = trial;
-    let architecture = trial.architecture.clone();
-    let architecture = architecture.or_else(|| only_architecture(from, to));
+    let architecture = architecture(trial)?;
     let left = leave_out(to, &trial.without)?;
     // All that is known may be what something that is needed could come from.
     let known: Vec<_> = from.iter().chain(to).chain(&left).cloned().collect();
@@ -57,13 +75,18 @@ pub fn one_type(trial: &Trial) -> Result<(Side, Side), ModulePath> {
     Ok((side(from), side(&left)))
 }
 
-fn only_architecture(from: &[NamedPackage], to: &[NamedPackage]) -> Option<Architecture> {
-    let packages = from.iter().chain(to);
+/// The processor of the node; none if any will do.
+fn architecture(trial: &Trial) -> Result<Option<Architecture>, TrialError> {
+    if trial.architecture.is_some() {
+        return Ok(trial.architecture.clone());
+    }
+    let packages = trial.from.iter().chain(&trial.to);
     let modules = packages.flat_map(|package| &package.entry.config.modules);
-    let mut architectures = architectures(modules).into_iter();
-    architectures
-        .next()
-        .filter(|_| architectures.next().is_none())
+    let mut architectures = architectures(modules);
+    match architectures.len() {
+        0 | 1 => Ok(architectures.pop_first()),
+        _ => Err(TrialError::Architecture(architectures)),
+    }
 }
 
 fn side(node_type: &str, architecture: Option<Architecture>, packages: &[NamedPackage]) -> Side {
@@ -135,11 +158,11 @@ fn key(package: &NamedPackage) -> String {
 fn leave_out(
     packages: &[NamedPackage],
     paths: &[ModulePath],
-) -> Result<Vec<NamedPackage>, ModulePath> {
+) -> Result<Vec<NamedPackage>, TrialError> {
     let modules = || packages.iter().flat_map(|it| &it.entry.config.modules);
     let is_there = |path: &&ModulePath| modules().any(|module| module.path == **path);
     if let Some(unknown) = paths.iter().find(|path| !is_there(path)) {
-        return Err(unknown.clone());
+        return Err(TrialError::Module(unknown.clone()));
     }
     let mut packages = packages.to_vec();
     for CatalogEntry { config, digest, .. } in packages.iter_mut().map(|it| &mut it.entry) {

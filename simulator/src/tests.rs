@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use expect_test::{Expect, expect};
 use placet_model::{
-    ClassDeclaration, Desired, Digest, NodeDeclaration, NodeFacts, PackageConfig, PackageReference,
-    PackageSetDeclaration, Selector, Signature, SignatureKind, VetoRule,
+    Architecture, ClassDeclaration, Desired, Digest, NodeDeclaration, NodeFacts, PackageConfig,
+    PackageReference, PackageSetDeclaration, Selector, Signature, SignatureKind, VetoRule,
 };
 use placet_planner::{CatalogEntry, Unresolved};
 use serde_json::{Value, json};
@@ -649,7 +649,26 @@ fn one_node_of_a_type_needs_packages_alone() {
     let effect = trial(&to, &[], &[]).unwrap();
     assert_eq!(effect.processes.stopped, 1);
     let unknown = trial(&from, &to, &["usr/lib/none"]).unwrap_err();
-    assert_eq!(unknown.as_str(), "usr/lib/none");
+    assert_eq!(
+        unknown.to_string(),
+        "no package has a module `usr/lib/none`"
+    );
+    // Two processors, of which nobody says one.
+    let mut both = to.clone();
+    both[0].entry.config.modules[0].architecture = Architecture("aarch64".to_owned());
+    let open = trial(&from, &both, &[]).unwrap_err().to_string();
+    assert!(
+        open.starts_with("the packages are for aarch64 and x86_64"),
+        "{open}"
+    );
+    // Scripts and data are for any.
+    let mut neutral = [from.clone(), to.clone()];
+    for package in neutral.iter_mut().flatten() {
+        let modules = package.entry.config.modules.iter_mut();
+        modules.for_each(|module| module.architecture = Architecture::default());
+    }
+    let effect = trial(&neutral[0], &neutral[1], &[]).unwrap();
+    assert_eq!(effect.processes.restarted, 1);
     let effect = trial(&from, &to, &["usr/lib/libgreet.so.1"]).unwrap();
     assert_eq!(effect.outcome, Outcome::Objection);
     expect!["node edge: usr/bin/clockd of package clock needs libgreet.so.1; it could come from greet 1.0.0, greet 1.0.0"].assert_eq(&effect.problems[0].message);

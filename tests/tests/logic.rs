@@ -15,8 +15,11 @@ use std::time::{Duration, Instant};
 
 use placet_logic::{Logic, Opinion, Question};
 use placet_model::{ChangeSet, NodeDescription, Verdict};
-use placet_tests::{Fleet, FleetOptions, edit, evidence, is_full, packages, pids, placet, skipped};
+use placet_tests::{
+    Fleet, FleetOptions, RegistryServer, edit, evidence, is_full, packages, pids, placet, skipped,
+};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 const C: &str = "clang --target=wasm32 -O2 -nostdlib -Wl,--no-entry";
 const RUST: &str = "rustc --edition 2024 --target wasm32-unknown-unknown --crate-type cdylib -O -C panic=abort -C strip=symbols";
@@ -79,11 +82,15 @@ fn build(folder: &Path, compiler: &str, source: &str) -> Option<PathBuf> {
 
 /// What a class of nodes runs.
 fn declare(fleet: &Fleet, class: &str, layout: &Path, version: &str) {
-    let text = format!(
-        "apiVersion: placet.dev/v1alpha1\nkind: NodeClass\nmetadata: {{name: {class}}}\nspec:\n  selector: {{types: [{class}]}}\n  packageSets: [{class}]\n---\napiVersion: placet.dev/v1alpha1\nkind: PackageSet\nmetadata: {{name: {class}}}\nspec:\n  packages:\n    - name: routed\n      version: {version}\n      reference: oci-layout:{}:{version}\n",
-        layout.display()
-    );
+    let reference = format!("oci-layout:{}:{version}", layout.display());
+    let text = declaration(class, &reference, version);
     fs::write(fleet.path(&format!("fleet/{class}.yaml")), text).unwrap();
+}
+
+fn declaration(class: &str, reference: &str, version: &str) -> String {
+    format!(
+        "apiVersion: placet.dev/v1alpha1\nkind: NodeClass\nmetadata: {{name: {class}}}\nspec:\n  selector: {{types: [{class}]}}\n  packageSets: [{class}]\n---\napiVersion: placet.dev/v1alpha1\nkind: PackageSet\nmetadata: {{name: {class}}}\nspec:\n  packages:\n    - name: routed\n      version: {version}\n      reference: {reference}\n"
+    )
 }
 
 fn check(fleet: &Fleet, arguments: &[&str]) -> (Option<i32>, Value) {
@@ -193,6 +200,85 @@ async fn logic_in_c_and_in_rust_decides_in_a_check_in_memory_and_on_nodes_alike(
     }
     let after: Vec<_> = nodes.iter().map(|node| pids(&fleet, node)).collect();
     assert_eq!(after, before, "nothing was changed");
+}
+
+/// Both versions of the example in a registry, and a repository that declares the first one; its
+/// working tree has the second.
+fn published(registry: &RegistryServer) -> Option<TempDir> {
+    let folder = TempDir::new().unwrap();
+    let layout = build(folder.path(), C, "may_restart.c")?;
+    let repository = folder.path().join("fleet");
+    fs::create_dir(&repository).unwrap();
+    let node = "---\napiVersion: placet.dev/v1alpha1\nkind: FleetNode\nmetadata: {name: c-1}\nspec:\n  facts: {type: c}\n";
+    for version in ["1.0.0", "1.0.1"] {
+        let to = registry.at(&format!("routed:{version}"));
+        let from = format!("oci-layout:{}:{version}", layout.display());
+        let mut push = Command::new(placet());
+        push.args(["package", "push", &from, &to]);
+        assert!(push.output().unwrap().status.success());
+        let declared = declaration("c", &to, version) + node;
+        fs::write(repository.join("fleet.yaml"), declared).unwrap();
+        if version == "1.0.0" {
+            commit_all(&repository);
+        }
+    }
+    Some(folder)
+}
+
+fn commit_all(repository: &Path) {
+    let own = ["-c", "user.name=x", "-c", "user.email=x@localhost"];
+    let commands: [&[&str]; 3] = [
+        &["init", "--quiet", "--initial-branch=main", "."],
+        &["add", "--all"],
+        &[
+            "-c",
+            "commit.gpgsign=false",
+            "commit",
+            "--quiet",
+            "--message",
+            "x",
+        ],
+    ];
+    for arguments in commands {
+        let mut git = Command::new("git");
+        git.args(own).args(arguments).current_dir(repository);
+        assert!(git.status().unwrap().success());
+    }
+}
+
+#[test]
+fn logic_is_fetched_from_a_registry_to_decide() {
+    let Some(mut registry) = RegistryServer::open() else {
+        return;
+    };
+    let Some(folder) = published(&registry) else {
+        return;
+    };
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(placet());
+        let cache = folder.path().join("cache");
+        command.env("XDG_CACHE_HOME", cache).args(arguments);
+        let output = command.current_dir(folder.path().join("fleet")).output();
+        let output = output.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (from, to) = (registry.at("routed:1.0.0"), registry.at("routed:1.0.1"));
+    let trial = ["simulate", "--type", "c", "--from", &from, "--to", &to];
+    let check = ["check", "--from", "HEAD"];
+    for arguments in [&trial[..], &check[..]] {
+        let (code, report) = run(arguments);
+        assert_eq!(code, Some(1), "{report}");
+        assert!(
+            report.contains("2 peers are configured [peers]"),
+            "{report}"
+        );
+    }
+    registry.kill();
+    for arguments in [&trial[..], &check[..]] {
+        let (code, report) = run(arguments);
+        assert_eq!(code, Some(2), "{report}");
+    }
 }
 
 /// A restart of `routed`, which has two peers.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use placet_model::{Digest, Module, PackageConfig, Symbols};
 use placet_package::{Layout, Reference};
-use placet_simulator::{CatalogEntry, NamedPackage, Trial, Unknowable, one_type};
+use placet_simulator::{CatalogEntry, NamedPackage, Trial, TrialError, Unknowable, one_type};
 use tokio::runtime::Runtime;
 
 use super::Simulate;
@@ -33,8 +33,12 @@ pub(super) fn run(
         to: named(&arguments.to, &opened, runtime)?,
         without: arguments.without.clone(),
     };
-    let (from, to) = one_type(&trial)
-        .map_err(|unknown| anyhow!("--without {unknown}: no package of --to has such a module"))?;
+    let (from, to) = one_type(&trial).map_err(|error| match error {
+        TrialError::Module(path) => {
+            anyhow!("--without {path}: no package of --to has such a module")
+        }
+        error @ TrialError::Architecture(_) => anyhow!("{error}: name it with --architecture"),
+    })?;
     let blobs = modules(&opened);
     let read = |module: &Module| {
         let layout = blobs.get(&module.digest).ok_or("it is in no package")?;

@@ -135,9 +135,9 @@ impl Oracle<'_> {
         for program in LIBRARIES..self.0.len() {
             let mut process = BTreeSet::new();
             self.loaded(program, &mut process);
-            process
-                .iter()
-                .for_each(|index| self.look(*index, &process, true, &mut verdict));
+            for index in &process {
+                self.look(*index, &process, true, &mut verdict);
+            }
             seen.extend(process);
         }
         for alone in (0..BASE).filter(|index| !seen.contains(index)) {

@@ -138,6 +138,27 @@ fn declared(fleet: &Fleet) -> Vec<Value> {
     all.into_iter().filter(is_other).collect()
 }
 
+/// A node that is away is named, and the others are asked.
+fn try_without_a_node(fleet: &mut Fleet, commit: &str) {
+    fleet.kill_node("edge-2");
+    poll("the node to be away", || {
+        let status = fleet.resource("fleetnode", "edge-2")["status"].clone();
+        (status["presence"] == "Away").then_some(())
+    });
+    declare(fleet, "try-6", commit, 30);
+    let status = ended(fleet, "try-6");
+    assert_eq!(
+        (&status["nodes"]["total"], &status["nodes"]["asked"]),
+        (&4.into(), &3.into())
+    );
+    let lines = status["vetoes"].to_string();
+    assert!(
+        lines.contains("node edge-2: not asked: it has no connection"),
+        "{lines}"
+    );
+    fleet.start_node("edge-2");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_declared_dry_run_of_a_commit_asks_the_live_nodes_and_changes_nothing() {
     let mut fleet = Fleet::settled(FleetOptions::default()).await;
@@ -192,23 +213,7 @@ async fn a_declared_dry_run_of_a_commit_asks_the_live_nodes_and_changes_nothing(
     assert_eq!(nodes(&fleet), before);
     assert_eq!(git(), references);
 
-    fleet.kill_node("edge-2");
-    poll("the node to be away", || {
-        let status = fleet.resource("fleetnode", "edge-2")["status"].clone();
-        (status["presence"] == "Away").then_some(())
-    });
-    declare(&fleet, "try-6", &commit, 30);
-    let status = ended(&fleet, "try-6");
-    assert_eq!(
-        (&status["nodes"]["total"], &status["nodes"]["asked"]),
-        (&4.into(), &3.into())
-    );
-    let lines = status["vetoes"].to_string();
-    assert!(
-        lines.contains("node edge-2: not asked: it has no connection"),
-        "{lines}"
-    );
-    fleet.start_node("edge-2");
+    try_without_a_node(&mut fleet, &commit);
 
     // What was tried out comes into force.
     fleet.git(&["merge", "--quiet", "--ff-only", "try-1.1.0"]);

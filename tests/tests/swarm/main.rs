@@ -1,5 +1,9 @@
 //! As many nodes as a large fleet has, all over the real protocol, and what they cost a controller.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod node;
 

@@ -120,7 +120,9 @@ async fn pump(socket: PathBuf, sender: mpsc::UnboundedSender<Event>) {
                 rollout: String::new(),
                 kept_only: false,
             };
-            if let Ok(stream) = AdminClient::new(channel).watch(request).await {
+            // The plan of a large fleet is one event.
+            let mut client = AdminClient::new(channel).max_decoding_message_size(64 << 20);
+            if let Ok(stream) = client.watch(request).await {
                 let mut stream = stream.into_inner();
                 while let Ok(Some(event)) = stream.message().await {
                     since = event.sequence;

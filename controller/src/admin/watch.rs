@@ -71,25 +71,36 @@ impl Feed {
 
     /// Sends what is kept; none if nobody listens any more.
     async fn catch_up(&mut self) -> Option<()> {
+        loop {
+            let kept = self.kept().await?;
+            if kept.is_empty() {
+                return Some(());
+            }
+            for event in kept {
+                self.send(event).await?;
+            }
+        }
+    }
+
+    /// The next events that are kept; none if they cannot be read.
+    async fn kept(&self) -> Option<Vec<StoredEvent>> {
         let (home, since, rollout) = (self.home.clone(), self.since, self.rollout.clone());
         let kept = spawn_blocking(move || home.events(since, &rollout))
             .await
             .ok()?;
-        let kept = match kept {
-            Ok(kept) => kept,
+        match kept {
+            Ok(kept) => Some(kept),
             Err(error) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "events cannot be read"
                 );
                 let status = Status::internal("the controller's store failed; see its log");
-                return self.sender.send(Err(status)).await.ok();
+                // Whether anybody hears of it or not, it is over.
+                let _ = self.sender.send(Err(status)).await;
+                None
             }
-        };
-        for event in kept {
-            self.send(event).await?;
         }
-        Some(())
     }
 
     async fn send(&mut self, event: StoredEvent) -> Option<()> {

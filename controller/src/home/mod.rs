@@ -32,6 +32,9 @@ pub use stored::{Applied, Changed, Owner, Stored, StoredEvent};
 pub use token::{NewToken, TakeTokenError, TokenUsage};
 pub use write::{Committed, Refused, Write, Written};
 
+/// How many events are read at once.
+pub const EVENTS_AT_ONCE: u32 = 256;
+
 /// How many announcements a watcher may be behind before it is told that it lagged.
 const WATCH_BUFFER: usize = 4_096;
 
@@ -159,8 +162,9 @@ impl Home {
         }
     }
 
-    /// The events after number `since` that are kept, in order: those of `rollout`, or all where
-    /// it is empty.
+    /// The first [`EVENTS_AT_ONCE`] events after number `since` that are kept, in order: those of
+    /// `rollout`, or all where it is empty. Whoever wants more asks again from the last one on, so
+    /// that those who write are not kept waiting by those who read.
     pub fn events(&self, since: u64, rollout: &str) -> Result<Vec<StoredEvent>, HomeError> {
         match self {
             Self::Embedded(home) => home.events(since, rollout),

@@ -130,14 +130,14 @@ impl<'headers> Plan<'headers> {
                 elf::SHT_MIPS_DWARF,
             ];
             let for_people = kinds.contains(&section.kind)
-                && !section.is_loaded()
+                && is_passive(section)
                 && is_for_people(self.headers.name(section));
             if for_people && self.roles[index] != Role::Table {
                 self.roles[index] = Role::Ignored;
             }
         }
         for (index, section) in sections.iter().enumerate() {
-            if is_relocations(section) && !section.is_loaded() && self.is_ignored(section.info) {
+            if is_relocations(section) && is_passive(section) && self.is_ignored(section.info) {
                 self.roles[index] = Role::Ignored;
             }
         }
@@ -196,6 +196,21 @@ impl<'headers> Plan<'headers> {
             Some(Role::Table) | None => (4, u64::from(index)),
         }
     }
+}
+
+/// True of a section that is not loaded and has no flag by which a linker would place it or keep
+/// others.
+fn is_passive(section: &Section) -> bool {
+    const WITHOUT_EFFECT: [elf::SectionFlags; 6] = [
+        elf::SHF_MERGE,
+        elf::SHF_STRINGS,
+        elf::SHF_INFO_LINK,
+        elf::SHF_GROUP,
+        elf::SHF_COMPRESSED,
+        elf::SHF_EXCLUDE,
+    ];
+    let without_effect = WITHOUT_EFFECT.iter().fold(0, |all, flag| all | flag.0);
+    section.flags & !without_effect == 0
 }
 
 /// True for relocations, which serve another section.

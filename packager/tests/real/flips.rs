@@ -316,10 +316,33 @@ fn what_is_linked_of_an_object_or_archive_is_the_same_where_the_signature_is() {
         folder,
         "gcc -O1 -g -c other.c && ar rcsU lib.a one.o other.o"
     ));
+    flagged_debug_data_counts(&folder.join("one.o"));
     let mut sample = Sample::new("flipped bytes of objects", 20_000, 1_500);
     let links = if placet_tests::is_full() { 2_000 } else { 40 };
     flip_object(folder, "one.o", &mut sample, links);
     flip_object(folder, "lib.a", &mut sample, links);
+}
+
+/// With `SHF_GNU_MBIND` GNU ld gives a section a place of its own, whatever its name.
+fn flagged_debug_data_counts(object: &Path) {
+    let bytes = fs::read(object).unwrap();
+    let word = |at: usize| usize::try_from(u64_at(&bytes, at)).unwrap();
+    let table = word(0x28);
+    let headers = (table..bytes.len()).step_by(64).skip(1);
+    // Contents without flags: debug data.
+    let debug = headers.filter(|at| bytes[at + 4] == 1 && word(at + 8) == 0 && word(at + 32) > 0);
+    let mut count = 0;
+    for at in debug {
+        let mut changed = bytes.clone();
+        changed[at + 11] = 1;
+        assert_ne!(signature(&changed), signature(&bytes), "{at:#x}");
+        count += 1;
+    }
+    assert!(count >= 5, "{count} sections of debug data");
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
 }
 
 /// Objects for other processors: all that does not count is debug data, comments and layout.

@@ -87,7 +87,8 @@ fn packages_are_found_with_a_login_and_kept_by_their_digest() {
     assert_eq!(code, 0, "{error}");
     assert!(report.contains("greet 1.0.0 -> 1.1.0"), "{report}");
     let kept = blobs(&remote.cache());
-    assert_eq!(kept.len(), 10, "a manifest and a config of five packages");
+    let what = "a manifest, a config and the symbols of five packages";
+    assert_eq!(kept.len(), 15, "{what}");
 
     // Two at once share the cache, and a blob that somebody damaged is fetched again.
     fs::write(&kept[0], "something else").unwrap();

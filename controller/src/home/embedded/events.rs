@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::objects::{from_json, signed, time};
 use super::{Batch, HomeError};
-use crate::home::StoredEvent;
+use crate::home::{EVENTS_AT_ONCE, StoredEvent};
 
 /// How many events are kept at least; older ones go.
 pub const EVENTS_MAX: u64 = 100_000;
@@ -56,15 +56,17 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// The events after number `since`, in order: those of `rollout`, or all where it is empty.
+    /// The first events after number `since`, in order: those of `rollout`, or all where it is
+    /// empty.
     pub fn events(&self, since: u64, rollout: &str) -> Result<Vec<StoredEvent>, HomeError> {
-        let all = "SELECT * FROM events WHERE sequence > ?1 AND ?2 = '' ORDER BY sequence";
-        let some = "SELECT * FROM events WHERE rollout = ?2 AND sequence > ?1 ORDER BY sequence";
+        let all = "SELECT * FROM events WHERE sequence > ?1 AND ?2 = '' ORDER BY sequence LIMIT ?3";
+        let some =
+            "SELECT * FROM events WHERE rollout = ?2 AND sequence > ?1 ORDER BY sequence LIMIT ?3";
         let sql = if rollout.is_empty() { all } else { some };
         let list = || {
             let mut statement = self.transaction.prepare(sql)?;
             statement
-                .query_map(params![signed(since), rollout], read)?
+                .query_map(params![signed(since), rollout, EVENTS_AT_ONCE], read)?
                 .collect::<Result<Vec<_>, _>>()
         };
         list().map_err(HomeError::database("list events"))

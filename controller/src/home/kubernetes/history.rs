@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::{broadcast, mpsc};
 
 use super::lock;
-use crate::home::{StoredEvent, WATCH_BUFFER};
+use crate::home::{EVENTS_AT_ONCE, StoredEvent, WATCH_BUFFER};
 
 /// Events that are kept for whoever comes late.
 const KEPT: usize = 10_000;
@@ -66,7 +66,8 @@ impl History {
         let wanted = |event: &&StoredEvent| {
             event.sequence > since && (rollout.is_empty() || event.rollout == rollout)
         };
-        kept.events.iter().filter(wanted).cloned().collect()
+        let wanted = kept.events.iter().filter(wanted);
+        wanted.take(EVENTS_AT_ONCE as usize).cloned().collect()
     }
 
     pub(super) fn watch(&self) -> broadcast::Receiver<StoredEvent> {

@@ -9,7 +9,7 @@ use placet_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::TargetNode;
+use crate::{Plan, TargetNode};
 
 /// Everything that [`crate::plan`] looks at beside the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,4 +137,22 @@ pub struct RolloutState {
     pub paused: bool,
     /// The nodes that took part so far.
     pub nodes: BTreeMap<NodeName, NodeState>,
+}
+
+impl RolloutState {
+    /// The roll-out of a plan that has just begun.
+    pub fn of_plan(name: String, plan: &Plan) -> Self {
+        Self {
+            name,
+            revision: plan.revision.clone(),
+            plan_digest: plan.digest,
+            // Being done is what it has yet to come to, and is told of then.
+            phase: RolloutPhase::Proposing,
+            holds: 0,
+            hold: None,
+            decisions: Vec::new(),
+            paused: false,
+            nodes: BTreeMap::new(),
+        }
+    }
 }

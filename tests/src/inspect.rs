@@ -29,6 +29,19 @@ pub fn pids(fleet: &Fleet, node: &str) -> BTreeMap<String, u64> {
         .collect()
 }
 
+/// Process ids by process name, as the node's status says, if all of them are alive.
+pub fn alive(fleet: &Fleet, node: &str) -> Option<BTreeMap<String, u64>> {
+    let status = fleet.resource("fleetnode", node)["status"].clone();
+    // A node that runs nothing has no such field.
+    let processes = status["processes"].as_array().into_iter().flatten();
+    let alive = processes.map(|process| {
+        let pid = process["pid"].as_u64()?;
+        let is_alive = Path::new(&format!("/proc/{pid}")).exists();
+        is_alive.then_some((process["name"].as_str()?.to_owned(), pid))
+    });
+    alive.collect()
+}
+
 /// Asserts that every file that a process of the node maps from a generation is the very file that
 /// the committed generation has at the same path.
 pub fn assert_never_a_mixture(fleet: &Fleet, node: &str) {

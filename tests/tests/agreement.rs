@@ -5,12 +5,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use placet_tests::{
-    Event, Fleet, FleetOptions, Sample, assert_never_a_mixture, evidence, packages, pids, placet,
-    poll,
+    Event, Fleet, FleetOptions, Sample, alive, assert_never_a_mixture, evidence, packages, pids,
+    placet, poll,
 };
 use serde_json::{Value, json};
 
@@ -156,16 +155,7 @@ fn checked(fleet: &Fleet) -> BTreeMap<String, Expected> {
 /// that is in force.
 fn running(fleet: &Fleet, node: &str, names: &[&String]) -> BTreeMap<String, u64> {
     poll(&format!("{names:?} on {node}"), || {
-        let status = fleet.resource("fleetnode", node)["status"].clone();
-        // A node that runs nothing has no such field.
-        let processes = status["processes"].as_array().into_iter().flatten();
-        let alive = processes.map(|process| {
-            let pid = process["pid"].as_u64()?;
-            let is_alive = Path::new(&format!("/proc/{pid}")).exists();
-            is_alive.then_some((process["name"].as_str()?.to_owned(), pid))
-        });
-        let alive: BTreeMap<_, _> = alive.collect::<Option<_>>()?;
-        alive.keys().eq(names.iter().copied()).then_some(alive)
+        alive(fleet, node).filter(|alive| alive.keys().eq(names.iter().copied()))
     })
 }
 

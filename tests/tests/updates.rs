@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 
-use placet_tests::{Fleet, FleetOptions, assert_never_a_mixture, packages, pids, poll};
+use placet_tests::{Fleet, FleetOptions, alive, assert_never_a_mixture, packages, pids, poll};
 use serde_json::Value;
 
 const NODE: &str = "core-1";
@@ -38,18 +37,6 @@ fn shade(fleet: &Fleet, package: &str, arguments: &[&str]) {
     fs::write(file, text).expect("declarations");
 }
 
-/// The processes of the node, if all that it tells of are alive.
-fn running(fleet: &Fleet) -> Option<BTreeMap<String, u64>> {
-    let status = fleet.resource("fleetnode", NODE)["status"].clone();
-    let processes = status["processes"].as_array()?.iter();
-    let alive = processes.map(|process| {
-        let pid = process["pid"].as_u64()?;
-        let is_alive = Path::new(&format!("/proc/{pid}")).exists();
-        is_alive.then_some((process["name"].as_str()?.to_owned(), pid))
-    });
-    alive.collect()
-}
-
 /// Rolls out what is declared; the processes that came to be others.
 async fn restarted(fleet: &mut Fleet) -> BTreeSet<String> {
     let before: BTreeMap<_, _> = pids(fleet, NODE);
@@ -57,7 +44,7 @@ async fn restarted(fleet: &mut Fleet) -> BTreeSet<String> {
     fleet.verified(&commit).await;
     // One that manages itself may still be on its way.
     let after = poll("the same processes", || {
-        running(fleet).filter(|after| before.keys().eq(after.keys()))
+        alive(fleet, NODE).filter(|after| before.keys().eq(after.keys()))
     });
     assert_never_a_mixture(fleet, NODE);
     let changed = after.into_iter().filter(|(name, pid)| before[name] != *pid);

@@ -93,18 +93,7 @@ impl World {
         self.forget_oldest(turn);
         self.beginnings.opened = Some((name.clone(), Timestamp::now()));
         self.told = Told::default();
-        self.rollout = Some(RolloutState {
-            name,
-            revision: plan.revision.clone(),
-            plan_digest: plan.digest,
-            // Being done is what it has yet to come to, and is told of then.
-            phase: RolloutPhase::Proposing,
-            holds: 0,
-            hold: None,
-            decisions: Vec::new(),
-            paused: false,
-            nodes: BTreeMap::new(),
-        });
+        self.rollout = Some(RolloutState::of_plan(name, plan));
     }
 
     /// Removes the oldest roll-outs beyond those that are kept; none but the newest is under way.

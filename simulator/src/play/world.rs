@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use placet_model::{Digest, NodeManifest, NodeName, RolloutPhase};
+use placet_model::{Digest, NodeManifest, NodeName};
 use placet_planner::{
     Action, NodePlan, Observed, ObservedNode, Plan, Presence, RolloutState, Target, audit, noted,
     plan,
@@ -175,16 +175,6 @@ impl<'a> World<'a> {
             self.say(format!("{}: released", step.node));
             self.obey(&step.node, &step.action);
         }
-        self.observed.rollout = Some(RolloutState {
-            name,
-            revision: plan.revision.clone(),
-            plan_digest: plan.digest,
-            phase: RolloutPhase::Proposing,
-            holds: 0,
-            hold: None,
-            decisions: Vec::new(),
-            paused: false,
-            nodes: BTreeMap::new(),
-        });
+        self.observed.rollout = Some(RolloutState::of_plan(name, plan));
     }
 }

@@ -1,5 +1,7 @@
 //! The one text of plans, used in logs, events, status, dry runs and golden files.
 
+mod waiting;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -156,88 +158,6 @@ impl fmt::Display for Action {
                 change_digest.short(),
                 visible(reason)
             ),
-        }
-    }
-}
-
-const NO_MEMORY: &str = "is not to store all that it is given, and cannot have it in memory only: its placetd is too old, or its --memory is not on a tmpfs";
-
-impl fmt::Display for WaitingOn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Problems => f.write_str("waits until the problems are solved"),
-            Self::FirstContact => f.write_str("has never joined"),
-            Self::Observation => f.write_str("has not yet said what it is or runs"),
-            Self::Connection => f.write_str("has no connection"),
-            Self::OlderRollout(nodes) => {
-                write!(
-                    f,
-                    "waits until the roll-out before has ended on {}",
-                    Few(nodes)
-                )
-            }
-            Self::Answer => f.write_str("is asked"),
-            Self::OtherAnswers(nodes) => write!(f, "agrees, waits for {}", Few(nodes)),
-            Self::Decision(hold) => write!(f, "waits for a decision on hold {hold}"),
-            Self::Deferred(until) => write!(f, "wants to be asked again at {until}"),
-            Self::Staging => f.write_str("is fetching"),
-            Self::OthersStaging(nodes) => {
-                write!(f, "has fetched, waits for {}", Few(nodes))
-            }
-            Self::Budget { unavailable } => {
-                write!(
-                    f,
-                    "waits for its turn: {unavailable} of its class are changing"
-                )
-            }
-            Self::Activating => f.write_str("is changing"),
-            Self::Skipped => f.write_str("is left out by decision"),
-            Self::Aborted => f.write_str("is left as it is: the roll-out was given up"),
-            Self::NoMemory => f.write_str(NO_MEMORY),
-            Self::GivenBack => {
-                f.write_str("ran it and has given it back: `placet node retry` has it tried again")
-            }
-            Self::Failed(why) => {
-                write!(
-                    f,
-                    "failed and is not tried again by itself: {}",
-                    visible(why)
-                )
-            }
-            Self::Suspended => f.write_str("is suspended"),
-            Self::Maintenance(why) => {
-                write!(f, "is in maintenance, and left out: {}", visible(why))
-            }
-            Self::Facts(why) => write!(f, "is left as it is: {}", visible(why)),
-            Self::Paused => f.write_str("waits: the roll-out is paused"),
-            Self::Window(Some(opens)) => write!(f, "waits for its window, which opens at {opens}"),
-            Self::Window(None) => f.write_str("waits for a window, of which none ever opens"),
-            Self::Wave { earlier, left } => write!(
-                f,
-                "waits for its wave: {left} left in wave {}",
-                visible(earlier)
-            ),
-            Self::Verification(until) => {
-                write!(f, "waits: the wave before is watched until {until}")
-            }
-            Self::Requirement(unmet) => write!(f, "cannot change by itself: {unmet}"),
-            Self::AfterTests(unmet) => write!(f, "cannot stand the end of a test: {unmet}"),
-        }
-    }
-}
-
-/// The first names of a group, and how many more there are.
-struct Few<'a>(&'a BTreeSet<NodeName>);
-
-const FEW: usize = 3;
-
-impl fmt::Display for Few<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.0.iter().take(FEW).map(NodeName::as_str).collect();
-        f.write_str(&names.join(", "))?;
-        match self.0.len().saturating_sub(FEW) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
         }
     }
 }

@@ -430,22 +430,22 @@ fn c_d3_no_more_nodes_of_a_class_change_at_once_than_it_allows() {
             Activating
             core-1 > activate
             edge-1 > activate
-            core-2 waits for its turn: 1 of its class are changing
-            core-3 waits for its turn: 1 of its class are changing
+            core-2 waits for its turn: 1 of its class is changing
+            core-3 waits for its turn: 1 of its class is changing
         "#]]);
     world.activate(&["core-1", "edge-1"]);
     world.node("core-1").not_ready.insert("chatd".to_owned());
     world.check(&expect![[r#"
         Activating
         core-1 is changing
-        core-2 waits for its turn: 1 of its class are changing
-        core-3 waits for its turn: 1 of its class are changing
+        core-2 waits for its turn: 1 of its class is changing
+        core-3 waits for its turn: 1 of its class is changing
     "#]]);
     world.node("core-1").not_ready.clear();
     world.check(&expect![[r#"
         Activating
         core-2 > activate
-        core-3 waits for its turn: 1 of its class are changing
+        core-3 waits for its turn: 1 of its class is changing
     "#]]);
 }
 

@@ -58,7 +58,7 @@ fn c_r1_what_failed_is_not_tried_again_unless_a_person_says_so() {
         .check(&expect![[r#"
             Activating
             core-2 > activate forced
-            core-3 waits for its turn: 1 of its class are changing
+            core-3 waits for its turn: 1 of its class is changing
         "#]]);
     world
         .finish("core-2", Some("chatd died"))
@@ -95,7 +95,7 @@ fn c_r1_a_manifest_that_failed_in_another_roll_out_is_an_objection_from_the_star
     world.check(&expect![[r#"
         Activating
         core-2 > activate forced
-        core-3 waits for its turn: 1 of its class are changing
+        core-3 waits for its turn: 1 of its class is changing
     "#]]);
 }
 

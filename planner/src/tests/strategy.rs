@@ -248,8 +248,8 @@ fn c_d3_the_limit_of_nodes_that_change_at_once_may_be_a_share_of_the_class() {
     world.check(&expect![[r#"
         Activating
         core-1 > activate
-        core-2 waits for its turn: 1 of its class are changing
-        core-3 waits for its turn: 1 of its class are changing
+        core-2 waits for its turn: 1 of its class is changing
+        core-3 waits for its turn: 1 of its class is changing
     "#]]);
 }
 
@@ -369,7 +369,7 @@ fn a_paused_roll_out_asks_and_fetches_but_lets_nobody_begin() {
     world.check(&expect![[r#"
         Activating
         core-2 > activate
-        core-3 waits for its turn: 1 of its class are changing
+        core-3 waits for its turn: 1 of its class is changing
     "#]]);
 }
 
@@ -386,7 +386,7 @@ fn c_d3_fewer_failures_than_the_threshold_do_not_halt() {
         Activating
         core-2 > activate
         core-1 failed and is not tried again by itself: chatd died
-        core-3 waits for its turn: 1 of its class are changing
+        core-3 waits for its turn: 1 of its class is changing
     "#]]);
     let mut bad = world.clone();
     bad.finish("core-2", Some("chatd died")).check(&expect![[r#"

@@ -181,7 +181,7 @@ fn d7_no_more_nodes_are_pulled_along_than_it_takes() {
         core-1 > activate
         edge-1 > activate
         core-2 waits for its wave: 1 left in wave canary
-        edge-2 waits for its turn: 1 of its class are changing
+        edge-2 waits for its turn: 1 of its class is changing
     "#]]);
     world.activate(&["core-1", "edge-1"]).check(&expect![[r#"
         Activating

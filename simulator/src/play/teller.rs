@@ -72,6 +72,7 @@ impl World<'_> {
         let held: BTreeMap<NodeName, String> = worth_saying
             .map(|(node, why)| (node.clone(), why.to_string()))
             .collect();
+        // Told of each node as of one alone; nodes of which the same is true are told of together.
         let mut groups: BTreeMap<&String, BTreeSet<NodeName>> = BTreeMap::new();
         for (node, why) in &held {
             if self.told.held.get(node) != Some(why) {
@@ -79,8 +80,11 @@ impl World<'_> {
             }
         }
         let lines: Vec<_> = groups
-            .into_iter()
-            .map(|(why, nodes)| format!("{}: {why}", names(&nodes)))
+            .into_values()
+            .filter_map(|nodes| {
+                let why = plan.held.get(nodes.first()?)?;
+                Some(format!("{}: {}", names(&nodes), why.said_of(nodes.len())))
+            })
             .collect();
         for line in lines {
             self.say(line);

@@ -1,182 +1,18 @@
 //! The admission webhook, asked by a real API server.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 
-use placet_tests::{KubeFleet, NAMESPACE, free_address, placet, program};
+use placet_tests::NAMESPACE;
 use serde_json::{Value, json};
 
-use crate::common::{NODES, OnKubernetes, kubernetes, open_session, settled};
-
-/// A person with a kubectl.
-pub(crate) struct Person {
-    kubectl: PathBuf,
-    kubeconfig: PathBuf,
-}
-
-impl Person {
-    pub(crate) fn new(fleet: &mut OnKubernetes, name: &str) -> Self {
-        let cluster = fleet.cluster();
-        Self {
-            kubectl: cluster.kubectl(),
-            kubeconfig: cluster.user(name, &["system:masters"]),
-        }
-    }
-
-    fn kubectl(&self, arguments: &[&str]) -> Output {
-        Command::new(&self.kubectl)
-            .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .expect("kubectl starts")
-    }
-
-    /// Runs `placet` as this person, whatever comes of it.
-    pub(crate) fn placet(&self, arguments: &[&str]) -> Output {
-        Command::new(placet())
-            .args(arguments)
-            .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
-            .stdin(Stdio::null())
-            .output()
-            .expect("placet starts")
-    }
-
-    /// What kubectl prints on both streams.
-    pub(crate) fn says(&self, arguments: &[&str]) -> String {
-        let output = self.kubectl(arguments);
-        String::from_utf8([output.stdout, output.stderr].concat()).expect("UTF-8")
-    }
-}
-
-/// The chart's webhook configurations, with a URL in place of the Service.
-fn configurations(helm: &Path, address: &str) -> String {
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/placet");
-    let rendered = Command::new(helm)
-        .args(["template", "placet", "--namespace", NAMESPACE])
-        .args(["--show-only", "templates/webhook.yaml"])
-        .arg(&chart)
-        .output()
-        .expect("helm starts");
-    let error = String::from_utf8_lossy(&rendered.stderr);
-    assert!(rendered.status.success(), "{error}");
-    let namespace = format!("namespace: {NAMESPACE}");
-    let mut lines = Vec::new();
-    for line in String::from_utf8(rendered.stdout).expect("UTF-8").lines() {
-        match line.trim() {
-            "service:" | "name: placet-webhook" => {}
-            text if text == namespace => {}
-            text => match text.strip_prefix("path: ") {
-                Some(path) => lines.push(format!("      url: https://{address}{path}")),
-                None => lines.push(line.to_owned()),
-            },
-        }
-    }
-    lines.join("\n")
-}
-
-/// Starts controllers with a webhook each; the API server asks the first one's.
-pub(crate) fn with_webhooks(fleet: &mut KubeFleet, helm: &Path, names: &[&str]) {
-    let mut first = None;
-    for name in names {
-        let address = free_address();
-        let arguments = [
-            "--webhook-listen",
-            &address,
-            "--webhook-url",
-            &format!("https://{address}"),
-        ];
-        fleet.add_controller(name, &arguments.map(str::to_owned));
-        first.get_or_insert(address);
-    }
-    let text = configurations(helm, &first.expect("a controller"));
-    let applied = fleet.apply(&text, &[]);
-    assert!(
-        applied.contains("validatingwebhookconfiguration"),
-        "{applied}"
-    );
-}
-
-/// Removes what others would be in the way of.
-pub(crate) struct Removed<'a>(pub(crate) &'a Person);
-
-impl Drop for Removed<'_> {
-    fn drop(&mut self) {
-        for kind in [
-            "validatingwebhookconfiguration",
-            "mutatingwebhookconfiguration",
-        ] {
-            self.0.kubectl(&["delete", kind, "placet"]);
-        }
-        self.0
-            .kubectl(&["delete", "-n", NAMESPACE, "secret", "placet-webhook"]);
-    }
-}
-
-/// Waits until the API server asks the webhook, somebody leads, and every node is back with them.
-pub(crate) fn until_asked(fleet: &KubeFleet, person: &Person, file: &str) -> String {
-    fleet.until("the webhook to be asked", |_| {
-        let said = person.says(&["apply", "--dry-run=server", "-f", file]);
-        (said.contains("Warning: dry run dry-") && !said.contains("not asked")).then_some(said)
-    })
-}
-
-/// Every file of a node's state: path, inode and time of the last change; what processes print is
-/// theirs.
-fn stored(folder: &Path) -> BTreeSet<(PathBuf, u64, i64)> {
-    let mut found = BTreeSet::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let data = entry.metadata().expect("a file");
-        if data.is_dir() && entry.file_name() != "log" {
-            found.extend(stored(&entry.path()));
-        } else if data.is_file() {
-            found.insert((entry.path(), data.ino(), data.mtime_nsec()));
-        }
-    }
-    found
-}
-
-/// Everything that a dry run has to leave as it is.
-pub(crate) type Everything = (Vec<Value>, Vec<BTreeSet<(PathBuf, u64, i64)>>);
-
-pub(crate) fn everything(fleet: &KubeFleet) -> Everything {
-    let kinds = [
-        "gitsources",
-        "nodeclasses",
-        "packagesets",
-        "fleetnodes",
-        "rollouts",
-    ];
-    let objects = kinds.iter().flat_map(|kind| fleet.objects(kind)).collect();
-    let nodes = NODES.iter().map(|node| stored(&fleet.path(node)));
-    (objects, nodes.collect())
-}
-
-/// The declarations with another version of the package `greet`, in a file.
-pub(crate) fn next_version(fleet: &KubeFleet) -> String {
-    let text = KubeFleet::example()
-        .replace("1.0.0 # greet", "1.1.0 # greet")
-        .replace("greet:1.0.0", "greet:1.1.0");
-    let file = fleet.path("next.yaml");
-    fs::write(&file, text).expect("a file");
-    file.to_str().expect("a path").to_owned()
-}
+use crate::common::open_session;
+use crate::webhooks::{asked_by_server, everything, next_version, until_asked};
 
 #[test]
 fn a_dry_run_of_a_commits_files_prints_the_vetoes_whoever_leads_and_changes_nothing() {
-    let Some(helm) = program("helm") else { return };
-    let Some(mut fleet) = kubernetes(&[]) else {
+    let Some((mut fleet, ann)) = asked_by_server(&["a", "b"]) else {
         return;
     };
-    let ann = Person::new(&mut fleet, "ann");
-    with_webhooks(&mut fleet, &helm, &["a", "b"]);
-    let _removed = Removed(&ann);
-    settled(&mut fleet);
     let file = next_version(&fleet);
     let session = open_session(&fleet, "core-1");
     until_asked(&fleet, &ann, &file);
@@ -207,14 +43,9 @@ fn a_dry_run_of_a_commits_files_prints_the_vetoes_whoever_leads_and_changes_noth
 
 #[test]
 fn what_is_wrong_is_refused_and_decisions_bear_the_name_of_whoever_takes_them() {
-    let Some(helm) = program("helm") else { return };
-    let Some(mut fleet) = kubernetes(&[]) else {
+    let Some((fleet, ann)) = asked_by_server(&["a"]) else {
         return;
     };
-    let ann = Person::new(&mut fleet, "ann");
-    with_webhooks(&mut fleet, &helm, &["a"]);
-    let _removed = Removed(&ann);
-    settled(&mut fleet);
     let file = next_version(&fleet);
     until_asked(&fleet, &ann, &file);
 
@@ -269,14 +100,9 @@ fn what_is_wrong_is_refused_and_decisions_bear_the_name_of_whoever_takes_them() 
 
 #[test]
 fn a_webhook_that_is_down_blocks_no_declarations_and_lets_nobody_decide_unseen() {
-    let Some(helm) = program("helm") else { return };
-    let Some(mut fleet) = kubernetes(&[]) else {
+    let Some((mut fleet, ann)) = asked_by_server(&["a"]) else {
         return;
     };
-    let ann = Person::new(&mut fleet, "ann");
-    with_webhooks(&mut fleet, &helm, &["a"]);
-    let _removed = Removed(&ann);
-    settled(&mut fleet);
     let file = next_version(&fleet);
     until_asked(&fleet, &ann, &file);
     let rollouts = fleet.objects("rollouts");

@@ -3,11 +3,11 @@
 use std::fs;
 use std::process::Output;
 
-use placet_tests::{KubeFleet, NAMESPACE, program};
+use placet_tests::{KubeFleet, NAMESPACE};
 use serde_json::Value;
 
-use crate::admission::{Person, Removed, everything, next_version, until_asked, with_webhooks};
-use crate::common::{NODES, all_run, kubernetes, open_session, settled};
+use crate::common::{NODES, all_run, kubernetes, open_session};
+use crate::webhooks::{asked_by_server, everything, next_version, until_asked};
 
 fn error(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -162,14 +162,9 @@ fn order(fleet: &KubeFleet) {
 
 #[test]
 fn a_dry_apply_prints_the_veto_and_changes_nothing_and_a_real_one_says_what_it_did() {
-    let Some(helm) = program("helm") else { return };
-    let Some(mut fleet) = kubernetes(&[]) else {
+    let Some((fleet, ann)) = asked_by_server(&["a"]) else {
         return;
     };
-    let ann = Person::new(&mut fleet, "ann");
-    with_webhooks(&mut fleet, &helm, &["a"]);
-    let _removed = Removed(&ann);
-    settled(&mut fleet);
     let file = next_version(&fleet);
     let session = open_session(&fleet, "core-1");
     until_asked(&fleet, &ann, &file);

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use placet_tests::{KubeFleet, program};
+use placet_tests::KubeFleet;
 use serde_json::Value;
 
-use crate::admission::{Person, Removed, everything, next_version, until_asked, with_webhooks};
-use crate::common::{kubernetes, open_session, settled};
+use crate::common::open_session;
+use crate::webhooks::{asked_by_server, everything, next_version, until_asked};
 
 fn dry_run(name: &str, source: &str, commit: &str) -> String {
     format!(
@@ -49,14 +49,9 @@ fn tried_commit(fleet: &KubeFleet) -> String {
 
 #[test]
 fn a_dry_run_is_declared_gets_its_verdicts_and_is_linked_to_what_follows() {
-    let Some(helm) = program("helm") else { return };
-    let Some(mut fleet) = kubernetes(&[]) else {
+    let Some((fleet, ann)) = asked_by_server(&["a"]) else {
         return;
     };
-    let ann = Person::new(&mut fleet, "ann");
-    with_webhooks(&mut fleet, &helm, &["a"]);
-    let _removed = Removed(&ann);
-    settled(&mut fleet);
     let commit = tried_commit(&fleet);
     let next = next_version(&fleet);
     until_asked(&fleet, &ann, &next);

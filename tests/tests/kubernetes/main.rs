@@ -17,3 +17,4 @@ mod registry;
 mod signatures;
 mod skew;
 mod story;
+mod webhooks;

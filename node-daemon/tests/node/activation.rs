@@ -4,13 +4,9 @@ use std::fs;
 
 use placet_model::{Digest, NodeManifest, VerdictKind};
 
-use crate::controller::{Controller, Session};
+use crate::controller::Controller;
 use crate::daemon::{Daemon, is_alive};
 use crate::software::Software;
-
-fn pristine() -> NodeManifest {
-    NodeManifest::default()
-}
 
 /// `user` depends on the library, `loner` does not; both say when they are ready.
 fn fleet(library: &[u8]) -> Software {
@@ -20,20 +16,11 @@ fn fleet(library: &[u8]) -> Software {
         .notifier("bin/loner", &[])
 }
 
-async fn node(controller: &Controller, software: &Software) -> (Daemon, Session) {
-    controller.serve(software);
-    let daemon = Daemon::join(controller, "core-1");
-    let mut session = controller.session().await;
-    let done = session.change(&pristine(), &software.manifest).await;
-    assert_eq!((done.error.as_str(), done.generation), ("", 1));
-    (daemon, session)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_restarts_whom_it_touches_and_nobody_else() {
     let controller = Controller::start().await;
     let (old, new) = (fleet(b"old"), fleet(b"new"));
-    let (daemon, mut session) = node(&controller, &old).await;
+    let (daemon, mut session) = Daemon::settled(&controller, &old).await;
     let before = session.running(&["user", "loner"]).await;
     controller.serve(&new);
     let travelled = controller.fetched();
@@ -91,7 +78,7 @@ async fn a_process_gets_the_environment_of_its_generation_and_nothing_else() {
         "bin/teller",
         "env | sort; cat $PLACET_ROOT/share/text; exec sleep 1000",
     );
-    let (daemon, mut session) = node(&controller, &software).await;
+    let (daemon, mut session) = Daemon::settled(&controller, &software).await;
     session.running(&["teller"]).await;
     let log = fs::read_to_string(daemon.path("s/log/teller.log")).unwrap();
     let tree = daemon.path("s/generations/1/tree").display().to_string();
@@ -133,7 +120,7 @@ async fn a_bad_update_is_given_back_with_the_reason() {
             "echo 'error: cannot open the table' >&2; exit 3",
         )
         .notifier("bin/loner", &[]);
-    let (mut daemon, mut session) = node(&controller, &good).await;
+    let (mut daemon, mut session) = Daemon::settled(&controller, &good).await;
     let before = session.running(&["server", "loner"]).await;
     controller.serve(&bad);
 
@@ -182,7 +169,7 @@ async fn a_module_whose_bytes_do_not_match_its_digest_is_refused() {
     controller.spoil(Digest::of(b"right"), b"wrong");
     let daemon = Daemon::join(&controller, "core-1");
     let mut session = controller.session().await;
-    session.stage(&pristine(), &software.manifest);
+    session.stage(&NodeManifest::default(), &software.manifest);
     let staged = session.staged().await;
     assert!(
         staged.error.contains(&Digest::of(b"right").to_string()),
@@ -194,14 +181,17 @@ async fn a_module_whose_bytes_do_not_match_its_digest_is_refused() {
         "{}",
         staged.error
     );
-    session.activate(&pristine(), &software.manifest);
+    session.activate(&NodeManifest::default(), &software.manifest);
     let refused = session.activated().await;
     assert!(refused.error.contains("not staged"), "{}", refused.error);
     assert!(!daemon.path("s/committed").exists());
     // With the right bytes it works.
     controller.serve(&software);
     assert_eq!(
-        session.change(&pristine(), &software.manifest).await.error,
+        session
+            .change(&NodeManifest::default(), &software.manifest)
+            .await
+            .error,
         ""
     );
 }
@@ -215,7 +205,7 @@ async fn a_module_goes_on_where_the_line_broke() {
     controller.break_after(20_000);
     let _daemon = Daemon::join(&controller, "core-1");
     let mut session = controller.session().await;
-    session.stage(&pristine(), &software.manifest);
+    session.stage(&NodeManifest::default(), &software.manifest);
     let staged = session.staged().await;
     assert_eq!((staged.error.as_str(), staged.modules), ("", 1));
     assert_eq!(controller.fetched(), 50_000, "no byte travels twice");
@@ -225,7 +215,7 @@ async fn a_module_goes_on_where_the_line_broke() {
 async fn proposals_that_do_not_fit_are_answered_with_an_error() {
     let controller = Controller::start().await;
     let (old, new) = (fleet(b"old"), fleet(b"new"));
-    let (_daemon, mut session) = node(&controller, &old).await;
+    let (_daemon, mut session) = Daemon::settled(&controller, &old).await;
     let good = session.proposal(&old.manifest, &new.manifest);
     let mut other_node = good.clone();
     other_node.node = "core-2".parse().unwrap();
@@ -253,7 +243,7 @@ async fn proposals_that_do_not_fit_are_answered_with_an_error() {
 async fn orders_of_an_earlier_epoch_are_refused_for_ever() {
     let controller = Controller::start().await;
     let (old, new) = (fleet(b"old"), fleet(b"new"));
-    let (mut daemon, mut session) = node(&controller, &old).await;
+    let (mut daemon, mut session) = Daemon::settled(&controller, &old).await;
     session.epoch = 5;
     session.propose(&session.proposal(&old.manifest, &old.manifest));
     session.verdict().await;

@@ -32,12 +32,7 @@ impl Node {
 
     /// The first change of a node, to this software.
     async fn settle(controller: &Controller, software: &Software) -> Session {
-        controller.serve(software);
-        let mut session = controller.session().await;
-        let done = session
-            .change(&NodeManifest::default(), &software.manifest)
-            .await;
-        assert_eq!((done.error.as_str(), done.generation), ("", 1));
+        let mut session = controller.settle(software).await;
         session.running(&["voter", "server"]).await;
         session
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use jiff::{SignedDuration, Timestamp};
-use placet_model::{NodeManifest, VerdictKind};
+use placet_model::VerdictKind;
 use tempfile::TempDir;
 
 use crate::controller::Controller;
@@ -74,11 +74,7 @@ async fn a_clock_that_jumps_by_a_day_disturbs_no_process_and_no_change() {
         controller.serve(version);
     }
     let daemon = Daemon::join_with_clock(&controller, "core-1", clock.environment());
-    let mut session = controller.session().await;
-    let done = session
-        .change(&NodeManifest::default(), &versions[0].manifest)
-        .await;
-    assert_eq!(done.error, "");
+    let mut session = controller.settle(&versions[0]).await;
     let before = session.running(&["plain", "beats", "user"]).await;
 
     for (round, jump) in [DAY, -DAY].into_iter().enumerate() {
@@ -108,13 +104,8 @@ async fn a_node_that_starts_with_a_wrong_clock_runs_what_is_committed_and_says_s
     let clock = Clock::new();
     let controller = Controller::start().await;
     let software = fleet(b"zero");
-    controller.serve(&software);
     let mut daemon = Daemon::join_with_clock(&controller, "core-1", clock.environment());
-    let mut session = controller.session().await;
-    let done = session
-        .change(&NodeManifest::default(), &software.manifest)
-        .await;
-    assert_eq!(done.error, "");
+    let mut session = controller.settle(&software).await;
     session.running(&["plain"]).await;
     // A day ahead, what is given for an hour has ended already by the node's clock: that is said, and
     // the controller is not asked again and again.

@@ -172,6 +172,16 @@ impl Controller {
         self.state.fetched.load(Ordering::SeqCst)
     }
 
+    /// The session of a node that has nothing yet and gets this software, with no fault.
+    pub(crate) async fn settle(&self, software: &Software) -> Session {
+        self.serve(software);
+        let mut session = self.session().await;
+        let pristine = NodeManifest::default();
+        let done = session.change(&pristine, &software.manifest).await;
+        assert_eq!((done.error.as_str(), done.generation), ("", 1));
+        session
+    }
+
     /// The next session that a node opens.
     pub(crate) async fn session(&self) -> Session {
         let mut sessions = self.sessions.lock().await;

@@ -9,7 +9,8 @@ use nix::unistd::Pid;
 use placet_protocol::Token;
 use tempfile::TempDir;
 
-use crate::controller::Controller;
+use crate::controller::{Controller, Session};
+use crate::software::Software;
 
 pub(crate) struct Daemon {
     pub(crate) folder: TempDir,
@@ -27,6 +28,12 @@ impl Daemon {
     pub(crate) fn join(controller: &Controller, node: &str) -> Self {
         let token = controller.token(node);
         Self::join_with(controller, node, &token)
+    }
+
+    /// A node that has joined and runs this software.
+    pub(crate) async fn settled(controller: &Controller, software: &Software) -> (Self, Session) {
+        let daemon = Self::join(controller, "core-1");
+        (daemon, controller.settle(software).await)
     }
 
     pub(crate) fn join_with(controller: &Controller, node: &str, token: &Token) -> Self {

@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use placet_model::{
-    Answer, NodeManifest, ProcessSpec, Silence, VerdictKind, VoteCommand, VoteRecord,
-};
+use placet_model::{Answer, ProcessSpec, Silence, VerdictKind, VoteCommand, VoteRecord};
 
 use crate::controller::Controller;
 use crate::daemon::{Daemon, is_alive};
@@ -37,14 +35,8 @@ async fn ask(script: &str, change: impl Fn(&mut ProcessSpec)) -> (VerdictKind, V
     let old = fleet(b"old", script);
     // The proposed generation's command is of no interest.
     let new = fleet(b"new", "exit 1");
-    controller.serve(&old);
     controller.serve(&new);
-    let daemon = Daemon::join(&controller, "core-1");
-    let mut session = controller.session().await;
-    let done = session
-        .change(&NodeManifest::default(), &old.manifest)
-        .await;
-    assert_eq!(done.error, "");
+    let (daemon, mut session) = Daemon::settled(&controller, &old).await;
     session.running(&["plain"]).await;
     session.propose(&session.proposal(&old.manifest, &new.manifest));
     let verdict = session.verdict().await;

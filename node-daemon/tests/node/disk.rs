@@ -32,9 +32,7 @@ async fn what_is_over_the_quota_is_refused_before_a_byte_travels() {
         controller.serve(software);
     }
     let daemon = Daemon::join_saying(&controller, "core-1", &["--quota", "2"]);
-    let mut session = controller.session().await;
-    let pristine = NodeManifest::default();
-    assert_eq!(session.change(&pristine, &old.manifest).await.error, "");
+    let mut session = controller.settle(&old).await;
     let before = session.running(&["loner"]).await;
     let travelled = controller.fetched();
 
@@ -110,15 +108,9 @@ fn spoil(path: &Path) {
 async fn drift_is_found_reported_and_put_right_while_processes_run() {
     let controller = Controller::start().await;
     let software = fleet(b"data");
-    controller.serve(&software);
     let arguments = ["--look-every", "1", "--look-closely-every", "2"];
     let daemon = Daemon::join_saying(&controller, "core-1", &arguments);
-    let mut session = controller.session().await;
-    let pristine = NodeManifest::default();
-    assert_eq!(
-        session.change(&pristine, &software.manifest).await.error,
-        ""
-    );
+    let mut session = controller.settle(&software).await;
     let before = session.running(&["loner"]).await;
 
     // Edited by hand: the store has the good bytes.
@@ -157,14 +149,8 @@ async fn drift_is_found_reported_and_put_right_while_processes_run() {
 async fn a_damaged_program_is_not_started_at_boot_but_fetched_again() {
     let controller = Controller::start().await;
     let software = fleet(b"data");
-    controller.serve(&software);
     let mut daemon = Daemon::join_saying(&controller, "core-1", &["--look-every", "1"]);
-    let mut session = controller.session().await;
-    let pristine = NodeManifest::default();
-    assert_eq!(
-        session.change(&pristine, &software.manifest).await.error,
-        ""
-    );
+    let mut session = controller.settle(&software).await;
     let pid = session.running(&["loner"]).await["loner"];
     daemon.stop();
     ended(pid).await;
@@ -189,12 +175,8 @@ async fn a_damaged_program_is_not_started_at_boot_but_fetched_again() {
 async fn a_committed_generation_that_cannot_be_read_gives_way_to_the_one_before() {
     let controller = Controller::start().await;
     let (old, new) = (fleet(b"old"), fleet(b"new"));
-    controller.serve(&old);
     controller.serve(&new);
-    let mut daemon = Daemon::join(&controller, "core-1");
-    let mut session = controller.session().await;
-    let pristine = NodeManifest::default();
-    assert_eq!(session.change(&pristine, &old.manifest).await.error, "");
+    let (mut daemon, mut session) = Daemon::settled(&controller, &old).await;
     assert_eq!(session.change(&old.manifest, &new.manifest).await.error, "");
     session.running(&["loner"]).await;
     daemon.stop();

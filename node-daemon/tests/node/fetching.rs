@@ -34,15 +34,8 @@ fn patch(old: &[u8], new: &[u8]) -> Vec<u8> {
 
 /// A node that runs `old`, and a controller that has `new` as well.
 async fn node(controller: &Controller, old: &Software, new: &Software) -> (Daemon, Session) {
-    controller.serve(old);
     controller.serve(new);
-    let daemon = Daemon::join(controller, "core-1");
-    let mut session = controller.session().await;
-    let done = session
-        .change(&NodeManifest::default(), &old.manifest)
-        .await;
-    assert_eq!(done.error, "");
-    (daemon, session)
+    Daemon::settled(controller, old).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

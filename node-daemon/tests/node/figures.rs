@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::time::Duration;
 
-use placet_model::NodeManifest;
 use placet_tests::{evidence, is_full};
 use serde_json::json;
 
@@ -27,12 +26,7 @@ async fn at_rest_it_is_small_and_sleeps() {
         software.notifier(&format!("bin/{name}"), &[])
     });
     let controller = Controller::start().await;
-    controller.serve(&software);
-    let daemon = Daemon::join(&controller, "core-1");
-    let mut session = controller.session().await;
-    let pristine = NodeManifest::default();
-    let done = session.change(&pristine, &software.manifest).await;
-    assert_eq!(done.error, "");
+    let (daemon, mut session) = Daemon::settled(&controller, &software).await;
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     session.running(&names).await;
 

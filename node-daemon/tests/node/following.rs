@@ -1,6 +1,6 @@
 //! Processes that follow files: they are told, reloaded or restarted, as they declare (V3).
 
-use placet_model::{FollowAction, ModuleType, NodeManifest, ProcessSpec};
+use placet_model::{FollowAction, ModuleType, ProcessSpec};
 
 use crate::controller::Controller;
 use crate::daemon::Daemon;
@@ -52,14 +52,8 @@ fn fleet(content: &str) -> Software {
 async fn who_follows_a_file_is_reloaded_or_restarted_and_others_are_not() {
     let controller = Controller::start().await;
     let (old, new) = (fleet("one"), fleet("two"));
-    controller.serve(&old);
     controller.serve(&new);
-    let daemon = Daemon::join(&controller, "core-1");
-    let mut session = controller.session().await;
-    let done = session
-        .change(&NodeManifest::default(), &old.manifest)
-        .await;
-    assert_eq!(done.error, "");
+    let (daemon, mut session) = Daemon::settled(&controller, &old).await;
     let names = ["reader", "starter", "other"];
     let before = session.running(&names).await;
     daemon.wrote("reader", "has one").await;
@@ -98,13 +92,8 @@ async fn a_voter_that_follows_data_is_asked_about_it() {
         )
     };
     let (old, new) = (fleet(b"old"), fleet(b"new"));
-    controller.serve(&old);
     controller.serve(&new);
-    let _daemon = Daemon::join(&controller, "core-1");
-    let mut session = controller.session().await;
-    session
-        .change(&NodeManifest::default(), &old.manifest)
-        .await;
+    let (_daemon, mut session) = Daemon::settled(&controller, &old).await;
     session.running(&["chat"]).await;
     std::fs::write(mind.path().join("veto"), "").unwrap();
     session.propose(&session.proposal(&old.manifest, &new.manifest));

@@ -42,14 +42,8 @@ async fn changing(
 ) -> (Daemon, Session, NodeManifest) {
     fs::write(sign, "").unwrap();
     let (old, new) = (fleet(b"old", sign, failures), fleet(b"new", sign, failures));
-    controller.serve(&old);
     controller.serve(&new);
-    let daemon = Daemon::join(controller, "core-1");
-    let mut session = controller.session().await;
-    let done = session
-        .change(&NodeManifest::default(), &old.manifest)
-        .await;
-    assert_eq!((done.error.as_str(), done.generation), ("", 1));
+    let (daemon, mut session) = Daemon::settled(controller, &old).await;
     fs::remove_file(sign).unwrap();
     session.stage(&old.manifest, &new.manifest);
     assert_eq!(session.staged().await.error, "");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use placet_model::{NodeManifest, VerdictKind};
+use placet_model::VerdictKind;
 
 use crate::controller::{Controller, Session};
 use crate::daemon::{Daemon, ended};
@@ -101,14 +101,8 @@ async fn an_innocent_process_is_asked_in_time_beside_hostile_ones() {
     let mind = tempfile::tempdir().unwrap();
     fs::write(mind.path().join("handle"), "").unwrap();
     let (old, new) = (fleet(b"old", mind.path()), fleet(b"new", mind.path()));
-    controller.serve(&old);
     controller.serve(&new);
-    let daemon = Daemon::join(&controller, "core-1");
-    let mut session = controller.session().await;
-    let done = session
-        .change(&NodeManifest::default(), &old.manifest)
-        .await;
-    assert_eq!(done.error, "");
+    let (daemon, mut session) = Daemon::settled(&controller, &old).await;
     let before = session.running(&["chat", "deaf"]).await;
 
     let (asked, longest) = ask_meanwhile(&mut session, &daemon, &old, &new).await;

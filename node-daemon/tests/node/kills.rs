@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use placet_model::NodeManifest;
 use placet_tests::{Sample, evidence};
 use serde_json::json;
 
@@ -51,11 +50,7 @@ impl World {
         for version in &versions {
             controller.serve(version);
         }
-        let daemon = Daemon::join(&controller, "core-1");
-        let mut session = controller.session().await;
-        let pristine = NodeManifest::default();
-        let done = session.change(&pristine, &versions[0].manifest).await;
-        assert_eq!(done.error, "");
+        let (daemon, mut session) = Daemon::settled(&controller, &versions[0]).await;
         let pids = session.running(&ALL).await;
         Self {
             controller,

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
-use placet_model::NodeManifest;
 
 use crate::controller::Controller;
 use crate::daemon::{Daemon, ended, is_alive, signal};
@@ -43,12 +42,7 @@ async fn a_system_manager_is_told_that_the_daemon_is_ready_and_that_it_ends() {
 async fn killing_the_agent_touches_no_process() {
     let controller = Controller::start().await;
     let software = fleet();
-    controller.serve(&software);
-    let daemon = Daemon::join(&controller, "core-1");
-    let mut session = controller.session().await;
-    session
-        .change(&NodeManifest::default(), &software.manifest)
-        .await;
+    let (daemon, mut session) = Daemon::settled(&controller, &software).await;
     let before = session.running(&["one", "two"]).await;
     for _ in 0..3 {
         signal(daemon.agent().try_into().unwrap(), Signal::SIGKILL);
@@ -63,12 +57,7 @@ async fn killing_the_agent_touches_no_process() {
 async fn a_process_that_ended_while_there_was_no_agent_is_started_again() {
     let controller = Controller::start().await;
     let software = fleet();
-    controller.serve(&software);
-    let daemon = Daemon::join(&controller, "core-1");
-    let mut session = controller.session().await;
-    session
-        .change(&NodeManifest::default(), &software.manifest)
-        .await;
+    let (daemon, mut session) = Daemon::settled(&controller, &software).await;
     let before = session.running(&["one", "two"]).await;
     let agent = daemon.agent().try_into().unwrap();
     signal(agent, Signal::SIGSTOP);
@@ -84,12 +73,7 @@ async fn a_process_that_ended_while_there_was_no_agent_is_started_again() {
 async fn killing_the_keeper_ends_everything_and_its_successor_starts_the_committed_generation() {
     let controller = Controller::start().await;
     let software = fleet().script("bin/parent", "sleep 1000 & echo $!; wait");
-    controller.serve(&software);
-    let mut daemon = Daemon::join(&controller, "core-1");
-    let mut session = controller.session().await;
-    session
-        .change(&NodeManifest::default(), &software.manifest)
-        .await;
+    let (mut daemon, mut session) = Daemon::settled(&controller, &software).await;
     let before = session.running(&["one", "two", "parent"]).await;
     let left = stale_groups(&daemon);
     let grandchild: u32 = fs::read_to_string(daemon.path("s/log/parent.log"))
@@ -157,16 +141,7 @@ async fn sigterm_stops_all_in_reverse_order_and_kills_who_does_not_listen() {
                 spec.stop_seconds = 1;
             },
         );
-    controller.serve(&software);
-    let mut daemon = Daemon::join(&controller, "core-1");
-    let mut session = controller.session().await;
-    assert_eq!(
-        session
-            .change(&NodeManifest::default(), &software.manifest)
-            .await
-            .error,
-        ""
-    );
+    let (mut daemon, mut session) = Daemon::settled(&controller, &software).await;
     let pids = session.running(&["first", "second", "deaf"]).await;
     assert_eq!(daemon.stop(), Some(0));
     assert!(pids.values().all(|pid| !is_alive(*pid)));
@@ -177,12 +152,7 @@ async fn sigterm_stops_all_in_reverse_order_and_kills_who_does_not_listen() {
 async fn what_is_left_of_a_process_ends_with_it() {
     let controller = Controller::start().await;
     let software = Software::new().script("bin/parent", "sleep 1000 & echo $!; wait");
-    controller.serve(&software);
-    let daemon = Daemon::join(&controller, "core-1");
-    let mut session = controller.session().await;
-    session
-        .change(&NodeManifest::default(), &software.manifest)
-        .await;
+    let (daemon, mut session) = Daemon::settled(&controller, &software).await;
     let before = session.running(&["parent"]).await;
     let grandchild: u32 = fs::read_to_string(daemon.path("s/log/parent.log"))
         .unwrap()
@@ -206,11 +176,7 @@ async fn an_activation_that_is_killed_anywhere_ends_in_the_old_generation_or_the
     for software in &softwares {
         controller.serve(software);
     }
-    let mut daemon = Daemon::join(&controller, "core-1");
-    let mut session = controller.session().await;
-    session
-        .change(&NodeManifest::default(), &softwares[0].manifest)
-        .await;
+    let (mut daemon, mut session) = Daemon::settled(&controller, &softwares[0]).await;
     let mut now = 0;
     let seed: u64 = rand::random();
     for round in 0..10_u64 {

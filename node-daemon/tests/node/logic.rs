@@ -1,8 +1,7 @@
 //! Decision logic of packages: it votes for processes that cannot, or do not run (M3).
 
 use placet_model::{
-    Answer, NodeDescription, NodeManifest, Proposal, Silence, VerdictKind, VoteLogic, VoteRecord,
-    Voter,
+    Answer, NodeDescription, Proposal, Silence, VerdictKind, VoteLogic, VoteRecord, Voter,
 };
 
 use crate::controller::Controller;
@@ -63,14 +62,8 @@ async fn ask(
     let old = software(b"old", logic);
     // The proposed generation's logic is of no interest.
     let new = software(b"new", &endless());
-    controller.serve(&old);
     controller.serve(&new);
-    let daemon = Daemon::join(&controller, "core-1");
-    let mut session = controller.session().await;
-    let done = session
-        .change(&NodeManifest::default(), &old.manifest)
-        .await;
-    assert_eq!(done.error, "");
+    let (daemon, mut session) = Daemon::settled(&controller, &old).await;
     let mut proposal = session.proposal(&old.manifest, &new.manifest);
     about(&mut proposal);
     session.propose(&proposal);

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use placet_model::NodeManifest;
 use placet_protocol::wire::to_node::Order;
 use placet_protocol::wire::{Policy, Welcome};
 
@@ -50,17 +49,13 @@ async fn one_that_executes_what_was_before_is_restarted_once_where_the_class_say
     fs::write(folder.path().join("handle"), "").unwrap();
     let (old, new) = (liar(1, folder.path()), liar(2, folder.path()));
     let controller = Controller::start().await;
-    controller.serve(&old);
     controller.serve(&new);
     controller.welcome_with(Welcome {
         policy: Some(policy(true)),
         ..Welcome::default()
     });
     let daemon = Daemon::join_saying(&controller, "core-1", &["--look-every", "1"]);
-    let mut session = controller.session().await;
-    session
-        .change(&NodeManifest::default(), &old.manifest)
-        .await;
+    let mut session = controller.settle(&old).await;
     let before = session.running(&["one", "other"]).await;
     let done = session.change(&old.manifest, &new.manifest).await;
     assert_eq!(done.error, "");
@@ -119,16 +114,11 @@ async fn one_whose_settings_lead_it_elsewhere_is_reported_and_not_restarted() {
                 .extend([("LD_PRELOAD".to_owned(), preloaded)]);
         });
     let controller = Controller::start().await;
-    controller.serve(&software);
     controller.welcome_with(Welcome {
         policy: Some(policy(true)),
         ..Welcome::default()
     });
-    let daemon = Daemon::join(&controller, "core-1");
-    let mut session = controller.session().await;
-    session
-        .change(&NodeManifest::default(), &software.manifest)
-        .await;
+    let (daemon, mut session) = Daemon::settled(&controller, &software).await;
     let before = session.running(&["one"]).await;
     let drifts = session.drifts().await;
     let [drift] = &drifts[..] else {
@@ -152,13 +142,8 @@ async fn one_that_only_says_it_has_handled_a_change_is_found_out() {
     fs::write(folder.path().join("handle"), "").unwrap();
     let (old, new) = (liar(1, folder.path()), liar(2, folder.path()));
     let controller = Controller::start().await;
-    controller.serve(&old);
     controller.serve(&new);
-    let _daemon = Daemon::join(&controller, "core-1");
-    let mut session = controller.session().await;
-    let pristine = NodeManifest::default();
-    let done = session.change(&pristine, &old.manifest).await;
-    assert_eq!(done.error, "");
+    let (_daemon, mut session) = Daemon::settled(&controller, &old).await;
     let before = session.running(&["one", "other"]).await;
     assert!(maps(before["one"]).contains("generations/1/tree/lib/libone.so"));
     let done = session.change(&old.manifest, &new.manifest).await;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
-use placet_model::{NodeManifest, ProcessName};
+use placet_model::ProcessName;
 
 use crate::controller::Controller;
 use crate::daemon::{Daemon, signal};
@@ -31,12 +31,9 @@ fn tool(version: u32) -> Vec<u8> {
 async fn a_process_that_runs_an_earlier_program_is_told_of_until_it_is_restarted() {
     let controller = Controller::start().await;
     let (old, new) = (software(&tool(1)), software(&tool(2)));
-    controller.serve(&old);
     controller.serve(&new);
     let daemon = Daemon::join_saying(&controller, "core-1", &["--look-every", "1"]);
-    let mut session = controller.session().await;
-    let pristine = NodeManifest::default();
-    assert_eq!(session.change(&pristine, &old.manifest).await.error, "");
+    let mut session = controller.settle(&old).await;
     let server = session.running(&["server"]).await["server"];
     let runs = daemon.path("s/generations/1/tree/bin/tool");
     executed(server, &runs.display().to_string()).await;

@@ -1,7 +1,6 @@
 //! The certificate's life.
 
 use jiff::SignedDuration;
-use placet_model::NodeManifest;
 
 use crate::controller::Controller;
 use crate::daemon::{Daemon, is_alive};
@@ -30,12 +29,7 @@ async fn a_node_that_is_not_renewed_is_cut_off_and_its_processes_go_on() {
     let controller = Controller::with_lifetime(SignedDuration::from_secs(2)).await;
     controller.refuse_renewal();
     let software = Software::new().notifier("bin/one", &[]);
-    controller.serve(&software);
-    let _daemon = Daemon::join(&controller, "core-1");
-    let mut session = controller.session().await;
-    session
-        .change(&NodeManifest::default(), &software.manifest)
-        .await;
+    let (_daemon, mut session) = Daemon::settled(&controller, &software).await;
     let pids = session.running(&["one"]).await;
     while session.next().await.is_some() {}
     assert!(is_alive(pids["one"]));

@@ -3,7 +3,6 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
-use placet_model::NodeManifest;
 
 use crate::controller::{Controller, Session};
 use crate::daemon::{Daemon, ended, signal};
@@ -45,14 +44,8 @@ impl Versions {
 
     /// A node that runs the first version.
     async fn node(&self, controller: &Controller) -> (Daemon, Session) {
-        controller.serve(&self.good);
         controller.serve(&self.bad);
-        let daemon = Daemon::join(controller, "core-1");
-        let mut session = controller.session().await;
-        let pristine = NodeManifest::default();
-        let done = session.change(&pristine, &self.good.manifest).await;
-        assert_eq!((done.error.as_str(), done.generation), ("", 1));
-        (daemon, session)
+        Daemon::settled(controller, &self.good).await
     }
 
     /// The second version is made and watched.

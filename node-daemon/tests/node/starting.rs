@@ -14,13 +14,7 @@ use crate::software::Software;
 async fn powerless(controller: &Controller, starts: &Path) -> Daemon {
     let starts = starts.display();
     let software = Software::new().script("bin/one", &format!("echo up >> {starts}; sleep 1000"));
-    controller.serve(&software);
-    let mut daemon = Daemon::join(controller, "core-1");
-    let mut session = controller.session().await;
-    let changed = session
-        .change(&NodeManifest::default(), &software.manifest)
-        .await;
-    assert_eq!(changed.error, "");
+    let (mut daemon, mut session) = Daemon::settled(controller, &software).await;
     session.running(&["one"]).await;
     controller.go_away(true);
     daemon.kill();

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
-use placet_model::NodeManifest;
 use placet_protocol::wire::to_node::Order;
 use placet_protocol::wire::{Forget, Memory, Report, Suite};
 
@@ -42,15 +41,10 @@ impl Node {
     async fn new(old: &Software, new: &Software) -> Self {
         let memory = tempfile::tempdir_in(SHARED_MEMORY).unwrap();
         let controller = Controller::start().await;
-        controller.serve(old);
         controller.serve(new);
         let folder = memory.path().to_str().unwrap();
         let daemon = Daemon::join_saying(&controller, "core-1", &["--memory", folder]);
-        let mut session = controller.session().await;
-        let done = session
-            .change(&NodeManifest::default(), &old.manifest)
-            .await;
-        assert_eq!((done.error.as_str(), done.generation), ("", 1));
+        let session = controller.settle(old).await;
         Self {
             daemon,
             _memory: memory,

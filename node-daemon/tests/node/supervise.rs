@@ -14,13 +14,7 @@ use crate::software::Software;
 
 pub(crate) async fn node(software: &Software) -> (Controller, Daemon, Session) {
     let controller = Controller::start().await;
-    controller.serve(software);
-    let daemon = Daemon::join(&controller, "core-1");
-    let mut session = controller.session().await;
-    let done = session
-        .change(&NodeManifest::default(), &software.manifest)
-        .await;
-    assert_eq!(done.error, "");
+    let (daemon, session) = Daemon::settled(&controller, software).await;
     (controller, daemon, session)
 }
 

@@ -38,14 +38,9 @@ impl Node {
         let memory = tempfile::tempdir_in(SHARED_MEMORY).unwrap();
         let folder = memory.path().to_str().unwrap();
         let (old, new) = (version(1), version(2));
-        controller.serve(&old);
         controller.serve(&new);
         let daemon = Daemon::join_saying(controller, "core-1", &["--memory", folder]);
-        let mut session = controller.session().await;
-        let done = session
-            .change(&NodeManifest::default(), &old.manifest)
-            .await;
-        assert_eq!((done.error.as_str(), done.generation), ("", 1));
+        let mut session = controller.settle(&old).await;
         session.running(&["server", "loner"]).await;
         session.memory = Some(Memory { seconds });
         let done = session.change(&old.manifest, &new.manifest).await;

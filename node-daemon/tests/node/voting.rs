@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
-use placet_model::{Answer, NodeManifest, Proposal, Verdict, VerdictKind};
+use placet_model::{Answer, Proposal, Verdict, VerdictKind};
 use placet_protocol::wire::Release;
 use placet_protocol::wire::to_node::Order;
 use tempfile::TempDir;
@@ -34,14 +34,8 @@ async fn world() -> World {
             .notifier("bin/loner", &[])
     };
     let (old, new) = (fleet(b"old"), fleet(b"new"));
-    controller.serve(&old);
     controller.serve(&new);
-    let daemon = Daemon::join(&controller, "core-1");
-    let mut session = controller.session().await;
-    let done = session
-        .change(&NodeManifest::default(), &old.manifest)
-        .await;
-    assert_eq!(done.error, "");
+    let (daemon, session) = Daemon::settled(&controller, &old).await;
     World {
         controller,
         daemon,

@@ -29,6 +29,14 @@ pub struct ElfHeaders {
     reach: Reach,
 }
 
+/// The tables of the dynamic section from which facts are made.
+struct Tables {
+    /// Where they are loaded.
+    addresses: Vec<u64>,
+    /// Where in the file the first relocations begin that name no symbols.
+    stop: Option<u64>,
+}
+
 /// Tables are rarely larger, and then more is read.
 const WINDOW: u64 = 4 << 20;
 
@@ -115,15 +123,16 @@ impl ElfHeaders {
     /// the segment that it is in may hold constants of any size too, and relocations without
     /// symbols, which are the most of it where a program has many of them.
     fn load_tables(&mut self, source: &FileSource<'_>) -> Result<(), ReadError> {
-        let whole = self.tables()?;
+        let tables = self.tables()?;
+        let whole = self.ranges(&tables);
         self.reach = Reach {
             window: WINDOW,
-            stop: self.without_symbols()?,
+            stop: tables.stop,
         };
         loop {
-            let tables = self.tables()?;
-            let is_whole = tables == whole;
-            self.load(source, tables)?;
+            let ranges = self.ranges(&tables);
+            let is_whole = ranges == whole;
+            self.load(source, ranges)?;
             if is_whole || self.parse().is_ok() {
                 return Ok(());
             }
@@ -131,15 +140,6 @@ impl ElfHeaders {
                 self.reach.window = self.reach.window.saturating_mul(2);
             }
         }
-    }
-
-    /// Where in the file the first relocations begin that name no symbols.
-    fn without_symbols(&self) -> Result<Option<u64>, ElfError> {
-        let image = self.image_within(Reach::ALL);
-        let dynamic = Dynamic::read(&image)?;
-        let ranges = Table::all(&dynamic, image.is_64).filter_map(|table| table.without_symbols());
-        let starts = ranges.filter_map(|range| image.offset_of(range.start));
-        Ok(starts.map(|range| range.start).min())
     }
 
     /// What the headers say.
@@ -180,18 +180,29 @@ impl ElfHeaders {
             .collect()
     }
 
-    /// Where the tables of the dynamic section are, each up to the end of its segment or of the
-    /// window; those that touch are one.
-    fn tables(&self) -> Result<Vec<Range<u64>>, ElfError> {
-        let whole = self.image_within(Reach::ALL);
-        let dynamic = Dynamic::read(&whole)?;
-        let image = self.image();
-        let relocations =
-            Table::all(&dynamic, image.is_64).filter_map(|table| table.with_symbols());
+    /// What the dynamic section says of its tables.
+    fn tables(&self) -> Result<Tables, ElfError> {
+        let image = self.image_within(Reach::ALL);
+        let dynamic = Dynamic::read(&image)?;
+        let relocations: Vec<_> = Table::all(&dynamic, image.is_64).collect();
         let addresses = TABLES.iter().filter_map(|tag| dynamic.value(*tag));
-        let addresses = addresses.chain(relocations);
-        let tables = addresses.filter_map(|address| image.window_at(address));
-        let mut tables: Vec<_> = tables.collect();
+        let with_symbols = relocations.iter().filter_map(Table::with_symbols);
+        let without = relocations.iter().filter_map(Table::without_symbols);
+        let starts = without.filter_map(|range| image.offset_of(range.start));
+        Ok(Tables {
+            addresses: addresses.chain(with_symbols).collect(),
+            stop: starts.map(|range| range.start).min(),
+        })
+    }
+
+    /// Where these tables are in the file, each up to the end of its segment or of what is read; those
+    /// that touch are one.
+    fn ranges(&self, tables: &Tables) -> Vec<Range<u64>> {
+        let image = self.image();
+        let addresses = tables.addresses.iter();
+        let mut tables: Vec<_> = addresses
+            .filter_map(|address| image.window_at(*address))
+            .collect();
         tables.sort_by_key(|table| table.start);
         let mut ranges: Vec<Range<u64>> = Vec::new();
         for table in tables {
@@ -200,7 +211,7 @@ impl ElfHeaders {
                 _ => ranges.push(table),
             }
         }
-        Ok(ranges)
+        ranges
     }
 }
 

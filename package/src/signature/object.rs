@@ -18,7 +18,7 @@
 use object::Endianness;
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::pod;
-use object::read::elf::{FileHeader, Rel as _, Rela as _};
+use object::read::elf::{FileHeader, Rela as _};
 
 use super::parts::Parts;
 use super::plan::{GROUP_MAX, Plan, Role, is_relocations};
@@ -219,34 +219,29 @@ impl Plan<'_> {
         Elf: FileHeader<Endian = Endianness>,
     {
         let endian = self.headers.endian;
-        let swapped = self.headers.machine == elf::EM_MIPS
-            && self.headers.is_64
-            && endian == Endianness::Little;
-        let mut add = |offset: u64, info: u64, addend: i64| {
+        let has_addends = section.kind == elf::SHT_RELA;
+        let is_mips = self.headers.machine == elf::EM_MIPS;
+        let swapped = has_addends && is_mips && self.headers.is_64 && endian == Endianness::Little;
+        let add = |relocation: Elf::Rela| {
+            let info: u64 = relocation.r_info(endian, swapped).into();
             let (symbol, kind) = if self.headers.is_64 {
                 (info >> 32, info & 0xffff_ffff)
             } else {
                 (info >> 8, info & 0xff)
             };
             let symbol = symbols.refer(u32::try_from(symbol).expect("it has 32 bits"));
+            let offset: u64 = relocation.r_offset(endian).into();
             for number in [offset, symbol.0 << 32 | kind, symbol.1] {
                 encoded.extend(number.to_le_bytes());
             }
+            let addend: i64 = relocation.r_addend(endian).into();
             encoded.extend(addend.to_le_bytes());
         };
-        if section.kind == elf::SHT_RELA {
-            for it in entries::<Elf::Rela>(bytes) {
-                let addend = it.r_addend(endian).into();
-                add(
-                    it.r_offset(endian).into(),
-                    it.r_info(endian, swapped).into(),
-                    addend,
-                );
-            }
+        if has_addends {
+            entries::<Elf::Rela>(bytes).iter().copied().for_each(add);
         } else {
-            for it in entries::<Elf::Rel>(bytes) {
-                add(it.r_offset(endian).into(), it.r_info(endian).into(), 0);
-            }
+            let without = entries::<Elf::Rel>(bytes).iter();
+            without.map(|it| Elf::Rela::from(*it)).for_each(add);
         }
     }
 }

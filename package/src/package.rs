@@ -109,15 +109,7 @@ pub(crate) fn read_blob(
     size: Option<u64>,
     what: &'static str,
 ) -> Outcome<Vec<u8>> {
-    let bytes = files::read(&layout.blob_path(digest), MANIFEST_MAX)?;
-    let found = Digest::of(&bytes);
-    if found != *digest {
-        return Err(Problem::WrongDigest {
-            what: what.to_owned(),
-            wanted: *digest,
-            found,
-        });
-    }
+    let bytes = read_whole(layout, digest, MANIFEST_MAX, what)?;
     match size.filter(|size| *size != bytes.len() as u64) {
         Some(wanted) => Err(Problem::WrongSize {
             what: what.to_owned(),
@@ -126,6 +118,20 @@ pub(crate) fn read_blob(
         }),
         None => Ok(bytes),
     }
+}
+
+/// Reads a whole blob of at most `most` bytes and compares its digest.
+fn read_whole(layout: &Layout, digest: &Digest, most: u64, what: &str) -> Outcome<Vec<u8>> {
+    let bytes = files::read(&layout.blob_path(digest), most)?;
+    let found = Digest::of(&bytes);
+    if found != *digest {
+        return Err(Problem::WrongDigest {
+            what: what.to_owned(),
+            wanted: *digest,
+            found,
+        });
+    }
+    Ok(bytes)
 }
 
 impl Package {
@@ -219,15 +225,7 @@ impl Package {
 
     fn read_symbols(&self, digest: &Digest) -> Outcome<SymbolLists> {
         let what = "the list of symbols";
-        let bytes = files::read(&self.layout.blob_path(digest), SYMBOLS_MAX)?;
-        let found = Digest::of(&bytes);
-        if found != *digest {
-            return Err(Problem::WrongDigest {
-                what: what.to_owned(),
-                wanted: *digest,
-                found,
-            });
-        }
+        let bytes = read_whole(&self.layout, digest, SYMBOLS_MAX, what)?;
         manifest::parse(&bytes, what)
     }
 }

@@ -39,7 +39,7 @@ pub use packages::{build_kind, controller_program, edit, packages, placet};
 pub use ports::{free_address, free_port};
 pub use proxy::Proxy;
 pub use registry::{REGISTRY_NAME, REGISTRY_PASSWORD, REGISTRY_USER, RegistryServer};
-pub use sample::{Sample, evidence, is_full};
+pub use sample::{Sample, evidence, is_full, median, thousandths};
 pub use sarif::sarif_schema;
 pub use servers::{program, servers, skipped};
 pub use wire::Weather;

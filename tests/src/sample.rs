@@ -63,6 +63,20 @@ pub fn is_full() -> bool {
     env::var("PLACET_FULL").is_ok_and(|full| full == "1")
 }
 
+/// The middle one of what was measured, or what is between the two in the middle; 0 of none.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    if values.is_empty() {
+        return 0.0;
+    }
+    values.sort_by(f64::total_cmp);
+    f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2])
+}
+
+/// A figure with as many digits as people read.
+pub fn thousandths(value: f64) -> f64 {
+    (value * 1_000.0).round() / 1_000.0
+}
+
 /// Prints the figures of `name` and, in a full run, keeps them in `docs/evidence/` with the date
 /// and the commit.
 pub fn evidence(name: &str, figures: &serde_json::Value) {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use placet_tests::{evidence, is_full, placet};
+use placet_tests::{evidence, is_full, median, placet};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -201,15 +201,6 @@ fn seconds(command: &mut Command) -> f64 {
     let start = Instant::now();
     command.status().unwrap();
     start.elapsed().as_secs_f64()
-}
-
-/// The middle one, or between both; 0 of none.
-fn median(mut values: Vec<f64>) -> f64 {
-    if values.is_empty() {
-        return 0.0;
-    }
-    values.sort_by(f64::total_cmp);
-    f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2])
 }
 
 /// Facts with all symbols, of whole processes one after another; in a full run, medians of ten.

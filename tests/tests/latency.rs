@@ -1,6 +1,6 @@
 //! How long it takes from the controller's hearing of a commit to the tally of four nodes.
 
-use placet_tests::{Fleet, FleetOptions, evidence};
+use placet_tests::{Fleet, FleetOptions, evidence, median};
 
 /// Generous: a debug build on two busy cores. The goal is in the evidence.
 const BOUND_MILLISECONDS: f64 = 1_000.0;
@@ -20,7 +20,7 @@ async fn from_commit_to_tally() {
         fleet.verified(&commit).await;
     }
     milliseconds.sort_by(f64::total_cmp);
-    let median = f64::midpoint(milliseconds[9], milliseconds[10]);
+    let median = median(milliseconds.clone());
     let figures = serde_json::json!({
         "nodes": 4, "runs": 20, "medianMilliseconds": median,
         "minimum": milliseconds[0], "maximum": milliseconds[19], "goal": 100,

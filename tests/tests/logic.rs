@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use placet_logic::{Logic, Opinion, Question};
 use placet_model::{ChangeSet, NodeDescription, Verdict};
 use placet_tests::{
-    Fleet, FleetOptions, RegistryServer, edit, evidence, is_full, packages, pids, placet, skipped,
+    Fleet, FleetOptions, RegistryServer, edit, evidence, is_full, median, packages, pids, placet,
+    skipped,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -294,16 +295,15 @@ fn question() -> Question {
     Question::new(&change.processes[0], &node, &change, &files)
 }
 
-fn median(mut what: impl FnMut()) -> f64 {
+/// Of many times.
+fn microseconds(mut what: impl FnMut()) -> f64 {
     let rounds = if is_full() { 1_001 } else { 11 };
     let round = |_| {
         let started = Instant::now();
         what();
-        started.elapsed()
+        started.elapsed().as_secs_f64() * 1e6
     };
-    let mut times: Vec<Duration> = (0..rounds).map(round).collect();
-    times.sort_unstable();
-    times[rounds / 2].as_secs_f64() * 1e6
+    median((0..rounds).map(round).collect())
 }
 
 /// Bytes of the program, and of what of it has to do with WebAssembly by the names of its symbols.
@@ -334,8 +334,8 @@ fn what_a_decision_costs() {
         let load = || Logic::new(&bytes, 50_000_000, 16 << 20).unwrap();
         let (logic, question) = (load(), question());
         assert!(matches!(logic.decide(&question), Ok(Opinion::Veto { .. })));
-        let load = median(|| drop(load()));
-        let decide = median(|| drop(logic.decide(&question)));
+        let load = microseconds(|| drop(load()));
+        let decide = microseconds(|| drop(logic.decide(&question)));
         let figure = json!({
             "moduleBytes": bytes.len(), "loadMicroseconds": load, "decideMicroseconds": decide,
         });

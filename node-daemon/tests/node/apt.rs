@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use placet_tests::{evidence, is_full};
+use placet_tests::{evidence, is_full, median};
 use serde_json::{Value, json};
 
 use crate::hitless::{c_server, server};
@@ -28,16 +28,13 @@ struct Taken {
 }
 
 impl Taken {
-    fn figures(mut self) -> Value {
-        let mut median = |of: fn(&mut Self) -> &mut Vec<Duration>| {
-            let times = of(&mut self);
-            times.sort_unstable();
-            times[times.len() / 2].as_secs_f64() * 1_000.0
+    fn figures(self) -> Value {
+        let milliseconds = |times: &[Duration]| {
+            median(times.iter().map(|it| it.as_secs_f64() * 1_000.0).collect())
         };
-        let time = median(|it| &mut it.times);
-        let gap = median(|it| &mut it.gaps);
         json!({
-            "orderToReadyMilliseconds": time, "gapMilliseconds": gap,
+            "orderToReadyMilliseconds": milliseconds(&self.times),
+            "gapMilliseconds": milliseconds(&self.gaps),
             "updates": self.times.len(), "refusedOrReset": self.failed,
         })
     }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use placet_model::{ManifestEntry, NodeManifest};
 use placet_planner::change;
-use placet_tests::{evidence, is_full};
+use placet_tests::{evidence, is_full, median};
 use serde_json::{Value, json};
 
 const MODULES: usize = 2_000;
@@ -92,8 +92,7 @@ fn whom_a_change_touches_is_known_at_once() {
         times.push(begun.elapsed().as_secs_f64() * 1_000.0);
         touched = change.change_set.processes.len();
     }
-    times.sort_by(f64::total_cmp);
-    let median = times[times.len() / 2];
+    let median = median(times);
     // As many as use it: more than one and not all, or the figure would say nothing.
     assert!((10..PROCESSES).contains(&touched), "{touched}");
     let profile = if cfg!(debug_assertions) {

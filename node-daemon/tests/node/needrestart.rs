@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use placet_model::{NodeManifest, ProcessSpec, canonical_json};
 use placet_planner::change;
-use placet_tests::{evidence, is_full};
+use placet_tests::{evidence, is_full, median};
 use serde_json::json;
 
 use crate::machine::Machine;
@@ -184,19 +184,16 @@ fn impact(old: &[u8], new: &[u8]) -> (BTreeSet<String>, f64) {
     (touched.map(|it| it.name.to_string()).collect(), time)
 }
 
-/// The middle one of as many times as the run has; each has to name those who use the library.
-fn median(mut run: impl FnMut() -> (BTreeSet<String>, f64)) -> f64 {
+/// In the middle of as many runs as there are rounds; each has to name those who use the library.
+fn milliseconds(mut run: impl FnMut() -> (BTreeSet<String>, f64)) -> f64 {
     let users = names().filter_map(|(name, is_user)| is_user.then_some(name));
     let users: BTreeSet<_> = users.collect();
-    let mut times: Vec<_> = (0..ROUNDS)
-        .map(|_| {
-            let (named, time) = run();
-            assert_eq!(named, users);
-            time
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[ROUNDS / 2]
+    let times = (0..ROUNDS).map(|_| {
+        let (named, time) = run();
+        assert_eq!(named, users);
+        time
+    });
+    median(times.collect())
 }
 
 #[test]
@@ -212,14 +209,14 @@ fn whom_another_libssl_touches_is_said_before_the_change_and_sooner_than_by_need
     let library = fs::read(system_file(LIBRARY)).unwrap();
     let other = another(&library);
     let [old, new] = [&library, &other].map(|it| canonical_json(&manifest(&programs, it)));
-    let here = median(|| impact(&old, &new));
+    let here = milliseconds(|| impact(&old, &new));
 
     let mut running = Running::new(machine, &programs, &library);
     let (before, _) = running.needrestart("-b -l");
     assert!(before.is_empty(), "{before:?}");
     running.write(&format!("lib/{LIBRARY}"), &other);
-    let libraries_alone = median(|| running.needrestart("-b -l"));
-    let whole = median(|| running.needrestart("-b"));
+    let libraries_alone = milliseconds(|| running.needrestart("-b -l"));
+    let whole = milliseconds(|| running.needrestart("-b"));
     evidence(
         "needrestart",
         &json!({

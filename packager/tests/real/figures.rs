@@ -13,7 +13,7 @@ use std::thread;
 
 use md5::{Digest as _, Md5};
 use placet_package::{file_signature, fingerprint};
-use placet_tests::{evidence, is_full};
+use placet_tests::{evidence, is_full, median};
 use serde_json::json;
 
 use crate::child;
@@ -75,11 +75,6 @@ fn run(work: &str, list: &Path) -> (f64, u64) {
         WORK,
         &format!("{work} {}", list.display()),
     )
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// Programs and libraries of this machine, up to so many bytes.

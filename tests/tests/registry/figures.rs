@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use placet_tests::{RegistryServer, debs, evidence, is_full, placet};
+use placet_tests::{RegistryServer, debs, evidence, is_full, median, placet, thousandths};
 use serde_json::json;
 
 use crate::proxy::{Fate, Proxy};
@@ -54,11 +54,6 @@ fn measured(arguments: &[&str]) -> Ran {
         mebibytes: f64::from(peak) / 1024.0,
         said,
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    (values[values.len() / 2] * 1_000.0).round() / 1_000.0
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,8 +110,8 @@ fn size(deb: &Path) -> u64 {
 }
 
 fn keep(deb: &Path, imports: &[Ran], pushes: &[Ran], sent_again: usize) {
-    let seconds = |all: &[Ran]| median(all.iter().map(|it| it.seconds).collect());
-    let peak = |all: &[Ran]| median(all.iter().map(|it| it.mebibytes).collect());
+    let seconds = |all: &[Ran]| thousandths(median(all.iter().map(|it| it.seconds).collect()));
+    let peak = |all: &[Ran]| thousandths(median(all.iter().map(|it| it.mebibytes).collect()));
     let is_release = placet()
         .components()
         .any(|part| part.as_os_str() == "release");

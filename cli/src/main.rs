@@ -116,12 +116,9 @@ fn run(command: Command, common: &arguments::Common) -> anyhow::Result<Answer> {
             Command::Node(NodeCommand::Retry(order)) => node::order("retry", &order, common).await,
             Command::Package(command) => package::run(command, common).await,
             Command::Completion { shell } => {
-                clap_complete::generate(
-                    shell,
-                    &mut Cli::command(),
-                    "placet",
-                    &mut std::io::stdout(),
-                );
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "placet", &mut script);
+                output::write(&script)?;
                 Ok(Answer::Done)
             }
             Command::Node(NodeCommand::Ask(_))

@@ -1,6 +1,7 @@
 //! Printing: tables for people, JSON and YAML for programs.
 
 use std::fmt;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
@@ -103,6 +104,20 @@ pub(crate) fn print(value: &Value, format: Format) -> anyhow::Result<()> {
     };
     anstream::println!("{}", text.trim_end());
     Ok(())
+}
+
+/// Writes all of a long text to standard output at once.
+pub(crate) fn write(text: &[u8]) -> anyhow::Result<()> {
+    written(io::stdout().lock().write_all(text))
+}
+
+/// What became of writing to standard output.
+pub(crate) fn written(result: io::Result<()>) -> anyhow::Result<()> {
+    match result {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("failed to write to standard output"),
+    }
 }
 
 /// Resources as one value: themselves where there is one, a `List` otherwise, as kubectl does.

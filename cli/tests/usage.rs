@@ -107,3 +107,20 @@ fn a_package_that_is_not_there_is_an_error_that_names_it() {
 fn completion_is_printed_for_a_shell() {
     assert!(stdout(&placet(&["completion", "bash"])).contains("_placet"));
 }
+
+#[test]
+fn whoever_reads_may_have_seen_enough() {
+    let program = env!("CARGO_BIN_EXE_placet");
+    for arguments in [
+        &["completion", "bash"][..],
+        &["package", "deps", program],
+        &["package", "deps", program, "-o", "json"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(program);
+        let output = command.args(arguments).stdout(writer).output().unwrap();
+        let said = (output.status.code(), stderr(&output));
+        assert_eq!(said, (Some(0), String::new()), "{arguments:?}");
+    }
+}

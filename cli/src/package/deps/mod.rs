@@ -5,7 +5,7 @@ mod report;
 mod text;
 
 use std::collections::BTreeSet;
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
@@ -14,7 +14,7 @@ use placet_packager::deps::{Collection, Unresolved};
 use serde::Serialize;
 
 use crate::arguments::Common;
-use crate::output::{Answer, BAD, Format};
+use crate::output::{self, Answer, BAD, Format};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -56,7 +56,7 @@ pub(crate) struct Deps {
 pub(crate) fn run(arguments: &Deps, common: &Common) -> anyhow::Result<Answer> {
     let collection = Collection::read(&arguments.paths, arguments.root.as_deref())?;
     let answer = if arguments.dot {
-        write(&mut io::stdout().lock(), dot::graph(&collection).as_bytes())?;
+        output::write(dot::graph(&collection).as_bytes())?;
         Answer::Done
     } else if let Some(name) = &arguments.users {
         users(&collection, name, common)?
@@ -131,7 +131,7 @@ fn print<T: Serialize>(
         Format::Json => {
             let mut to = BufWriter::with_capacity(64 << 10, io::stdout().lock());
             let written = serde_json::to_writer_pretty(&mut to, value).map_err(Into::into);
-            done(
+            output::written(
                 written
                     .and_then(|()| to.write_all(b"\n"))
                     .and_then(|()| to.flush()),
@@ -139,23 +139,10 @@ fn print<T: Serialize>(
         }
         Format::Yaml => {
             let yaml = serde_yaml::to_string(value).context("failed to write YAML")?;
-            write(&mut io::stdout().lock(), yaml.as_bytes())
+            output::write(yaml.as_bytes())
         }
         Format::Table | Format::Markdown | Format::Junit | Format::Sarif => {
-            write(&mut anstream::stdout().lock(), text().as_bytes())
+            output::written(anstream::stdout().write_all(text().as_bytes()))
         }
-    }
-}
-
-/// Writes all at once: lists of symbols are long.
-fn write(to: &mut impl Write, text: &[u8]) -> anyhow::Result<()> {
-    done(to.write_all(text))
-}
-
-fn done(written: io::Result<()>) -> anyhow::Result<()> {
-    match written {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("failed to write to standard output"),
     }
 }

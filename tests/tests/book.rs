@@ -143,6 +143,29 @@ fn every_link_leads_somewhere() {
     assert!(count > 50, "{count} links were found");
 }
 
+/// Whoever has the book alone gets everywhere, too: mdBook makes a page of what the summary lists, keeps
+/// other files of `docs/` as they are, and knows nothing of what is outside.
+#[test]
+fn no_link_of_the_book_leaves_it() {
+    for (page, text) in pages() {
+        if !page.starts_with("docs") {
+            continue;
+        }
+        for link in links(&text).iter().filter(|it| !it.contains("://")) {
+            let file = link.split('#').next().expect("a link");
+            let place = format!("{}: {link}", page.display());
+            let target = plain(&page.parent().expect("a page is in a folder").join(file));
+            assert!(target.starts_with("docs"), "{place} is not in the book");
+            let is_file = file.is_empty() || root().join(target).is_file();
+            assert!(is_file, "{place}: a book has no listings of folders");
+        }
+    }
+    // Otherwise mdBook makes an index.html of each README.md, and leaves links to it as they are.
+    let settings = fs::read_to_string(root().join("docs/book.toml")).unwrap();
+    let keeps_names = settings.contains("\nuse-default-preprocessors = false\n");
+    assert!(keeps_names && !settings.contains("[preprocessor.index]"));
+}
+
 #[test]
 fn headings_are_linked_by_what_remains_of_them() {
     let page =

@@ -19,6 +19,7 @@
 
 mod agent;
 mod arguments;
+mod elf;
 mod family;
 mod keeper;
 mod link;

@@ -128,50 +128,53 @@ impl Core {
     }
 
     fn prepare(&self, notice: Notice) {
-        let Notice {
-            work,
-            process,
-            change_digest,
-            within,
-        } = notice;
-        let (voters, handle, grace) = (
-            self.voters.clone(),
-            self.handle.clone(),
-            self.grace(&process),
-        );
-        let telling = async move {
-            registered(&voters, &process, grace).await;
+        self.give(notice, |voters, notice| async move {
+            let Notice {
+                work,
+                process,
+                change_digest,
+                within,
+            } = notice;
             let prepared = voters.prepare(&process, &change_digest, within).await;
             tracing::info!(%process, ?prepared, "{process} was told that the change comes");
-            handle.send(Input::Machine(Event::Prepared { work, process }));
-        };
-        tokio::spawn(telling.in_current_span());
+            Event::Prepared { work, process }
+        });
     }
 
     fn tell_process(&self, notice: Notice, outcome: Outcome) {
-        let Notice {
-            work,
-            process,
-            change_digest,
-            within,
-        } = notice;
-        let (voters, handle, grace) = (
-            self.voters.clone(),
-            self.handle.clone(),
-            self.grace(&process),
-        );
-        let telling = async move {
-            registered(&voters, &process, grace).await;
+        self.give(notice, move |voters, notice| async move {
+            let Notice {
+                work,
+                process,
+                change_digest,
+                within,
+            } = notice;
             let handled = voters
                 .changed(&process, &change_digest, outcome, within)
                 .await;
             tracing::info!(%process, ?outcome, ?handled, "{process} was told how the change ended");
-            let handled = handled == Handled::Done;
-            handle.send(Input::Machine(Event::Told {
+            Event::Told {
                 work,
                 process,
-                handled,
-            }));
+                handled: handled == Handled::Done,
+            }
+        });
+    }
+
+    /// Has `tell` give a notice as soon as its process is registered; what becomes of that is news
+    /// for the machine.
+    fn give<Telling>(
+        &self,
+        notice: Notice,
+        tell: impl FnOnce(Voters, Notice) -> Telling + Send + 'static,
+    ) where
+        Telling: Future<Output = Event> + Send,
+    {
+        let (voters, handle) = (self.voters.clone(), self.handle.clone());
+        let grace = self.grace(&notice.process);
+        let telling = async move {
+            registered(&voters, &notice.process, grace).await;
+            handle.send(Input::Machine(tell(voters, notice).await));
         };
         tokio::spawn(telling.in_current_span());
     }

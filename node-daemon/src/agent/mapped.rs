@@ -9,6 +9,7 @@ use std::path::Path;
 use nix::sys::stat::makedev;
 use nix::unistd::Pid;
 
+use crate::elf::ElfHead;
 use crate::family::parent_and_group;
 
 /// A file that a process has mapped to execute what is in it.
@@ -30,7 +31,7 @@ const HEAD: usize = 64 << 10;
 const MAPS_MAX: u64 = 16 << 20;
 
 /// `PT_NOTE`.
-const NOTE: u64 = 4;
+const NOTE: u32 = 4;
 /// `NT_GNU_BUILD_ID`.
 const BUILD_ID: u64 = 3;
 
@@ -138,49 +139,24 @@ pub(super) fn kin() -> BTreeMap<u32, (u32, u32)> {
 
 /// The GNU build id in the first bytes of an ELF file, in lower-case hexadecimal.
 fn build_id(head: &[u8]) -> Option<String> {
-    head.strip_prefix(b"\x7fELF")?;
-    let is_64 = head.get(4) == Some(&2);
-    let (table, size, count) = if is_64 { (32, 54, 56) } else { (28, 42, 44) };
-    let word = if is_64 { 8 } else { 4 };
-    let table = number(head, table, word)?;
-    let (size, count) = (number(head, size, 2)?, number(head, count, 2)?);
-    (0..count).find_map(|index| {
-        let at = usize::try_from(table.checked_add(index * size)?).ok()?;
-        let (offset, length) = if is_64 { (8, 32) } else { (4, 16) };
-        if number(head, at, 4)? != NOTE {
-            return None;
-        }
-        let offset = usize::try_from(number(head, at.checked_add(offset)?, word)?).ok()?;
-        let length = usize::try_from(number(head, at.checked_add(length)?, word)?).ok()?;
-        noted(head.get(offset..offset.checked_add(length)?)?)
-    })
+    let elf = ElfHead::new(head)?;
+    elf.segments(NOTE).find_map(|notes| noted(elf, notes))
 }
 
 /// The build id among the notes of one segment.
-fn noted(mut notes: &[u8]) -> Option<String> {
+fn noted(elf: ElfHead<'_>, mut notes: &[u8]) -> Option<String> {
     loop {
-        let length = |at| usize::try_from(number(notes, at, 4)?).ok();
+        let length = |at| usize::try_from(elf.number_in(notes, at, 4)?).ok();
         let (name, descriptor) = (length(0)?, length(4)?);
         let from = 12usize.checked_add(name.checked_next_multiple_of(4)?)?;
         let bytes = notes.get(from..from.checked_add(descriptor)?)?;
         let is_gnu = notes.get(12..16) == Some(b"GNU\0") && name == 4;
-        if is_gnu && number(notes, 8, 4)? == BUILD_ID {
+        if is_gnu && elf.number_in(notes, 8, 4)? == BUILD_ID {
             let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
             return Some(digits.collect::<Vec<_>>().concat());
         }
         notes = notes.get(from.checked_add(descriptor.checked_next_multiple_of(4)?)?..)?;
     }
-}
-
-/// The number of `size` bytes at `at`: what runs here has the byte order of this machine.
-fn number(bytes: &[u8], at: usize, size: usize) -> Option<u64> {
-    let bytes = bytes.get(at..at.checked_add(size)?)?;
-    let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
-    Some(if cfg!(target_endian = "big") {
-        bytes.iter().fold(0, add)
-    } else {
-        bytes.iter().rev().fold(0, add)
-    })
 }
 
 #[cfg(test)]
@@ -242,7 +218,7 @@ broken
         }
         assert_eq!(build_id(&own[..64]), None);
         assert_eq!(build_id(b"#!/bin/sh\n"), None);
-        assert_eq!(noted(&[0xff; 64]), None);
+        assert_eq!(noted(ElfHead::new(&own).unwrap(), &[0xff; 64]), None);
     }
 
     #[test]

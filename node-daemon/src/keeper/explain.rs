@@ -8,6 +8,8 @@ use std::path::Path;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use placet_model::visible;
 
+use crate::elf::ElfHead;
+
 /// Enough for the headers of a program, and for the first line of a script.
 const HEAD: u64 = 4_096;
 
@@ -73,8 +75,7 @@ fn forbids(program: &Path) -> Option<String> {
 
 /// The ELF machine number of a program; `None` for what is no ELF file.
 fn machine(head: &[u8]) -> Option<u16> {
-    head.strip_prefix(b"\x7fELF")?;
-    number(head, 18, 2).and_then(|machine| machine.try_into().ok())
+    ElfHead::new(head)?.machine()
 }
 
 fn own_machine() -> Option<u16> {
@@ -91,37 +92,9 @@ fn interpreter(head: &[u8]) -> Option<String> {
         let line = String::from_utf8_lossy(line);
         return line.split_whitespace().next().map(str::to_owned);
     }
-    machine(head)?;
-    let is_64 = head.get(4) == Some(&2);
-    let (table, size, count) = if is_64 { (32, 54, 56) } else { (28, 42, 44) };
-    let word = if is_64 { 8 } else { 4 };
-    let table = number(head, table, word)?;
-    let (size, count) = (number(head, size, 2)?, number(head, count, 2)?);
-    for index in 0..count {
-        let at = usize::try_from(table.checked_add(index * size)?).ok()?;
-        if number(head, at, 4)? != u64::from(INTERPRETER) {
-            continue;
-        }
-        let (offset, length) = if is_64 { (8, 32) } else { (4, 16) };
-        let offset = usize::try_from(number(head, at.checked_add(offset)?, word)?).ok()?;
-        let length = usize::try_from(number(head, at.checked_add(length)?, word)?).ok()?;
-        let path = head.get(offset..offset.checked_add(length)?)?;
-        let path = path.split(|byte| *byte == 0).next()?;
-        return Some(String::from_utf8_lossy(path).into_owned());
-    }
-    None
-}
-
-/// The number of `size` bytes at `at`, in the file's byte order.
-fn number(head: &[u8], at: usize, size: usize) -> Option<u64> {
-    let bytes = head.get(at..at.checked_add(size)?)?;
-    let is_big = head.get(5) == Some(&2);
-    let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
-    Some(if is_big {
-        bytes.iter().fold(0, add)
-    } else {
-        bytes.iter().rev().fold(0, add)
-    })
+    let path = ElfHead::new(head)?.segments(INTERPRETER).next()?;
+    let path = path.split(|byte| *byte == 0).next()?;
+    Some(String::from_utf8_lossy(path).into_owned())
 }
 
 #[cfg(test)]

@@ -38,6 +38,17 @@ struct Pipe {
     reported: bool,
 }
 
+impl Pipe {
+    fn new(process: ProcessName, reader: PipeReader) -> Self {
+        Self {
+            process,
+            reader: Some(reader),
+            tail: Tail::default(),
+            reported: false,
+        }
+    }
+}
+
 /// A log file that is open.
 struct Output {
     file: File,
@@ -60,14 +71,7 @@ impl Logs {
         fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let id = self.next;
         self.next += 1;
-        let process = process.clone();
-        let pipe = Pipe {
-            process,
-            reader: Some(reader),
-            tail: Tail::default(),
-            reported: false,
-        };
-        self.pipes.insert(id, pipe);
+        self.pipes.insert(id, Pipe::new(process.clone(), reader));
         Ok((id, writer))
     }
 
@@ -79,13 +83,7 @@ impl Logs {
 
     /// Takes over a pipe of a predecessor.
     pub(super) fn adopt(&mut self, id: u64, process: ProcessName, reader: PipeReader) {
-        let pipe = Pipe {
-            process,
-            reader: Some(reader),
-            tail: Tail::default(),
-            reported: false,
-        };
-        self.pipes.insert(id, pipe);
+        self.pipes.insert(id, Pipe::new(process, reader));
         self.next = self.next.max(id + 1);
     }
 

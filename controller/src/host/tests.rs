@@ -12,22 +12,19 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State as Shared};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use axum::serve::Listener;
 use placet_crds::{CommitStatus, HostKind};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::{Pace, Report, State, Telling, tell_at};
 use crate::secrets::Secrets;
 use crate::shared::Wanted;
+
+#[path = "../../tests/git/tls.rs"]
+mod tls;
 
 const TOKEN: &str = "sesame";
 const COMMIT: &str = "0123456789012345678901234567890123456789";
@@ -52,15 +49,15 @@ struct Serving {
 
 impl Host {
     async fn start(kind: HostKind) -> Self {
-        let (authority, tls) = identity();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (authority, listener) = tls::Tls::at(listener);
         let state = tempfile::tempdir().unwrap();
         let secret = state.path().join("host");
         fs::create_dir(&secret).unwrap();
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o700)).unwrap();
         fs::write(secret.join("token"), format!("{TOKEN}\n")).unwrap();
         fs::write(secret.join("ca.crt"), authority).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let (sender, told) = mpsc::unbounded_channel();
         let faults = Arc::<Mutex<Vec<StatusCode>>>::default();
         let serving = Serving {
@@ -70,7 +67,7 @@ impl Host {
             faults: Arc::clone(&faults),
         };
         let router = Router::new().fallback(serve).with_state(serving);
-        tokio::spawn(async move { axum::serve(Tls { listener, tls }, router).await });
+        tokio::spawn(async move { axum::serve(listener, router).await });
         Self {
             address,
             told,
@@ -362,49 +359,4 @@ async fn what_cannot_be_told_is_told_with_what_to_do() {
         !failed.contains(char::is_control) && !failed.contains(TOKEN),
         "{failed}"
     );
-}
-
-/// An authority in PEM form, and a server that it vouches for.
-fn identity() -> (String, TlsAcceptor) {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &authority).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-        )
-        .unwrap();
-    (authority.pem(), TlsAcceptor::from(Arc::new(config)))
-}
-
-struct Tls {
-    listener: TcpListener,
-    tls: TlsAcceptor,
-}
-
-impl Listener for Tls {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            let (stream, address) = self.listener.accept().await.unwrap();
-            // Whoever does not trust the server goes away in the middle.
-            if let Ok(stream) = self.tls.accept(stream).await {
-                return (stream, address);
-            }
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<Self::Addr> {
-        self.listener.local_addr()
-    }
 }

@@ -12,6 +12,7 @@ mod repository;
 mod server;
 mod signature;
 mod ssh;
+mod tls;
 mod web;
 
 use std::fs::Permissions;

@@ -12,18 +12,13 @@ use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::Response;
-use axum::serve::Listener;
 use placet_controller::git::Limits;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use crate::Follower;
+use crate::tls::Tls;
 
 /// What happens to a request before `git` sees it: an answer, or none.
 pub(crate) type Instead = dyn Fn(&Parts) -> Option<Response> + Send + Sync;
@@ -67,15 +62,14 @@ impl Web {
     /// Serves the repositories below `root`.
     pub(crate) fn start(root: &Path, manners: Manners) -> Self {
         let runtime = Runtime::new().unwrap();
-        let (authority, tls) = identity();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
+        let (authority, listener) = Tls::at(listener);
         let served = Served {
             root: root.to_owned(),
             manners,
         };
         let router = Router::new().fallback(serve).with_state(served);
-        let listener = Tls { listener, tls };
         runtime.spawn(async move { axum::serve(listener, router).await });
         Self {
             address,
@@ -105,51 +99,6 @@ pub(crate) fn give_secret(follower: &Follower, values: &[(&str, &str)]) {
     crate::private_folder(&secret);
     for (key, value) in values {
         std::fs::write(secret.join(key), value).unwrap();
-    }
-}
-
-/// An authority in PEM form, and a server that it vouches for.
-fn identity() -> (String, TlsAcceptor) {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &authority).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-        )
-        .unwrap();
-    (authority.pem(), TlsAcceptor::from(Arc::new(config)))
-}
-
-struct Tls {
-    listener: TcpListener,
-    tls: TlsAcceptor,
-}
-
-impl Listener for Tls {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            let (stream, address) = self.listener.accept().await.unwrap();
-            // Whoever does not trust the server goes away in the middle.
-            if let Ok(stream) = self.tls.accept(stream).await {
-                return (stream, address);
-            }
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<Self::Addr> {
-        self.listener.local_addr()
     }
 }
 

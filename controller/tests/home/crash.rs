@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use placet_controller::home::Embedded as Home;
 use serde_json::json;
 
-use crate::{ann, git, package_set, source};
+use crate::declared::{ann, git, package_set, source};
 
 /// Names the state folder to the process that is killed, and says by that that it is one.
 const STATE: &str = "PLACET_TEST_CRASH_STATE";

@@ -7,7 +7,7 @@ use std::path::Path;
 use placet_controller::home::{Embedded as Home, HomeError};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::{ann, package_set};
+use crate::declared::{ann, package_set};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777

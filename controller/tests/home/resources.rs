@@ -8,7 +8,8 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::broadcast::error::TryRecvError;
 
-use crate::{ann, git, package_set, source, version_of};
+use crate::declared::{ann, git, package_set, source};
+use crate::version_of;
 
 fn home() -> (TempDir, Home) {
     let state = tempfile::tempdir().unwrap();
@@ -114,38 +115,6 @@ fn a_panic_inside_a_transaction_undoes_it_and_harms_nothing_else() {
     assert!(broken.is_err());
     assert!(home.list("PackageSet").unwrap().is_empty());
     home.apply(&package_set("a", "1.0.0"), &ann()).unwrap();
-}
-
-#[test]
-fn events_are_numbered_and_found_by_rollout() {
-    let (state, home) = home();
-    let mut watch = home.watch_events();
-    for (event, rollout) in [
-        ("commit", ""),
-        ("plan", "r1"),
-        ("plan", "r2"),
-        ("held", "r1"),
-    ] {
-        home.append_event(event, rollout, &json!({"n": event}))
-            .unwrap();
-    }
-    let of = |rollout| home.events(0, rollout).unwrap();
-    let names = |events: Vec<placet_controller::home::StoredEvent>| -> Vec<String> {
-        events.into_iter().map(|it| it.event).collect()
-    };
-    assert_eq!(names(of("")), ["commit", "plan", "plan", "held"]);
-    assert_eq!(names(of("r1")), ["plan", "held"]);
-    let second = of("r1")[0].clone();
-    assert_eq!(names(home.events(second.sequence, "r1").unwrap()), ["held"]);
-    watch.try_recv().unwrap();
-    assert_eq!(watch.try_recv().unwrap(), second);
-    drop(home);
-    let home = Home::open(state.path()).unwrap();
-    assert_eq!(
-        home.append_event("done", "", &json!({})).unwrap().sequence,
-        5
-    );
-    assert_eq!(home.events(0, "").unwrap().len(), 5);
 }
 
 #[test]

@@ -252,8 +252,8 @@ impl Bench {
         }
     }
 
-    /// How many events are kept.
-    pub(crate) async fn kept_events(&self) -> usize {
+    /// The names of the events that are kept.
+    pub(crate) async fn kept_events(&self) -> Vec<String> {
         let request = WatchRequest {
             since: 0,
             rollout: String::new(),
@@ -266,11 +266,11 @@ impl Bench {
             .await
             .unwrap()
             .into_inner();
-        let mut count = 0;
-        while kept.message().await.unwrap().is_some() {
-            count += 1;
+        let mut names = Vec::new();
+        while let Some(event) = kept.message().await.unwrap() {
+            names.push(event.event);
         }
-        count
+        names
     }
 
     /// Declares the repository as the source of the fleet.

@@ -11,7 +11,7 @@ use crate::node::Node;
 use crate::story::settled;
 
 /// Everything that a dry run must leave as it is: every object, every event, every byte fetched.
-async fn all_of(bench: &Bench) -> (Vec<serde_json::Value>, usize, [u64; 2]) {
+async fn all_of(bench: &Bench) -> (Vec<serde_json::Value>, Vec<String>, [u64; 2]) {
     let events = bench.kept_events().await;
     let travelled = ["core-1", "core-2"].map(|node| bench.travelled(node));
     (bench.list("", "").await, events, travelled)

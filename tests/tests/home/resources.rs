@@ -8,8 +8,9 @@ use serde_json::json;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 
+use crate::declared::{ann, git, object, package_set, source};
 use crate::place::on_both;
-use crate::{ann, git, object, package_set, source, status, stored, version_of};
+use crate::{status, stored, version_of};
 
 #[test]
 fn a_resource_comes_back_as_it_was_after_reopening() {

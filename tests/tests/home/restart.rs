@@ -2,8 +2,9 @@
 
 use placet_controller::home::{Owner, Write};
 
+use crate::declared::package_set;
 use crate::place::on_both;
-use crate::{package_set, status};
+use crate::status;
 
 fn writes(count: usize) -> Vec<Write> {
     let one = |index: usize| {

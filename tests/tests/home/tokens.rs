@@ -3,19 +3,10 @@
 use jiff::{SignedDuration, Timestamp};
 use placet_controller::home::{Home, HomeError, NewToken, TakeTokenError, TokenUsage};
 use placet_model::NodeName;
-use placet_protocol::{TokenRefusal, secret_hash};
+use placet_protocol::TokenRefusal;
 
+use crate::declared::token;
 use crate::place::on_both;
-
-fn token(id: &str, node: &str, replace: bool) -> NewToken {
-    NewToken {
-        id: id.to_owned(),
-        secret_hash: secret_hash("sesame"),
-        node: node.parse().unwrap(),
-        expires: Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1),
-        usage: TokenUsage::Once { replace },
-    }
-}
 
 #[track_caller]
 fn refused(home: &Home, id: &str, secret: &str, node: &str, because: &[TokenRefusal]) {

@@ -4,9 +4,11 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::object::Object;
+use super::open::OpenImports;
 use super::search::{SearchOrder, expand};
 use super::tree::{Found, Tree};
 
@@ -16,6 +18,7 @@ pub struct Loader<'a> {
     order: &'a SearchOrder,
     /// What was found, by who needs it (its path) and under which name, where nothing else matters.
     known: RefCell<HashMap<(String, String), Option<Found>>>,
+    open: Rc<OpenImports>,
 }
 
 impl std::fmt::Debug for Loader<'_> {
@@ -33,6 +36,8 @@ pub struct Loaded {
     pub objects: Vec<LoadedObject>,
     /// The interpreter, which is in the process too; for a program that names one.
     pub interpreter: Option<Found>,
+    /// What is known of its objects from other processes.
+    pub(super) open: Rc<OpenImports>,
 }
 
 /// An object in a process.
@@ -73,6 +78,7 @@ impl<'a> Loader<'a> {
             tree,
             order,
             known: RefCell::default(),
+            open: Rc::default(),
         }
     }
 
@@ -84,6 +90,7 @@ impl<'a> Loader<'a> {
             loaded: Loaded {
                 objects: Vec::new(),
                 interpreter: interpreter.and_then(|path| self.tree.find(path)),
+                open: Rc::clone(&self.open),
             },
             by_name: BTreeMap::new(),
             by_path: BTreeMap::new(),
@@ -219,10 +226,10 @@ fn folder_of(path: &str) -> &str {
 }
 
 impl Loaded {
-    pub(super) fn object_of(&self, target: Target) -> Option<&Object> {
+    pub(super) fn object_of(&self, target: Target) -> Option<&Arc<Object>> {
         match target {
             Target::Object(index) => Some(&self.objects[index].object),
-            Target::Interpreter => self.interpreter.as_ref().map(|found| &*found.object),
+            Target::Interpreter => self.interpreter.as_ref().map(|found| &found.object),
         }
     }
 }

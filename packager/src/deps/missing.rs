@@ -113,37 +113,87 @@ impl Loaded {
     }
 
     fn missing_symbols(&self, missing: &mut Vec<(usize, Missing)>) {
-        let exported = self.exported();
-        for (index, object) in self.objects.iter().enumerate() {
-            for import in object.object.symbols.imported() {
-                let named = exported.get(import.name).into_iter().flatten();
-                // Nobody makes a copy of their own copy.
-                let mut others = named.filter(|(owner, _)| !import.is_copied || *owner != index);
-                if !others.any(|(_, export)| export.serves(&import)) {
-                    let symbol = import.text.to_owned();
-                    let library = library_of(&object.object, import.version);
-                    missing.push((index, Missing::Symbol { symbol, library }));
-                }
-            }
-        }
+        let open = self.open_imports();
+        let scope = Scope::of(self, open.len());
+        let open = open.into_iter();
+        let nowhere = open.filter(|(index, import)| !scope.defines(*index, import));
+        missing.extend(nowhere.map(|(index, import)| {
+            let symbol = import.text.to_owned();
+            let library = library_of(&self.objects[index].object, import.version);
+            (index, Missing::Symbol { symbol, library })
+        }));
     }
 
-    /// All that the objects of the process export, by name, with the place of who does.
-    fn exported(&self) -> HashMap<&str, Vec<(usize, Symbol<'_>)>> {
-        let mut exported: HashMap<_, Vec<_>> = HashMap::new();
-        // The interpreter serves others where one of them needs it by name, as C libraries do.
+    /// What objects import and none of the libraries that they need themselves defines, by the place
+    /// of the object.
+    fn open_imports(&self) -> Vec<(usize, Symbol<'_>)> {
+        let mut all = Vec::new();
+        for (index, loaded) in self.objects.iter().enumerate() {
+            let object = &loaded.object;
+            let found = loaded.uses.iter().filter_map(|library| library.found);
+            let libraries = found.filter_map(|target| self.object_of(target));
+            let open = self.open.of(object, libraries);
+            if !open.is_empty() {
+                let imports: Vec<_> = object.symbols.imported().collect();
+                all.extend(open.iter().map(|place| (index, imports[*place])));
+            }
+        }
+        all
+    }
+
+    /// All that define symbols for others. The interpreter does where one of them needs it by name,
+    /// as C libraries do.
+    fn definers(&self) -> Vec<&Object> {
         let mut uses = self.objects.iter().flat_map(|object| &object.uses);
         let is_needed = uses.any(|library| library.found == Some(Target::Interpreter));
         let interpreter = self.interpreter.iter().filter(|_| is_needed);
-        let objects = self.objects.iter().map(|loaded| &loaded.object);
-        let objects = objects.chain(interpreter.map(|found| &found.object));
-        for (index, object) in objects.enumerate() {
+        let objects = self.objects.iter().map(|loaded| &*loaded.object);
+        objects
+            .chain(interpreter.map(|found| &*found.object))
+            .collect()
+    }
+}
+
+/// What is defined in a process.
+enum Scope<'a> {
+    /// By object: for a few questions.
+    Objects(Vec<&'a Object>),
+    /// By name, with the place of the object: for many.
+    Names(HashMap<&'a str, Vec<(usize, Symbol<'a>)>>),
+}
+
+impl<'a> Scope<'a> {
+    /// A scope that is to be asked so often.
+    fn of(loaded: &'a Loaded, questions: usize) -> Self {
+        let definers = loaded.definers();
+        let exports = definers.iter().map(|it| it.symbols.exported().len());
+        if questions.saturating_mul(definers.len()) <= exports.sum() {
+            return Self::Objects(definers);
+        }
+        let mut by_name: HashMap<_, Vec<_>> = HashMap::new();
+        for (index, object) in definers.into_iter().enumerate() {
             for symbol in object.symbols.exported() {
-                let named = exported.entry(symbol.name).or_default();
-                named.push((index, symbol));
+                let same = by_name.entry(symbol.name).or_default();
+                same.push((index, symbol));
             }
         }
-        exported
+        Self::Names(by_name)
+    }
+
+    /// True if an object defines what the one with this place imports. Nobody makes a copy of their
+    /// own copy.
+    fn defines(&self, index: usize, import: &Symbol<'_>) -> bool {
+        let is_other = |place: usize| !import.is_copied || place != index;
+        match self {
+            Self::Objects(objects) => {
+                let mut objects = objects.iter().enumerate();
+                objects.any(|(place, it)| is_other(place) && it.symbols.defines(import))
+            }
+            Self::Names(by_name) => {
+                let mut named = by_name.get(import.name).into_iter().flatten();
+                named.any(|(place, export)| is_other(*place) && export.serves(import))
+            }
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod load;
 mod machine;
 mod missing;
 mod object;
+mod open;
 mod read;
 mod search;
 mod sources;

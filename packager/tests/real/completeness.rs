@@ -23,6 +23,8 @@ use crate::missing::{Found, ldd};
 const ROOT: &str = "/usr";
 /// Files that a run without `PLACET_FULL=1` looks at.
 const FEW: usize = 150;
+/// So many times as fast as `ldd -r` it is in a release build at least.
+const TIMES_LEAST: f64 = 20.0;
 
 /// What comes into a process, and what it misses.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -81,13 +83,18 @@ fn findings_are_those_of_the_loader() {
     }
     assert!(differing.is_empty(), "{}", differing.join("\n"));
     assert!(judged * 2 > files.len(), "{judged} of {}", files.len());
+    let times = ldd.as_secs_f64() / placet.as_secs_f64();
+    let is_debug = cfg!(debug_assertions);
+    assert!(
+        times > TIMES_LEAST || is_debug || !is_full(),
+        "{times} times as fast"
+    );
     let figures = json!({
         "files": files.len(), "judgedByLdd": judged, "withFindings": with_findings,
         "neverUsedSymbols": never_used,
         "placetSeconds": placet.as_secs_f64(), "lddSeconds": ldd.as_secs_f64(),
-        "times": ldd.as_secs_f64() / placet.as_secs_f64(),
+        "times": times,
     });
-    let is_debug = cfg!(debug_assertions);
     let name = ["completeness", "completeness-debug"][usize::from(is_debug)];
     evidence(name, &figures);
 }

@@ -14,6 +14,7 @@
 //! silently: it is in [`Plan::steps`] or in [`Plan::held`].
 
 mod audit;
+mod beside;
 mod catalog;
 mod change;
 mod display;

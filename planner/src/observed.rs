@@ -87,6 +87,24 @@ impl Running {
     pub fn digest(&self) -> Digest {
         self.digest
     }
+
+    /// True if nothing else holds the manifest.
+    pub fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.manifest) == 1
+    }
+
+    /// A manifest of which the digest is known.
+    pub(crate) fn known(manifest: &Arc<NodeManifest>, digest: Digest) -> Self {
+        let manifest = Arc::clone(manifest);
+        Self { manifest, digest }
+    }
+}
+
+/// That of a pristine node.
+impl Default for Running {
+    fn default() -> Self {
+        NodeManifest::default().into()
+    }
 }
 
 impl From<Arc<NodeManifest>> for Running {

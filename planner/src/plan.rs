@@ -8,7 +8,7 @@ use placet_model::{
     ChangeSet, Digest, Hold, NodeFacts, NodeManifest, NodeName, Proposal, RolloutPhase, Strategy,
 };
 
-use crate::{Note, Problem, Rules, Unmet};
+use crate::{Note, Problem, Rules, Running, Unmet};
 
 /// What every node should run, from declarations, catalog and facts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,6 +60,13 @@ pub struct TargetNode {
     /// Present if what it runs is not to be stored: after so many seconds it goes back to what is;
     /// 0 where that has no end.
     pub memory: Option<u32>,
+}
+
+impl TargetNode {
+    /// Its manifest, as what it runs once it has come to it.
+    pub fn running(&self) -> Running {
+        Running::known(&self.manifest, self.manifest_digest)
+    }
 }
 
 /// What happens now, what waits, and for what.

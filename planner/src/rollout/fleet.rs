@@ -1,8 +1,6 @@
 //! Target, observation and roll-out together, with what each node's change is.
 
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, btree_map};
-use std::iter::Peekable;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,6 +8,7 @@ use placet_model::{Activation, Digest, NodeChange, NodeName, NodeState, RolloutP
 
 use super::decisions::Decisions;
 use super::standing::Standing;
+use crate::beside::Beside;
 use crate::change::{Announcements, change_set};
 use crate::observed::memory;
 use crate::plan::{NodePlan, Plan, Target, TargetNode, WaitingOn};
@@ -194,26 +193,6 @@ fn rests(node: &TargetNode, seen: &ObservedNode) -> bool {
     seen.presence != Presence::NeverSeen
         && runs_target(node, seen)
         && (seen.presence == Presence::Connected || !seen.changing)
-}
-
-/// Looks through a map beside another one: names are asked for in their order.
-struct Beside<'a, T>(Peekable<btree_map::Iter<'a, NodeName, T>>);
-
-impl<'a, T> Beside<'a, T> {
-    fn of(map: &'a BTreeMap<NodeName, T>) -> Self {
-        Self(map.iter().peekable())
-    }
-
-    fn at(&mut self, name: &NodeName) -> Option<&'a T> {
-        loop {
-            let (other, value) = self.0.peek()?;
-            match (*other).cmp(name) {
-                Ordering::Less => drop(self.0.next()),
-                Ordering::Equal => return Some(value),
-                Ordering::Greater => return None,
-            }
-        }
-    }
 }
 
 /// What the change is on each node that is known to differ. Computed once for each pair of

@@ -13,6 +13,7 @@ use super::remote::Fleet;
 use super::shelf::Shelf;
 use super::symbols::Memo;
 use super::{Computed, Configuration, Findings, Scope, digest, memory};
+use crate::beside::Beside;
 use crate::plan::{Target, TargetNode};
 use crate::{Catalog, Problem, Rules};
 
@@ -72,12 +73,15 @@ impl Planner {
         let is_same = has_same_classes
             && desired.package_sets == self.desired.package_sets
             && (Arc::ptr_eq(&catalog, &self.catalog) || catalog == self.catalog);
+        let mut after = Beside::of(&desired.nodes);
         let gone = self.desired.nodes.keys();
-        let gone = gone.filter(|name| !desired.nodes.contains_key(*name));
+        let gone = gone.filter(|name| after.at(name).is_none());
         self.news.nodes.extend(gone.cloned());
+        let mut before = Beside::of(&self.desired.nodes);
         let nodes = desired.nodes.iter();
         let differing = nodes.filter(|(name, node)| {
-            !has_same_classes || self.desired.nodes.get(*name) != Some(node)
+            let before = before.at(name);
+            !has_same_classes || before != Some(node)
         });
         self.news
             .nodes

@@ -15,8 +15,8 @@ use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
@@ -40,9 +40,11 @@ pub struct Limits {
     pub handshake: Duration,
     /// For everything, if the client has no certificate: all that it can do is to join.
     pub anonymous: Duration,
-    /// Handshakes at a time. When there are more, the oldest is given up: whoever is served takes
-    /// milliseconds, so the oldest is one that stalls.
+    /// Handshakes at a time. When there are as many, the next client waits for one to end.
     pub handshakes: usize,
+    /// While somebody waits, a handshake that has taken longer than this is given up: whoever is
+    /// served takes milliseconds, and what a whole fleet takes that comes at once is less.
+    pub stall: Duration,
 }
 
 impl Default for Limits {
@@ -50,7 +52,8 @@ impl Default for Limits {
         Self {
             handshake: Duration::from_secs(10),
             anonymous: Duration::from_mins(1),
-            handshakes: 512,
+            handshakes: 256,
+            stall: Duration::from_secs(2),
         }
     }
 }
@@ -109,20 +112,48 @@ async fn accept(
     limits: Limits,
     sender: mpsc::Sender<TlsConnection>,
 ) {
-    let mut handshakes: VecDeque<AbortHandle> = VecDeque::new();
+    let mut handshakes = Handshakes::default();
     let mut patience = Patience::default();
     loop {
+        handshakes.make_room(limits).await;
         let Some((tcp, _)) = patience.take(listener.accept().await).await else {
             continue;
         };
-        handshakes.retain(|handshake| !handshake.is_finished());
-        if handshakes.len() >= limits.handshakes.max(1)
-            && let Some(oldest) = handshakes.pop_front()
-        {
-            oldest.abort();
+        handshakes.begin(greet(tcp, acceptor.clone(), limits, sender.clone()));
+    }
+}
+
+/// Handshakes that are under way.
+#[derive(Default)]
+struct Handshakes {
+    all: JoinSet<()>,
+    /// The same, oldest first, and some that have ended.
+    begun: VecDeque<(Instant, AbortHandle)>,
+}
+
+impl Handshakes {
+    fn begin(&mut self, handshake: impl Future<Output = ()> + Send + 'static) {
+        let handle = self.all.spawn(handshake);
+        self.begun.push_back((Instant::now(), handle));
+    }
+
+    /// Waits until another one may begin. The network keeps those who come meanwhile waiting, so
+    /// that a fleet that comes at once gets in, instead of pushing each other out.
+    async fn make_room(&mut self, limits: Limits) {
+        while self.all.try_join_next().is_some() {}
+        while self.all.len() >= limits.handshakes.max(1) {
+            self.begun.retain(|(_, handshake)| !handshake.is_finished());
+            let oldest = self.begun.front();
+            let stalls = oldest.map_or_else(Instant::now, |(since, _)| *since + limits.stall);
+            tokio::select! {
+                _ = self.all.join_next() => {}
+                () = sleep_until(stalls) => {
+                    if let Some((_, oldest)) = self.begun.pop_front() {
+                        oldest.abort();
+                    }
+                }
+            }
         }
-        let handshake = tokio::spawn(greet(tcp, acceptor.clone(), limits, sender.clone()));
-        handshakes.push_back(handshake.abort_handle());
     }
 }
 

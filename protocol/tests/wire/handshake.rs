@@ -169,6 +169,7 @@ async fn more_stalling_clients_than_there_is_room_for_hinder_nobody() {
     let limits = Limits {
         handshake: Duration::from_hours(1),
         handshakes: 4,
+        stall: Duration::from_millis(50),
         ..Limits::default()
     };
     let controller = Controller::start_with(HOUR, limits, &["127.0.0.1"]).await;
@@ -180,6 +181,22 @@ async fn more_stalling_clients_than_there_is_room_for_hinder_nobody() {
     // The oldest made room for the newer ones.
     let mut oldest = stalled.remove(0);
     assert_eq!(oldest.read(&mut [0]).await.unwrap_or(0), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_that_comes_at_once_gets_in_at_the_first_attempt() {
+    let limits = Limits {
+        handshakes: 2,
+        stall: Duration::from_hours(1),
+        ..Limits::default()
+    };
+    let controller = Controller::start_with(HOUR, limits, &["127.0.0.1"]).await;
+    let identity = controller.joined("core-1").await;
+    let addresses = controller.addresses();
+    let clients = (0..100).map(|_| connect(&addresses, &identity));
+    for channel in futures_util::future::join_all(clients).await {
+        channel.unwrap();
+    }
 }
 
 #[tokio::test]

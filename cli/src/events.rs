@@ -8,6 +8,9 @@ use tonic::transport::Channel;
 use crate::client;
 use crate::output::{plain, short};
 
+/// Names of a list that are shown.
+const NAMES_MOST: usize = 12;
+
 /// One event of the feed.
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
@@ -87,7 +90,7 @@ impl Event {
         let text = |key: &str| self.text(key);
         let (rollout, node) = (text("rollout"), text("node"));
         match self.name.as_str() {
-            "nodesJoined" => format!("nodes joined: {}", text("nodes")),
+            "nodesJoined" => format!("nodes joined: {}", self.nodes()),
             "nodeRefused" => format!("{node} was refused: {}", text("reason")),
             "nodeLost" => format!("{node} has no connection"),
             "booted" => self.booted_line(),
@@ -98,8 +101,8 @@ impl Event {
                 let (author, kind) = (text("author"), text("kind"));
                 format!("{author} decided on {rollout}: {kind} ({})", text("reason"))
             }
-            "staging" => format!("{rollout}: {} fetch what they lack", text("nodes")),
-            "activating" => format!("{rollout}: {} change", text("nodes")),
+            "staging" => format!("{rollout}: {} fetch what they lack", self.nodes()),
+            "activating" => format!("{rollout}: {} change", self.nodes()),
             "fetched" => {
                 let modules = self
                     .data
@@ -175,19 +178,24 @@ impl Event {
         self.members(key).map(plain)
     }
 
+    fn nodes(&self) -> String {
+        self.data.get("nodes").map_or_else(String::new, some)
+    }
+
     fn plan_lines(&self) -> Vec<String> {
         let mut lines = vec![format!(
             "{} plans {}",
             self.text("rollout"),
             short(&self.text("revision"))
         )];
-        for node in self.members("nodes") {
-            let modules = count(node["modules"].as_array().map_or(0, Vec::len), "module");
-            lines.push(format!("  {}: {modules}", plain(&node["node"])));
-            if let Some(restart) = node.get("restart") {
+        for change in self.members("changes") {
+            let modules = count(change["modules"].as_array().map_or(0, Vec::len), "module");
+            let head = format!("  {}: {modules}", some(&change["nodes"]));
+            lines.extend(wrapped(&head, 4));
+            if let Some(restart) = change.get("restart") {
                 lines.extend(wrapped(&format!("    {}", plain(restart)), 6));
             }
-            for process in node["processes"].as_array().into_iter().flatten() {
+            for process in change["processes"].as_array().into_iter().flatten() {
                 let text = format!(
                     "    {} {}: {}",
                     plain(&process["action"]),
@@ -236,6 +244,17 @@ impl Event {
                 processes.join(", ")
             )
         })
+    }
+}
+
+/// As many of a list as people read, and how many more there are.
+fn some(list: &Value) -> String {
+    let all = list.as_array().map_or(&[][..], Vec::as_slice);
+    let texts: Vec<_> = all.iter().take(NAMES_MOST).map(plain).collect();
+    let names = texts.join(", ");
+    match all.len() - texts.len() {
+        0 => names,
+        more => format!("{names} and {more} more"),
     }
 }
 

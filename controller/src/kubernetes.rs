@@ -27,6 +27,7 @@ use crate::events;
 use crate::home::{Home, HomeError, Kubernetes, kubernetes};
 use crate::http;
 use crate::leader::{ADDRESS, Election, Term};
+use crate::memory;
 use crate::receiver::{self, Receiver, Sources};
 use crate::run::{self, Controller, Error, Ground};
 use crate::secrets::Secrets;
@@ -117,6 +118,7 @@ pub async fn run_kubernetes(
     options: KubernetesOptions,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
+    memory::share();
     let telemetry = run::telemetry(options.otlp_endpoint.as_ref(), "placet-controller")?;
     let ended = run_replica(options, telemetry.clone(), shutdown).await;
     telemetry.close().await;

@@ -25,6 +25,7 @@ mod host;
 mod http;
 pub mod kubernetes;
 pub mod leader;
+mod memory;
 mod observe;
 mod options;
 mod receiver;

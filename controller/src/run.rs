@@ -30,7 +30,7 @@ use crate::secrets::Secrets;
 use crate::sessions::{JoinService, NodesService};
 use crate::shared::{Shared, Wanted};
 use crate::telemetry::{Role, Telemetry, Traces, TracesError};
-use crate::{Counters, Options};
+use crate::{Counters, Options, memory};
 
 mod embedded;
 
@@ -103,6 +103,7 @@ pub enum Error {
 
 /// Runs a controller until `shutdown` comes: [`Controller::start`], then [`Controller::until`].
 pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    memory::share();
     let controller = Controller::start(options).await?;
     let telemetry = controller.shared.telemetry.clone();
     let ended = controller.until(shutdown).await;

@@ -62,7 +62,10 @@ impl Shared {
     /// goes back to a boot image that it does not keep.
     pub(crate) fn may_fetch(&self, node: &NodeName, digest: &Digest) -> bool {
         let permits = self.permits.read().unwrap_or_else(PoisonError::into_inner);
-        let ordered = permits.ordered.get(node).map(|ordered| &*ordered.manifest);
+        let ordered = permits
+            .ordered
+            .get(node)
+            .map(|ordered| ordered.manifest.manifest());
         let running = permits.running.get(node).map(Running::manifest);
         let before = permits.before.get(node).map(Running::manifest);
         let manifests = ordered.into_iter().chain(running);

@@ -119,7 +119,7 @@ async fn an_image_reaches_the_nodes_that_it_is_for_and_one_that_fails_is_given_b
     let plans: Vec<_> = world.fleet.feed.named("plan", 0).collect();
     let plan = plans.iter().rfind(|plan| plan.text("rollout") == rollout);
     assert_eq!(
-        plan.expect("a plan").data["nodes"][0]["restart"],
+        plan.expect("a plan").data["changes"][0]["restart"],
         "the node restarts for its boot image: core-image 1.0.0 -> core-image 1.1.0"
     );
     drop(session);

@@ -54,15 +54,15 @@ fn pids(events: &[Value]) -> BTreeMap<(String, String), u64> {
 
 /// The processes that a plan names, by node and process.
 fn named(plan: &Value) -> Vec<(String, String)> {
-    let nodes = plan["nodes"].as_array().unwrap();
-    let of = |node: &Value| {
-        let name = node["node"].as_str().unwrap().to_owned();
-        let processes = node["processes"].as_array().unwrap().clone();
-        processes
-            .into_iter()
-            .map(move |process| (name.clone(), process["name"].as_str().unwrap().to_owned()))
-    };
-    nodes.iter().flat_map(of).collect()
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let mut named = Vec::new();
+    for change in plan["changes"].as_array().unwrap() {
+        for node in change["nodes"].as_array().unwrap() {
+            let processes = change["processes"].as_array().unwrap().iter();
+            named.extend(processes.map(|process| (text(node), text(&process["name"]))));
+        }
+    }
+    named
 }
 
 fn the_last_node_follows_and_refuses_nobody(events: &[Value]) {

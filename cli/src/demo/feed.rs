@@ -35,7 +35,7 @@ impl Feed {
     pub(super) async fn until(
         &mut self,
         teller: &Teller,
-        wanted: impl Fn(&Event) -> bool,
+        mut wanted: impl FnMut(&Event) -> bool,
     ) -> anyhow::Result<Event> {
         loop {
             let event = tokio::time::timeout(PATIENCE, self.stream.message())

@@ -8,7 +8,7 @@ mod feed;
 mod teller;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
@@ -90,9 +90,13 @@ impl Story {
             "each shows a one-time token and gets a short-lived certificate for its name",
         );
         let nodes = self.world.join_nodes().await?;
+        let mut missing: BTreeSet<String> = nodes.into_iter().collect();
         let all = |event: &crate::events::Event| {
-            event.name == "nodesJoined"
-                && nodes.iter().all(|node| event.text("nodes").contains(node))
+            if event.name == "nodesJoined" {
+                let joined = event.text("nodes");
+                missing.retain(|node| !joined.contains(node));
+            }
+            missing.is_empty()
         };
         self.feed.until(&self.teller, all).await?;
         Ok(())

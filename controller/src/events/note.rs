@@ -23,6 +23,9 @@ pub(super) struct Note {
 /// Events about single nodes in one roll-out; the nodes' status has the others.
 const NODES_MOST: usize = 20;
 
+/// Changes of a plan that a note tells.
+const CHANGES_MOST: usize = 20;
+
 /// Roll-outs of which it is remembered how many nodes were told of.
 const ROLLOUTS_MOST: usize = 100;
 
@@ -175,21 +178,22 @@ fn objections(data: &Value) -> Option<String> {
     (!objections.is_empty()).then(|| objections.join("\n"))
 }
 
-/// What would happen to which process of which node, and why, as far as there is room.
+/// What would happen to which process of which nodes, and why, as far as there is room.
 fn plan(data: &Value) -> String {
-    let all = data["nodes"].as_array().map_or(&[][..], Vec::as_slice);
+    let changes = data["changes"].as_array().map_or(&[][..], Vec::as_slice);
+    let lists = changes.iter().filter_map(|it| it["nodes"].as_array());
     let mut said = vec![format!(
         "{}: {} nodes change",
         text(&data["revision"]),
-        all.len()
+        lists.map(Vec::len).sum::<usize>()
     )];
-    for node in all.iter().take(NODES_MOST) {
-        for process in node["processes"].as_array().into_iter().flatten() {
+    for change in changes.iter().take(CHANGES_MOST) {
+        for process in change["processes"].as_array().into_iter().flatten() {
             let because = process["because"].as_array().into_iter().flatten();
             let because: Vec<String> = because.map(text).collect();
             said.push(format!(
                 "{}: {} {}: {}",
-                text(&node["node"]),
+                nodes(&change["nodes"]),
                 text(&process["action"]),
                 text(&process["name"]),
                 because.join(", ")

@@ -204,8 +204,7 @@ impl World {
         ) {
             node.ordered = Some(Ordered {
                 change_digest,
-                manifest: Arc::clone(&wanted.manifest),
-                manifest_digest: wanted.manifest_digest,
+                manifest: wanted.running(),
             });
         }
         if let Some(node) = self.nodes.get_mut(&step.node) {
@@ -324,7 +323,7 @@ impl World {
     fn has_staged(&self, name: &NodeName) -> bool {
         self.nodes.get(name).is_some_and(|node| {
             let ordered = node.ordered.as_ref();
-            ordered.is_some_and(|ordered| node.seen.staged.contains(&ordered.manifest_digest))
+            ordered.is_some_and(|ordered| node.seen.staged.contains(&ordered.manifest.digest()))
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The members of the events that the feed tells.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use placet_crds::{
     ConditionStatus, ConditionType, NodeBoot, NodeProcess, NodeSuite, RolloutStatus,
@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::refusal::Refusal;
 
-pub(super) fn nodes_joined(nodes: &BTreeSet<&NodeName>) -> Value {
-    json!({ "nodes": nodes })
+pub(super) fn nodes_joined(first: &NodeName) -> Value {
+    json!({ "nodes": [first] })
 }
 
 pub(super) fn node(node: &NodeName) -> Value {
@@ -54,18 +54,13 @@ pub(super) fn drift(source: &str, drifted: &[String]) -> Value {
 }
 
 pub(super) fn plan(plan: &Plan, milliseconds: Option<f64>) -> Value {
-    let nodes: Vec<Value> = plan
-        .nodes
-        .iter()
-        .map(|(name, of)| node_plan(name, of))
-        .collect();
     let text = |line: &dyn std::fmt::Display| line.to_string();
     timed(
         json!({
             "rollout": plan.rollout,
             "revision": plan.revision,
             "planDigest": plan.digest,
-            "nodes": nodes,
+            "changes": changes(plan),
             "problems": plan.problems.iter().map(|it| text(it)).collect::<Vec<_>>(),
             "notes": plan.notes.iter().map(|it| text(it)).collect::<Vec<_>>(),
         }),
@@ -73,7 +68,22 @@ pub(super) fn plan(plan: &Plan, milliseconds: Option<f64>) -> Value {
     )
 }
 
-fn node_plan(name: &NodeName, plan: &NodePlan) -> Value {
+/// Each change once, with the nodes that it is for, in the order of the first of them.
+fn changes(plan: &Plan) -> Vec<Value> {
+    let mut places = BTreeMap::new();
+    let mut changes = Vec::<(&NodePlan, Vec<&NodeName>)>::new();
+    for (name, of) in &plan.nodes {
+        let place = *places.entry(of.change_digest).or_insert(changes.len());
+        if place == changes.len() {
+            changes.push((of, Vec::new()));
+        }
+        changes[place].1.push(name);
+    }
+    let told = changes.iter().map(|(plan, nodes)| change(plan, nodes));
+    told.collect()
+}
+
+fn change(plan: &NodePlan, nodes: &[&NodeName]) -> Value {
     let changes = &plan.change_set;
     let modules = changes.modules.iter();
     let modules = modules.map(|module| json!({ "path": module.path, "change": module.change }));
@@ -90,7 +100,7 @@ fn node_plan(name: &NodeName, plan: &NodePlan) -> Value {
         told
     });
     let mut told = json!({
-        "node": name,
+        "nodes": nodes,
         "changeDigest": plan.change_digest,
         "modules": modules.collect::<Vec<_>>(),
         "processes": processes.collect::<Vec<_>>(),

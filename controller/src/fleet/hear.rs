@@ -21,7 +21,7 @@ impl World {
         if node.seen.presence == Presence::NeverSeen {
             node.seen.presence = Presence::Away;
             node.seen.away_since = Some(turn.now);
-            turn.tell("nodesJoined", feed::nodes_joined(&self.joined()));
+            turn.tell_joined(name);
         }
     }
 
@@ -56,7 +56,7 @@ impl World {
         seen.staged = announcement.staged;
         seen.has_memory = announcement.memory;
         seen.failed = announcement.failed.keys().copied().collect();
-        node.run(announcement.manifest.into());
+        node.run(self.manifests.shared(announcement.manifest));
         node.last_seen = Some(turn.now);
         node.take_report(name, announcement.report, turn);
         self.failed_unheard(name, &announcement.failed, turn);
@@ -65,7 +65,7 @@ impl World {
         }
         self.hails.hear(name);
         if !was_seen && self.objects.node(name).is_some() {
-            turn.tell("nodesJoined", feed::nodes_joined(&self.joined()));
+            turn.tell_joined(name);
         }
         true
     }
@@ -235,7 +235,7 @@ impl World {
         };
         state.stage_error = None;
         node.stage_error = None;
-        node.seen.staged.insert(ordered.manifest_digest)
+        node.seen.staged.insert(ordered.manifest.digest())
     }
 
     fn activated(
@@ -266,9 +266,9 @@ impl World {
         if let Activation::Failed(reason) = &activation {
             turn.tell("failed", feed::failed(rollout, name, reason));
             if let Some(ordered) = &node.ordered {
-                node.seen.failed.insert(ordered.manifest_digest);
+                node.seen.failed.insert(ordered.manifest.digest());
                 // It may have gone with the attempt: before another one it is staged anew.
-                node.seen.staged.remove(&ordered.manifest_digest);
+                node.seen.staged.remove(&ordered.manifest.digest());
                 state.staging = None;
             }
         }

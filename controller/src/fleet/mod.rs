@@ -17,6 +17,7 @@ mod drift;
 pub(crate) mod dry_run;
 mod feed;
 mod hear;
+mod manifests;
 pub(crate) mod news;
 mod node_order;
 pub(crate) mod objects;

@@ -8,7 +8,7 @@ use placet_crds::{Fault, Loaded, NodeAction, NodeProcess, NodeSuite, Reason, Sou
 use placet_model::{
     Decision, DecisionKind, Digest, DryRunReport, NodeFacts, NodeManifest, NodeName, Verdict,
 };
-use placet_planner::Catalog;
+use placet_planner::{Catalog, Running};
 use placet_protocol::wire::ToNode;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -130,7 +130,7 @@ pub(crate) struct Announcement {
     pub(crate) facts: NodeFacts,
     pub(crate) report: Reported,
     /// The manifest that it runs.
-    pub(crate) manifest: Arc<NodeManifest>,
+    pub(crate) manifest: Running,
     pub(crate) staged: BTreeSet<Digest>,
     /// Manifests that failed on it, and why.
     pub(crate) failed: BTreeMap<Digest, String>,

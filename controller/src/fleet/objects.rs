@@ -330,6 +330,6 @@ impl Entry {
 
     /// The status as its type; the default where there is none yet.
     pub(crate) fn status<T: DeserializeOwned + Default>(&self) -> T {
-        serde_json::from_value(self.status.clone()).unwrap_or_default()
+        T::deserialize(&self.status).unwrap_or_default()
     }
 }

@@ -59,8 +59,8 @@ impl World {
         let Some((entry, _)) = self.objects.node(name) else {
             return;
         };
-        let wait = status::node::may_wait(&entry.status(), status);
-        if let Some(wait) = wait.filter(|_| self.is_patient) {
+        let may_wait = || status::node::may_wait(&entry.status(), status);
+        if let Some(wait) = self.is_patient.then(may_wait).flatten() {
             let due = turn.now.checked_add(wait).unwrap_or(turn.now);
             let due = *self.later.entry(name.clone()).or_insert(due);
             if due > turn.now {

@@ -221,7 +221,7 @@ impl Stage {
                 manifest_digest: manifest.digest(),
                 ..Reported::default()
             },
-            manifest: Arc::new(manifest),
+            manifest: manifest.into(),
             ..Announcement::default()
         };
         self.turn(|world, turn| {
@@ -280,7 +280,7 @@ impl Stage {
                 name.as_str(),
                 Said::Report(Reported {
                     generation,
-                    manifest_digest: ordered.manifest_digest,
+                    manifest_digest: ordered.manifest.digest(),
                     ..Reported::default()
                 }),
             );
@@ -697,7 +697,7 @@ fn a_node_that_gives_a_change_back_is_known_by_what_it_ran_before() {
         .clone()
         .unwrap();
     let ordered = stage.world.nodes[&node("core-1")].ordered.clone().unwrap();
-    for (generation, manifest_digest) in [(2, ordered.manifest_digest), (1, before.digest())] {
+    for (generation, manifest_digest) in [(2, ordered.manifest.digest()), (1, before.digest())] {
         let report = Reported {
             generation,
             manifest_digest,
@@ -726,7 +726,7 @@ fn a_failure_that_was_lost_with_the_connection_comes_with_the_next_hello() {
             manifest_digest: manifest.digest(),
             ..Reported::default()
         },
-        manifest: Arc::new(manifest),
+        manifest: manifest.into(),
         failed: BTreeMap::from([(wanted, "it died".to_owned())]),
         ..Announcement::default()
     };

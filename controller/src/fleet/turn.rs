@@ -9,9 +9,12 @@ use placet_protocol::wire::Welcome;
 use placet_protocol::wire::to_node::Order as Wire;
 use serde_json::Value;
 
+use super::feed;
 use super::world::World;
 use crate::home::Write;
 use crate::telemetry::{Happened, logged};
+
+const NODES_JOINED: &str = "nodesJoined";
 
 /// What one turn of the fleet's loop brings about, in the order in which it takes effect: first
 /// everything is written, then sessions end, orders are given and people are answered.
@@ -61,6 +64,22 @@ impl Turn {
             rollout,
             data,
         });
+    }
+
+    /// Tells the feed that a node joined, together with others that join in this turn.
+    pub(super) fn tell_joined(&mut self, node: &NodeName) {
+        let told = self.writes.iter_mut().find_map(|write| match write {
+            Write::Event {
+                name: NODES_JOINED,
+                data,
+                ..
+            } => data["nodes"].as_array_mut(),
+            _ => None,
+        });
+        match told {
+            Some(nodes) => nodes.push(node.as_str().into()),
+            None => self.tell(NODES_JOINED, feed::nodes_joined(node)),
+        }
     }
 
     /// Has something counted.

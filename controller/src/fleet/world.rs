@@ -8,16 +8,14 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use placet_crds::{Fault, NodeBoot, NodeOrder, NodeProcess, NodeRollout, NodeSuite};
-use placet_model::{
-    Activation, Desired, Digest, DriftPolicy, NodeManifest, NodeName, TraceParent, Verdict,
-};
+use placet_model::{Activation, Desired, Digest, DriftPolicy, NodeName, TraceParent, Verdict};
 use placet_planner::{
-    Action, Catalog, Observed, ObservedNode, Plan, Planner, Presence, Problem, RolloutState,
-    Running, Target,
+    Action, Catalog, Observed, ObservedNode, Plan, Planner, Problem, RolloutState, Running, Target,
 };
 use serde::Serialize;
 
 use super::boot::Hails;
+use super::manifests::Manifests;
 use super::objects::Objects;
 use super::trials::Trials;
 use super::turn::Turn;
@@ -75,6 +73,8 @@ pub(crate) struct World {
     pub(crate) nodes_changed: bool,
     /// What was tried out last.
     pub(crate) trials: Trials,
+    /// What nodes run.
+    pub(crate) manifests: Manifests,
     /// Nodes whose Hello waits for an answer.
     pub(crate) hails: Hails,
     /// How the newest change came about, for its trace.
@@ -129,8 +129,7 @@ pub(crate) struct Node {
 #[derive(Debug, Clone)]
 pub(crate) struct Ordered {
     pub(crate) change_digest: Digest,
-    pub(crate) manifest: Arc<NodeManifest>,
-    pub(crate) manifest_digest: Digest,
+    pub(crate) manifest: Running,
 }
 
 impl Node {
@@ -141,11 +140,11 @@ impl Node {
             return Some(running.clone());
         }
         if let Some(ordered) = &self.ordered
-            && ordered.manifest_digest == digest
+            && ordered.manifest.digest() == digest
         {
-            return Some(Arc::clone(&ordered.manifest).into());
+            return Some(ordered.manifest.clone());
         }
-        let pristine = Running::from(NodeManifest::default());
+        let pristine = Running::default();
         (pristine.digest() == digest).then_some(pristine)
     }
 
@@ -154,7 +153,7 @@ impl Node {
         if let (Action::Release { change_digest, .. }, Some(ordered)) = (action, &self.ordered)
             && ordered.change_digest == *change_digest
         {
-            self.seen.staged.remove(&ordered.manifest_digest);
+            self.seen.staged.remove(&ordered.manifest.digest());
         }
     }
 
@@ -192,15 +191,6 @@ impl World {
                 .collect(),
             rollout,
         }
-    }
-
-    /// Nodes that joined, by name.
-    pub(super) fn joined(&self) -> BTreeSet<&NodeName> {
-        let nodes = self.nodes.iter();
-        nodes
-            .filter(|(_, node)| node.seen.presence != Presence::NeverSeen)
-            .map(|(name, _)| name)
-            .collect()
     }
 
     /// Takes in what nodes announced, and works out what each should run.

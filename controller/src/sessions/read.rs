@@ -3,12 +3,12 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::sync::Arc;
 
 use placet_crds::{NodeProcess, NodeSuite, SuiteState, TestFailure};
 use placet_model::{
     Digest, NameError, NodeFacts, NodeManifest, NodeName, Verdict, Version, Voter, visible,
 };
+use placet_planner::Running;
 use placet_protocol::json;
 use placet_protocol::wire::from_node::Message;
 use placet_protocol::wire::{
@@ -51,7 +51,7 @@ pub(super) fn announcement(hello: Hello) -> Result<Announcement, Status> {
         boot_id: hello.boot_id,
         facts,
         report,
-        manifest: Arc::new(manifest),
+        manifest,
         staged: digests(&hello.staged)?,
         failed: failures(hello.failed)?,
         memory: hello.memory,
@@ -252,14 +252,15 @@ fn process(process: &Process) -> Result<NodeProcess, Status> {
 }
 
 /// The manifest of a report: it has the digest that is reported; a pristine node has none.
-fn manifest(bytes: &[u8], digest: Digest) -> Result<NodeManifest, Status> {
+fn manifest(bytes: &[u8], digest: Digest) -> Result<Running, Status> {
     let manifest: NodeManifest = if bytes.is_empty() {
         NodeManifest::default()
     } else {
         json(bytes, "manifest")?
     };
-    if manifest.digest() == digest {
-        Ok(manifest)
+    let running = Running::from(manifest);
+    if running.digest() == digest {
+        Ok(running)
     } else {
         Err(Status::invalid_argument(format!(
             "the manifest does not have the digest {digest} that is reported for it"

@@ -33,12 +33,13 @@ async fn a_veto_holds_the_change_until_somebody_decides() {
     let commit = bench.commit_version("1.1.0", &["core-1", "core-2"]);
     let plan = feed.named("plan").await;
     assert_eq!(plan.text("rollout"), "ro-2");
-    assert_eq!(plan.data["nodes"][1]["node"], "core-2");
+    let change = &plan.data["changes"][0];
+    assert_eq!(change["nodes"], json!(["core-1", "core-2"]));
     let modules = json!([{"path": "etc/greeting", "change": "changed"}]);
-    assert_eq!(plan.data["nodes"][1]["modules"], modules);
+    assert_eq!(change["modules"], modules);
     let because = "it opens etc/greeting, which is changed";
     let processes = json!([{"name": "chatd", "action": "ask", "because": [because]}]);
-    assert_eq!(plan.data["nodes"][1]["processes"], processes);
+    assert_eq!(change["processes"], processes);
 
     let held = feed.named("held").await;
     let veto = format!(

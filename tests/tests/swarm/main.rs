@@ -10,7 +10,8 @@ mod node;
 use std::fmt::Write as _;
 use std::fs;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use placet_model::NodeName;
 use placet_protocol::wire::TokenRequest;
@@ -20,6 +21,7 @@ use placet_tests::{Fleet, FleetOptions, evidence, is_full, placet, usage};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 
 use self::node::{Common, Node};
 
@@ -105,6 +107,17 @@ fn seconds(since: Instant) -> f64 {
     (since.elapsed().as_secs_f64() * 100.0).round() / 100.0
 }
 
+fn between(earlier: f64, later: f64) -> f64 {
+    ((later - earlier) * 100.0).round() / 100.0
+}
+
+async fn come_to(counted: &watch::Sender<usize>, wanted: usize, what: &str) {
+    let mut counted = counted.subscribe();
+    let all = counted.wait_for(|counted| *counted >= wanted);
+    let patience = Duration::from_secs(PATIENCE.into());
+    timeout(patience, all).await.expect(what).unwrap();
+}
+
 /// A commit until its tally, and until it runs everywhere.
 async fn roll_out(fleet: &mut Fleet) -> Value {
     let since = fleet.feed.latest();
@@ -135,17 +148,11 @@ async fn verified(fleet: &mut Fleet, commit: &str) {
 
 /// All nodes start at the same time with what they are to run, until each was told to go on.
 async fn boot_together(fleet: &Fleet, nodes: Vec<Node>, common: &Common) -> (Value, Vec<Node>) {
-    let mut told = common.told.subscribe();
-    let before = *told.borrow();
+    let before = *common.told.borrow();
     let (cpu, _) = usage(fleet.controller());
     let began = Instant::now();
     let at_work = AtWork::begin(nodes);
-    let all = told.wait_for(|told| *told >= before + count());
-    let patience = std::time::Duration::from_secs(PATIENCE.into());
-    tokio::time::timeout(patience, all)
-        .await
-        .expect("all are told")
-        .unwrap();
+    come_to(&common.told, before + count(), "all are told").await;
     let took = seconds(began);
     let (cpu_done, peak) = usage(fleet.controller());
     let figures = json!({
@@ -169,10 +176,13 @@ async fn a_large_fleet_votes_and_boots_together() {
     let nodes = join_all(&fleet, &common).await;
     let joined = seconds(began);
     let at_work = AtWork::begin(nodes);
+    come_to(&common.connected, count(), "all are connected").await;
+    let connected = seconds(began);
     fleet.follow_repository();
     verified(&mut fleet, &commit).await;
-    let first = seconds(began) - joined;
+    let first = seconds(began);
     let rollout = roll_out(&mut fleet).await;
+    let lost = common.lost.load(Ordering::Relaxed);
     let nodes = at_work.end().await;
     let (boot, _) = boot_together(&fleet, nodes, &common).await;
     let is_release = placet()
@@ -180,7 +190,8 @@ async fn a_large_fleet_votes_and_boots_together() {
         .any(|part| part.as_os_str() == "release");
     let mut figures = json!({
         "build": if is_release { "release" } else { "debug" },
-        "nodes": count(), "joinSeconds": joined, "firstRolloutSeconds": first,
+        "nodes": count(), "joinSeconds": joined, "connectSeconds": between(joined, connected),
+        "firstRolloutSeconds": between(connected, first), "lostSessions": lost,
     });
     for part in [rollout, boot] {
         let of_part = part.as_object().unwrap().clone();

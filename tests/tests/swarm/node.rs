@@ -1,6 +1,7 @@
 //! A node of which only the protocol is real: it runs nothing and agrees to everything.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,8 +18,9 @@ use placet_protocol::{Error, Identity, Token, connect, join, nodes_client};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-/// A node that is turned away at first tries again after about this long, as the daemon does.
-const AGAIN: Duration = Duration::from_secs(1);
+/// Pause of a node that was turned away; doubles with each up to the last, as in the daemon.
+const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// What a node can run.
 #[derive(Debug)]
@@ -64,6 +66,26 @@ pub(crate) struct Common {
     software: Mutex<HashMap<Digest, Arc<Software>>>,
     /// Nodes that were told to go on with what they have, ever.
     pub(crate) told: watch::Sender<usize>,
+    /// Nodes that have a session now.
+    pub(crate) connected: watch::Sender<usize>,
+    /// Sessions that ended before their node did.
+    pub(crate) lost: AtomicUsize,
+}
+
+/// A session that the controller has welcomed; the number goes down with it.
+struct Welcomed(Arc<Common>);
+
+impl Welcomed {
+    fn of(common: &Arc<Common>) -> Self {
+        common.connected.send_modify(|connected| *connected += 1);
+        Self(Arc::clone(common))
+    }
+}
+
+impl Drop for Welcomed {
+    fn drop(&mut self) {
+        self.0.connected.send_modify(|connected| *connected -= 1);
+    }
 }
 
 impl Common {
@@ -95,12 +117,13 @@ impl Node {
         name: NodeName,
         common: Arc<Common>,
     ) -> Self {
+        let mut pause = PAUSE;
         let identity = loop {
             match join(std::slice::from_ref(&address), token, &name).await {
                 Ok(identity) => break identity,
                 Err(error @ Error::Token { .. }) => panic!("{name}: {error}"),
                 // So many at once: whoever is not let in waits.
-                Err(_) => later().await,
+                Err(_) => later(&mut pause).await,
             }
         };
         Self {
@@ -118,20 +141,25 @@ impl Node {
     /// Starts anew: opens sessions, one after the other, and does as it is told, until `ends`.
     pub(crate) async fn run(mut self, mut ends: watch::Receiver<bool>) -> Self {
         self.boot += 1;
+        let mut pause = PAUSE;
         loop {
             let ended = ends.wait_for(|ends| *ends);
             tokio::select! {
                 _ = ended => return self,
                 () = async {
                     // A session that cannot be had, or is lost, is opened anew.
-                    let _ = self.session().await;
-                    later().await;
+                    let _ = self.session(&mut pause).await;
+                    self.common.lost.fetch_add(1, Ordering::Relaxed);
+                    later(&mut pause).await;
                 } => {}
             }
         }
     }
 
-    async fn session(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn session(
+        &mut self,
+        pause: &mut Duration,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let channel = connect(std::slice::from_ref(&self.address), &self.identity).await?;
         let (sender, messages) = mpsc::unbounded_channel();
         let say = |message| {
@@ -143,10 +171,15 @@ impl Node {
         let messages = UnboundedReceiverStream::new(messages);
         let orders = nodes_client(channel).session(messages).await?;
         let mut orders = orders.into_inner();
+        let mut welcomed = None;
         while let Some(order) = orders.message().await? {
             match order.order {
-                Some(Order::Welcome(welcome)) if welcome.boot() == Boot::Continue => {
-                    self.common.told.send_modify(|told| *told += 1);
+                Some(Order::Welcome(welcome)) => {
+                    *pause = PAUSE;
+                    welcomed.get_or_insert_with(|| Welcomed::of(&self.common));
+                    if welcome.boot() == Boot::Continue {
+                        self.common.told.send_modify(|told| *told += 1);
+                    }
                 }
                 Some(Order::ProposalJson(json)) => {
                     let verdict = self.verdict(&serde_json::from_slice(&json)?);
@@ -243,7 +276,8 @@ impl Node {
     }
 }
 
-/// A pause that is another for each node.
-async fn later() {
-    tokio::time::sleep(AGAIN.mul_f64(rand::random_range(0.5..1.5))).await;
+/// A pause that is another for each node, and longer the next time.
+async fn later(pause: &mut Duration) {
+    tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.5))).await;
+    *pause = PAUSE_MAX.min(*pause * 2);
 }

@@ -115,7 +115,6 @@ impl World {
                 kind: Some("core".to_owned()),
                 ..NodeFacts::default()
             },
-            manifest: Arc::new(NodeManifest::default()),
             ..Announcement::default()
         };
         let session = Session {

@@ -23,7 +23,7 @@ impl Batch<'_> {
     ) -> Result<StoredEvent, HomeError> {
         let sql = "INSERT INTO events (time, event, rollout, data) VALUES (?1, ?2, ?3, ?4)";
         let append = || {
-            let mut statement = self.transaction.prepare(sql)?;
+            let mut statement = self.transaction.prepare_cached(sql)?;
             statement.insert(params![
                 self.now.to_string(),
                 event,
@@ -64,7 +64,7 @@ impl Batch<'_> {
             "SELECT * FROM events WHERE rollout = ?2 AND sequence > ?1 ORDER BY sequence LIMIT ?3";
         let sql = if rollout.is_empty() { all } else { some };
         let list = || {
-            let mut statement = self.transaction.prepare(sql)?;
+            let mut statement = self.transaction.prepare_cached(sql)?;
             statement
                 .query_map(params![signed(since), rollout, EVENTS_AT_ONCE], read)?
                 .collect::<Result<Vec<_>, _>>()

@@ -28,7 +28,7 @@ impl Batch<'_> {
     pub fn list(&self, kind: &str) -> Result<Vec<Stored>, HomeError> {
         let sql = format!("SELECT {COLUMNS} FROM objects WHERE kind = ?1 ORDER BY name");
         let list = || {
-            let mut statement = self.transaction.prepare(&sql)?;
+            let mut statement = self.transaction.prepare_cached(&sql)?;
             statement
                 .query_map([kind], read)?
                 .collect::<Result<Vec<_>, _>>()
@@ -40,7 +40,7 @@ impl Batch<'_> {
     pub fn get(&self, kind: &str, name: &str) -> Result<Option<Stored>, HomeError> {
         let sql = format!("SELECT {COLUMNS} FROM objects WHERE kind = ?1 AND name = ?2");
         let get = || {
-            let mut statement = self.transaction.prepare(&sql)?;
+            let mut statement = self.transaction.prepare_cached(&sql)?;
             statement.query_row([kind, name], read).optional()
         };
         get().map_err(HomeError::database("read a resource"))
@@ -121,19 +121,40 @@ impl Batch<'_> {
         expected: Option<u64>,
         status: &Value,
     ) -> Result<u64, HomeError> {
-        let mut stored = self.get(kind, name)?.ok_or_else(|| HomeError::NotFound {
+        let (found, known) = self.versioned(kind, name)?;
+        if let Some(expected) = expected {
+            require_version(kind, name, expected, found)?;
+        }
+        let status = status.to_string();
+        if known == status {
+            return Ok(found);
+        }
+        let version = self.next_version()?;
+        let sql = "UPDATE objects SET status = ?3, resource_version = ?4 \
+                   WHERE kind = ?1 AND name = ?2";
+        let update = || {
+            let mut statement = self.transaction.prepare_cached(sql)?;
+            statement.execute(params![kind, name, status, signed(version)])
+        };
+        update().map_err(HomeError::database("write a status"))?;
+        self.note(kind, name, version);
+        Ok(version)
+    }
+
+    /// The version and the status of a resource, as they are stored: a whole fleet's are written
+    /// again and again, and nothing else of it is needed for that.
+    fn versioned(&self, kind: &str, name: &str) -> Result<(u64, String), HomeError> {
+        let sql = "SELECT resource_version, status FROM objects WHERE kind = ?1 AND name = ?2";
+        let get = || {
+            let mut statement = self.transaction.prepare_cached(sql)?;
+            let columns = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get(1)?));
+            statement.query_row([kind, name], columns).optional()
+        };
+        let found = get().map_err(HomeError::database("read a status"))?;
+        found.ok_or_else(|| HomeError::NotFound {
             kind: kind.to_owned(),
             name: name.to_owned(),
-        })?;
-        if let Some(expected) = expected {
-            require_version(kind, name, expected, stored.resource_version)?;
-        }
-        if stored.status != *status {
-            stored.status = status.clone();
-            stored.resource_version = self.next_version()?;
-            self.write(&stored)?;
-        }
-        Ok(stored.resource_version)
+        })
     }
 
     /// Deletes a resource; false where there is none. What a deleted `GitSource` declared stays,
@@ -165,7 +186,7 @@ impl Batch<'_> {
     fn write(&mut self, stored: &Stored) -> Result<(), HomeError> {
         let (owner, owner_name) = stored.owner.columns();
         let write = || {
-            let mut statement = self.transaction.prepare(INSERT)?;
+            let mut statement = self.transaction.prepare_cached(INSERT)?;
             statement.execute(named_params! {
                 ":kind": stored.kind,
                 ":name": stored.name,
@@ -182,20 +203,25 @@ impl Batch<'_> {
             })
         };
         write().map_err(HomeError::database("write a resource"))?;
+        self.note(&stored.kind, &stored.name, stored.resource_version);
+        Ok(())
+    }
+
+    /// What was written is told to whoever follows.
+    fn note(&mut self, kind: &str, name: &str, resource_version: u64) {
         self.changed.push(Changed {
-            kind: stored.kind.clone(),
-            name: stored.name.clone(),
-            resource_version: stored.resource_version,
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            resource_version,
             deleted: false,
         });
-        Ok(())
     }
 
     fn next_version(&self) -> Result<u64, HomeError> {
         let sql =
             "UPDATE meta SET value = value + 1 WHERE key = 'resource_version' RETURNING value";
         let next = || {
-            let mut statement = self.transaction.prepare(sql)?;
+            let mut statement = self.transaction.prepare_cached(sql)?;
             statement.query_row(params![], |row| row.get(0))
         };
         next()

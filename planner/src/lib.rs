@@ -37,7 +37,7 @@ pub use change::{
     change_with, is_changed, restarts, ties,
 };
 pub use libraries::library_directories;
-pub use missing_symbols::MissingSymbols;
+pub use missing_symbols::{MissingSymbols, RunningLibrary, RunsWith};
 pub use observed::{Observed, ObservedNode, Presence, RolloutState, Running};
 pub use plan::{Action, NodePlan, Plan, Step, Target, TargetNode, WaitingOn};
 pub use problem::{Note, Problem};

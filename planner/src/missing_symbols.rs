@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use placet_model::{ModulePath, NodeName, PackageName, ProcessName, visible};
+use placet_model::{ModulePath, NodeName, PackageName, ProcessName, Version, visible};
 
 use crate::problem::{Candidates, Names};
 
@@ -27,6 +27,29 @@ pub struct MissingSymbols {
     pub processes: BTreeSet<ProcessName>,
     /// Packages whose library of that name defines all of them.
     pub candidates: Vec<String>,
+    /// With what the module runs where they are not missing yet. What nodes run is no part of a
+    /// target, and so only plans know it.
+    pub now: Option<RunsWith>,
+}
+
+/// What a module runs with on a node as the fleet is now, of what it would not run with any more.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RunsWith {
+    /// The first node on which it does.
+    pub node: NodeName,
+    /// The libraries with other symbols than they are to have.
+    pub libraries: BTreeSet<RunningLibrary>,
+}
+
+/// A library that a node runs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RunningLibrary {
+    /// Its path.
+    pub path: ModulePath,
+    /// Its package.
+    pub package: PackageName,
+    /// The package's version.
+    pub version: Version,
 }
 
 /// Enough to see what is meant, few enough for a line.
@@ -43,6 +66,7 @@ impl fmt::Display for MissingSymbols {
             loaded_by: _,
             processes,
             candidates,
+            now,
         } = self;
         write!(f, "{}: {module} of package {package} needs ", Names(nodes))?;
         write_list(f, "symbol", symbols.iter().map(String::as_str))?;
@@ -54,7 +78,28 @@ impl fmt::Display for MissingSymbols {
             f.write_str(", in ")?;
             write_list(f, "process", processes.iter().map(ProcessName::as_str))?;
         }
-        write!(f, "; {}", Candidates(candidates))
+        write!(f, "; {}", Candidates(candidates))?;
+        match now {
+            Some(now) => write!(f, "; {now}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for RunsWith {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, libraries } = self;
+        write!(f, "on node {node} it runs with ")?;
+        for (index, library) in libraries.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            let RunningLibrary {
+                path,
+                package,
+                version,
+            } = library;
+            write!(f, "{comma}{path} of {package} {version}")?;
+        }
+        f.write_str(" now")
     }
 }
 

@@ -95,7 +95,7 @@ pub struct Plan {
     pub nodes: BTreeMap<NodeName, NodePlan>,
     /// How many nodes are declared in all.
     pub declared: usize,
-    /// [`Target::problems`].
+    /// [`Target::problems`], with what runs now in the place of what is missing.
     pub problems: Vec<Problem>,
     /// [`Target::notes`].
     pub notes: Vec<Note>,

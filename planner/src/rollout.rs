@@ -7,6 +7,7 @@
 
 mod decisions;
 mod fleet;
+mod former;
 mod history;
 mod let_down;
 mod note;

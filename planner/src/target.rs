@@ -108,6 +108,8 @@ struct Composed {
 struct Checked {
     /// What it needs and no package of the catalog provides.
     base: BTreeSet<String>,
+    /// The lists of symbols that there were to look at, package by package.
+    symbols: Vec<Digest>,
     findings: Findings,
 }
 
@@ -152,7 +154,7 @@ impl<'c> Scope<'_, 'c> {
             Some(former) => former.composed.clone(),
             None => self.compose(recipe, &list),
         };
-        let still = former.filter(|former| former.checked.holds_with(self.shelf));
+        let still = former.filter(|former| former.checked.holds_with(self.shelf, &list.packages));
         let checked = match still {
             Some(former) => former.checked.clone(),
             // A list with holes would only repeat what is missing from it.
@@ -250,10 +252,13 @@ impl Computed {
 }
 
 impl Checked {
-    /// True if it comes out the same with these packages to choose from: nothing was missing, and
-    /// what was left to the node's base software is still in none of them.
-    fn holds_with(&self, catalog: &Shelf) -> bool {
-        self.findings.problems.is_empty() && self.base.iter().all(|name| !catalog.has_file(name))
+    /// True if it comes out the same of the same packages, with these to choose from: nothing was
+    /// missing, what was left to the node's base software is still in none of them, and no more or
+    /// less is known of the symbols.
+    fn holds_with(&self, catalog: &Shelf, packages: &[&CatalogEntry]) -> bool {
+        self.findings.problems.is_empty()
+            && self.base.iter().all(|name| !catalog.has_file(name))
+            && symbols::lists(packages).eq(&self.symbols)
     }
 }
 

@@ -12,6 +12,7 @@ mod rollout;
 mod rollout_trouble;
 mod strategy;
 mod symbols;
+mod symbols_mixed;
 mod symbols_random;
 mod target;
 mod target_require;

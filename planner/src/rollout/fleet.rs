@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use placet_model::{Activation, Digest, NodeChange, NodeName, NodeState, RolloutPhase, digest_of};
 
 use super::decisions::Decisions;
+use super::former::problems;
 use super::standing::Standing;
 use crate::beside::Beside;
 use crate::change::{Announcements, change_set};
@@ -155,7 +156,7 @@ impl<'a> Fleet<'a> {
             supersedes: None,
             nodes: self.changes.clone(),
             declared: self.declared(),
-            problems: self.target.problems.clone(),
+            problems: problems(self.target, self.observed),
             notes: self.target.notes.clone(),
             phase: RolloutPhase::Done,
             hold: None,

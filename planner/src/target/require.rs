@@ -33,8 +33,11 @@ pub(super) fn check(scope: &Scope, packages: &[&CatalogEntry], manifest: &NodeMa
         manifest,
         libraries: Libraries::new(manifest),
     };
-    let mut checked = Checked::default();
-    let Checked { base, findings } = &mut checked;
+    let mut checked = Checked {
+        symbols: symbols::lists(packages).copied().collect(),
+        ..Checked::default()
+    };
+    let Checked { base, findings, .. } = &mut checked;
     check.node_types(findings);
     check.features(findings);
     check.packages(findings);

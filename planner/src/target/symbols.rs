@@ -13,7 +13,7 @@ mod undefined;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use placet_model::{NodeManifest, Symbol};
+use placet_model::{Digest, NodeManifest, Symbol};
 
 use self::linked::{Linked, Part, Process};
 pub(super) use self::undefined::Memo;
@@ -38,6 +38,11 @@ struct Found<'a> {
 struct Missing<'a> {
     symbols: BTreeSet<&'a str>,
     programs: BTreeSet<usize>,
+}
+
+/// The lists of symbols that are known of packages.
+pub(super) fn lists<'a>(packages: &[&'a CatalogEntry]) -> impl Iterator<Item = &'a Digest> {
+    packages.iter().flat_map(|entry| entry.symbols.keys())
 }
 
 pub(super) fn check(
@@ -157,6 +162,7 @@ fn report(scope: &Scope, linked: &Linked<'_>, found: &Found<'_>, findings: &mut 
             loaded_by: programs.map(|module| module.path.clone()).collect(),
             processes: processes.map(|process| process.name.clone()).collect(),
             candidates,
+            now: None,
         };
         let problem = Problem::Symbols(Box::new(missing));
         findings.problems.insert(problem);

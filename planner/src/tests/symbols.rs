@@ -6,6 +6,7 @@ use expect_test::{Expect, expect};
 
 use super::build::{F, M, file, fleet, library, package, process};
 use super::world::World;
+use crate::CatalogEntry;
 
 /// What there is to say of a fleet in which class `core` has the packages `list`.
 #[track_caller]
@@ -338,4 +339,108 @@ fn d7_no_node_is_asked_while_one_would_miss_a_symbol() {
         edge-1 waits until the problems are solved
     "#]]);
     assert!(world.orders.values().all(Vec::is_empty));
+}
+
+/// What stands in the way of a fleet that runs `from` in class `core` and is to run `to`; only what is
+/// declared is in the catalog.
+#[track_caller]
+fn in_the_way(
+    packages: impl IntoIterator<Item = super::build::P>,
+    from: &str,
+    to: &str,
+    expected: &Expect,
+) {
+    let (from, to): (Vec<_>, Vec<_>) = (from.split(", ").collect(), to.split(", ").collect());
+    let fleet = fleet(packages)
+        .class("core", &from)
+        .node("core-2", |node| node.class = Some("core".to_owned()));
+    let mut world = World::settled(fleet);
+    world.commit("2", |mut fleet| {
+        let is_listed = |entry: &CatalogEntry| {
+            let label = format!("{} {}", entry.config.name, entry.config.version);
+            to.contains(&label.as_str())
+        };
+        let entries = &mut fleet.catalog.entries;
+        entries.retain(|_, entry| entry.as_ref().is_ok_and(is_listed));
+        fleet.set("core", &to)
+    });
+    let problems = world.turn().problems;
+    let lines = problems.iter().map(|problem| format!("{problem}\n"));
+    expected.assert_eq(&lines.collect::<String>());
+}
+
+#[test]
+fn d7_a_plan_says_with_what_a_module_runs_now_that_would_miss_symbols() {
+    let packages = || {
+        [
+            package("app 1.0.0", [greeter()]),
+            package("greet 1.0.0", [greet("greet greet_twice")]),
+            package("greet 2.0.0", [greet("greet")]),
+            package("own 1.0.0", [greet("greet greet_twice")]),
+        ]
+    };
+    in_the_way(
+        packages(),
+        "app 1.0.0, greet 1.0.0",
+        "app 1.0.0, greet 2.0.0",
+        &expect![[r#"
+            nodes core-1, core-2: usr/bin/greeter of package app needs symbol greet_twice, which libgreet.so.1 does not define, in process greeter; nothing in the catalog provides it; on node core-1 it runs with usr/lib/libgreet.so.1 of greet 1.0.0 now
+        "#]],
+    );
+    // Another package brought it.
+    in_the_way(
+        packages(),
+        "app 1.0.0, own 1.0.0",
+        "app 1.0.0, greet 2.0.0",
+        &expect![[r#"
+            nodes core-1, core-2: usr/bin/greeter of package app needs symbol greet_twice, which libgreet.so.1 does not define, in process greeter; nothing in the catalog provides it; on node core-1 it runs with usr/lib/libgreet.so.1 of own 1.0.0 now
+        "#]],
+    );
+}
+
+#[test]
+fn d7_of_a_module_that_imports_more_than_before_nothing_is_said_of_what_runs() {
+    let packages = [
+        package(
+            "app 1.0.0",
+            [process("greeter").needs("libgreet.so.1").imports("greet")],
+        ),
+        package("app 2.0.0", [greeter()]),
+        package("greet 1.0.0", [greet("greet greet_once")]),
+        package("greet 2.0.0", [greet("greet")]),
+    ];
+    in_the_way(
+        packages,
+        "app 1.0.0, greet 1.0.0",
+        "app 2.0.0, greet 2.0.0",
+        &expect![[r#"
+            nodes core-1, core-2: usr/bin/greeter of package app needs symbol greet_twice, which libgreet.so.1 does not define, in process greeter; nothing in the catalog provides it
+        "#]],
+    );
+}
+
+#[test]
+fn d7_where_it_is_open_which_library_lost_a_symbol_all_that_lost_some_are_named() {
+    let plugin = || {
+        library("plugin.so")
+            .needs("liba.so")
+            .needs("libb.so")
+            .imports("a b")
+    };
+    let app = process("app").needs("plugin.so").exports("main");
+    let packages = [
+        package("app 1.0.0", [app, plugin()]),
+        package("a 1.0.0", [library("liba.so").exports("a")]),
+        package("a 2.0.0", [library("liba.so").exports("c")]),
+        package("b 1.0.0", [library("libb.so").exports("b d")]),
+        package("b 2.0.0", [library("libb.so").exports("b")]),
+    ];
+    in_the_way(
+        packages,
+        "app 1.0.0, a 1.0.0, b 1.0.0",
+        "app 1.0.0, a 2.0.0, b 2.0.0",
+        &expect![[r#"
+            nodes core-1, core-2: usr/lib/plugin.so of package app needs symbol a, which nothing defines that it loads, in process app; nothing in the catalog provides it; on node core-1 it runs with usr/lib/liba.so of a 1.0.0, usr/lib/libb.so of b 1.0.0 now
+        "#]],
+    );
 }

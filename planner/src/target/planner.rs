@@ -73,19 +73,20 @@ impl Planner {
         let is_same = has_same_classes
             && desired.package_sets == self.desired.package_sets
             && (Arc::ptr_eq(&catalog, &self.catalog) || catalog == self.catalog);
-        let mut after = Beside::of(&desired.nodes);
-        let gone = self.desired.nodes.keys();
-        let gone = gone.filter(|name| after.at(name).is_none());
-        self.news.nodes.extend(gone.cloned());
         let mut before = Beside::of(&self.desired.nodes);
-        let nodes = desired.nodes.iter();
-        let differing = nodes.filter(|(name, node)| {
+        let mut stayed = 0;
+        for (name, node) in &desired.nodes {
             let before = before.at(name);
-            !has_same_classes || before != Some(node)
-        });
-        self.news
-            .nodes
-            .extend(differing.map(|(name, _)| name.clone()));
+            stayed += usize::from(before.is_some());
+            if !has_same_classes || before != Some(node) {
+                self.news.nodes.insert(name.clone());
+            }
+        }
+        if stayed < self.desired.nodes.len() {
+            let gone = self.desired.nodes.keys();
+            let gone = gone.filter(|name| !desired.nodes.contains_key(*name));
+            self.news.nodes.extend(gone.cloned());
+        }
         self.news.is_declared_anew |= !is_same;
         self.news.is_revised |= desired.revision != self.desired.revision;
         if !has_same_classes {

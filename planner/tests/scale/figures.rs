@@ -9,7 +9,7 @@ use placet_planner::{Plan, Planner, Target, audit, plan, target};
 use serde_json::{Value, json};
 
 use crate::fleet::{CLASSES, Fleet, MODULES, OF_ALL, OF_SOME, PACKAGES};
-use crate::sample::{evidence, is_full, median, thousandths};
+use crate::sample::{evidence, is_full};
 
 /// Nodes of a fleet of which every plan is checked.
 const SMALL: usize = 24;
@@ -58,17 +58,17 @@ fn measure(nodes: usize, rounds: usize) -> Value {
     fleet.settle(&planner.target());
     let mut packages = |of: usize| {
         let times = (0..rounds).map(|_| package(&mut fleet, &mut planner, of));
-        milliseconds(times.collect())
+        median(times.collect())
     };
     let (of_some, of_all) = (packages(OF_SOME), packages(OF_ALL));
     let facts = (0..rounds).map(|round| facts(&mut fleet, &mut planner, round));
     let facts = facts.collect();
     let times = json!({
         "nodes": nodes,
-        "full": milliseconds(all),
+        "full": median(all),
         "package": of_some,
         "basePackage": of_all,
-        "facts": milliseconds(facts),
+        "facts": median(facts),
         "inputMegabytes": input,
         "peakMegabytes": peak,
     });
@@ -130,9 +130,9 @@ fn timed<T>(work: impl FnOnce() -> T) -> (f64, T) {
     )
 }
 
-/// In the middle.
-fn milliseconds(times: Vec<f64>) -> f64 {
-    thousandths(median(times))
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    (times[times.len() / 2] * 1_000.0).round() / 1_000.0
 }
 
 /// What the kernel says of this process's memory, in megabytes.

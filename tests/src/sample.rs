@@ -118,13 +118,38 @@ fn commit(root: &Path) -> String {
 }
 
 /// What has these figures measured anew. Where the controller or the program is another than the one
-/// that the tests build, they are of that one.
-fn command() -> &'static str {
-    if env::var("PLACET_PROGRAM").is_ok_and(|program| program.contains("/release/")) {
-        "PLACET_PROGRAM=$PWD/target/release/placet PLACET_FULL=1 cargo test -p placet-tests --test dependencies"
+/// that the tests build, or the test is optimised, they are of that one.
+fn command() -> String {
+    let is_program = env::var("PLACET_PROGRAM").is_ok_and(|it| it.contains("/release/"));
+    if is_program || !cfg!(debug_assertions) {
+        let program = if is_program {
+            "PLACET_PROGRAM=$PWD/target/release/placet "
+        } else {
+            ""
+        };
+        let profile = if cfg!(debug_assertions) {
+            ""
+        } else {
+            " --release"
+        };
+        let (package, test) = running_test();
+        format!("{program}PLACET_FULL=1 cargo test{profile} -p placet-{package} --test {test}")
     } else if env::var_os("PLACET_CONTROLLER").is_some() {
-        "PLACET_CONTROLLER=target/release/placet-controller PLACET_FULL=1 cargo test -p placet-tests --test kubernetes -- many:: figures:: --test-threads=1"
+        "PLACET_CONTROLLER=target/release/placet-controller PLACET_FULL=1 cargo test -p placet-tests --test kubernetes -- many:: figures:: --test-threads=1".to_owned()
     } else {
-        "cargo xtask test --full"
+        "cargo xtask test --full".to_owned()
     }
+}
+
+/// The package, whose folder tests run in, and the name of the test program without its hash.
+fn running_test() -> (String, String) {
+    let folder = env::current_dir().expect("there is a folder");
+    let program = env::current_exe().expect("a program runs");
+    let last = |path: &Path| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    let program = last(&program);
+    let test = program.rsplit_once('-').map_or(&*program, |(name, _)| name);
+    (last(&folder), test.to_owned())
 }

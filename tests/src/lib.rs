@@ -22,7 +22,7 @@ mod ports;
 mod proxy;
 mod registry;
 mod sample;
-mod sarif;
+mod schemas;
 mod servers;
 mod wire;
 
@@ -40,6 +40,6 @@ pub use ports::{free_address, free_port};
 pub use proxy::Proxy;
 pub use registry::{REGISTRY_NAME, REGISTRY_PASSWORD, REGISTRY_USER, RegistryServer};
 pub use sample::{Sample, evidence, is_full, median, thousandths};
-pub use sarif::sarif_schema;
+pub use schemas::{assert_cyclonedx, sarif_schema};
 pub use servers::{program, servers, skipped};
 pub use wire::Weather;

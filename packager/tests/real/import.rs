@@ -279,6 +279,7 @@ fn what_is_known_of_a_package_of_debian_comes_along() {
     let purl = format!("pkg:deb/debian/nginx@{version}?arch={architecture}");
 
     let sbom = attached(&package, &layout, placet_packager::SBOM_TYPE);
+    placet_tests::assert_cyclonedx(&sbom);
     let component = &sbom["metadata"]["component"];
     assert_eq!(
         component["description"],
@@ -383,6 +384,7 @@ fn packages_by_rpmbuild_hold_what_was_put_into_them() {
         assert_same(&package, &layout, &unpacked_rpm(&rpm));
         assert_about(&package);
         let sbom = attached(&package, &layout, placet_packager::SBOM_TYPE);
+        placet_tests::assert_cyclonedx(&sbom);
         let component = &sbom["metadata"]["component"];
         assert_eq!(component["licenses"][0]["expression"], "MIT");
         let components = sbom["components"].as_array().unwrap();

@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::{env, fs};
 
-use placet_tests::{RegistryServer, program};
+use placet_tests::{RegistryServer, assert_cyclonedx, program};
 use serde_json::Value;
 
 use crate::unpacked::Unpacked;
@@ -202,7 +202,7 @@ fn each_image_says_what_is_in_it() {
         let manifest = server.client("crane", &["manifest", &at(&referrers[0]["digest"])]);
         let layer = json(&manifest.stdout)["layers"][0]["digest"].clone();
         let bill = json(&server.client("crane", &["blob", &at(&layer)]).stdout);
-        assert_eq!(bill["bomFormat"], "CycloneDX");
+        assert_cyclonedx(&bill);
         assert_eq!(
             bill["metadata"]["component"]["name"]
                 .as_str()

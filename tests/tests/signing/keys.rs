@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use placet_package::{Layout, Selector};
-use placet_tests::placet;
+use placet_tests::{assert_cyclonedx, placet};
 use serde_json::Value;
 
 use crate::{PASSPHRASE, folder_of, json, package, pair, run, said, text};
@@ -244,6 +244,7 @@ fn what_is_known_of_a_package_is_true_and_tells_nothing_of_the_machine() {
         );
     }
     assert_eq!(sbom["metadata"]["component"]["version"], "1.2.3");
+    assert_cyclonedx(&sbom);
 
     let provenance = json(&["package", "provenance", &reference]);
     let digest = inspected["digest"].as_str().unwrap();
@@ -351,6 +352,7 @@ fn check_bill(made: &Value) {
         let digest = digest.strip_prefix("sha256:").unwrap();
         assert!(sbom["components"].to_string().contains(digest), "{sbom}");
     }
+    assert_cyclonedx(&sbom);
 }
 
 #[test]

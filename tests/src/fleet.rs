@@ -346,6 +346,11 @@ impl Fleet {
             .expect("placet starts")
     }
 
+    /// Decides on a roll-out, one way (`--skip`, `--force`, `--abort`), for a reason.
+    pub fn decide(&self, rollout: &str, way: &str, reason: &str) {
+        self.placet(&["rollout", "decide", rollout, way, "--reason", reason]);
+    }
+
     /// A resource with its status.
     pub fn resource(&self, kind: &str, name: &str) -> Value {
         serde_json::from_str(&self.placet(&["get", kind, name, "-o", "json"])).expect("JSON")

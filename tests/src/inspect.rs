@@ -29,6 +29,12 @@ pub fn pids(fleet: &Fleet, node: &str) -> BTreeMap<String, u64> {
         .collect()
 }
 
+/// The same of every node, in their order.
+pub fn pids_of_all(fleet: &Fleet) -> Vec<BTreeMap<String, u64>> {
+    let nodes = fleet.node_names();
+    nodes.iter().map(|node| pids(fleet, node)).collect()
+}
+
 /// Process ids by process name, as the node's status says, if all of them are alive.
 pub fn alive(fleet: &Fleet, node: &str) -> Option<BTreeMap<String, u64>> {
     let status = fleet.resource("fleetnode", node)["status"].clone();

@@ -10,6 +10,7 @@
 
 mod boot_loader;
 mod cluster;
+pub mod command;
 mod debian;
 mod feed;
 mod fleet;
@@ -32,7 +33,7 @@ pub use debian::debs;
 pub use feed::{Event, Feed};
 pub use fleet::{Away, Fleet, FleetOptions, Node, Programs, poll};
 pub use groups::{groups_of, remove_groups};
-pub use inspect::{alive, assert_never_a_mixture, pids, usage};
+pub use inspect::{alive, assert_never_a_mixture, pids, pids_of_all, usage};
 pub use kube_fleet::{KubeFleet, NAMESPACE};
 pub use network::Network;
 pub use packages::{build_kind, controller_program, edit, packages, placet};

@@ -123,10 +123,7 @@ async fn an_image_reaches_the_nodes_that_it_is_for_and_one_that_fails_is_given_b
         "the node restarts for its boot image: core-image 1.0.0 -> core-image 1.1.0"
     );
     drop(session);
-    let force = [
-        "rollout", "decide", &rollout, "--force", "--reason", "at night",
-    ];
-    world.fleet.placet(&force);
+    world.fleet.decide(&rollout, "--force", "at night");
     world.restart();
     world.fleet.verified(&commit).await;
     assert_eq!(world.loader.read("good").as_deref(), Some("version 2\n"));

@@ -7,23 +7,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
-use placet_tests::{Fleet, FleetOptions, RegistryServer, edit, packages, placet};
+use placet_tests::command::{json, run, text};
+use placet_tests::{Fleet, FleetOptions, RegistryServer, edit, packages};
 use serde_json::{Value, json};
-
-fn run(arguments: &[&str]) -> Output {
-    let mut command = Command::new(placet());
-    command.args(arguments).env("DOCKER_CONFIG", "/nonexistent");
-    command.output().unwrap()
-}
-
-fn json(arguments: &[&str]) -> Value {
-    let output = run(&[arguments, &["-o", "json"]].concat());
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
 
 /// What a command says that is refused.
 fn refused(arguments: &[&str]) -> String {
@@ -31,10 +19,6 @@ fn refused(arguments: &[&str]) -> String {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
     said
-}
-
-fn text(path: &Path) -> String {
-    path.to_str().unwrap().to_owned()
 }
 
 fn git(folder: &Path, arguments: &[&str]) -> String {

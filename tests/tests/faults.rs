@@ -91,14 +91,7 @@ async fn a_held_rollout_and_its_decision_survive_the_controller() {
         fleet.resource("rollout", &rollout)["status"]["hold"],
         before
     );
-    fleet.placet(&[
-        "rollout",
-        "decide",
-        &rollout,
-        "--skip",
-        "--reason",
-        "sessions first",
-    ]);
+    fleet.decide(&rollout, "--skip", "sessions first");
     fleet.kill_controller();
     fleet.start_controller();
     fleet.verified(&commit).await;

@@ -16,8 +16,8 @@ use std::time::Instant;
 use placet_logic::{Logic, Opinion, Question};
 use placet_model::{ChangeSet, NodeDescription, Verdict};
 use placet_tests::{
-    Fleet, FleetOptions, RegistryServer, edit, evidence, is_full, median, packages, pids, placet,
-    skipped,
+    Fleet, FleetOptions, RegistryServer, edit, evidence, is_full, median, packages, pids_of_all,
+    placet, skipped,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -172,7 +172,7 @@ async fn logic_in_c_and_in_rust_decides_in_a_check_in_memory_and_on_nodes_alike(
         .iter()
         .map(|(class, _)| format!("{class}-1"))
         .collect();
-    let before: Vec<_> = nodes.iter().map(|node| pids(&fleet, node)).collect();
+    let before = pids_of_all(&fleet);
 
     let commit = commit_all(&fleet, "1.0.1");
     let (code, report) = check(&fleet, &[]);
@@ -199,7 +199,7 @@ async fn logic_in_c_and_in_rust_decides_in_a_check_in_memory_and_on_nodes_alike(
         assert!(transcript.contains(&words), "{words}: {transcript:?}");
         assert_eq!(objections(&fleet, node), [words]);
     }
-    let after: Vec<_> = nodes.iter().map(|node| pids(&fleet, node)).collect();
+    let after = pids_of_all(&fleet);
     assert_eq!(after, before, "nothing was changed");
 }
 

@@ -86,9 +86,7 @@ async fn nobody_changes_nginx_while_connections_are_open() {
     );
     drop(open);
     let rollout = held.text("rollout").to_owned();
-    fleet.placet(&[
-        "rollout", "decide", &rollout, "--abort", "--reason", "again",
-    ]);
+    fleet.decide(&rollout, "--abort", "again");
 
     // The connection is gone: the same change passes, and nginx reads its configuration again.
     fs::write(fleet.path("fleet/note.txt"), "again").expect("a file");

@@ -27,9 +27,7 @@ async fn held_and_forced(fleet: &mut Fleet, version: &str) {
     let held = fleet.held(&commit).await;
     let rollout = held.text("rollout").to_owned();
     drop(session);
-    fleet.placet(&[
-        "rollout", "decide", &rollout, "--force", "--reason", "at night",
-    ]);
+    fleet.decide(&rollout, "--force", "at night");
     fleet.verified(&commit).await;
 }
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use placet_tests::{Fleet, FleetOptions, assert_never_a_mixture, pids, poll};
+use placet_tests::{Fleet, FleetOptions, assert_never_a_mixture, pids, pids_of_all, poll};
 use serde_json::Value;
 
 /// Inodes of everything in a node's store and generations.
@@ -97,14 +97,7 @@ async fn a_veto_holds_the_change_and_is_seen_everywhere_in_the_same_words() {
     assert_eq!(fleet.feed.named("fetched", since).count(), 0);
 
     // The decision lets the others go on; exactly the named processes are others then.
-    fleet.placet(&[
-        "rollout",
-        "decide",
-        &rollout,
-        "--skip",
-        "--reason",
-        "sessions first",
-    ]);
+    fleet.decide(&rollout, "--skip", "sessions first");
     fleet.verified(&commit).await;
     for (node, (pids_before, _)) in fleet.node_names().iter().zip(&before) {
         for (process, pid) in pids(&fleet, node) {
@@ -127,14 +120,7 @@ async fn force_changes_the_vetoing_node_too_and_abort_changes_nobody() {
     let first = fleet.commit_greet("1.1.0");
     let held = fleet.held(&first).await;
     let before = pids(&fleet, "core-2");
-    fleet.placet(&[
-        "rollout",
-        "decide",
-        held.text("rollout"),
-        "--abort",
-        "--reason",
-        "not today",
-    ]);
+    fleet.decide(held.text("rollout"), "--abort", "not today");
     assert_eq!(
         fleet.resource("rollout", held.text("rollout"))["status"]["phase"],
         "Aborted"
@@ -143,14 +129,7 @@ async fn force_changes_the_vetoing_node_too_and_abort_changes_nobody() {
 
     let second = fleet.commit("try again");
     let held = fleet.held(&second).await;
-    fleet.placet(&[
-        "rollout",
-        "decide",
-        held.text("rollout"),
-        "--force",
-        "--reason",
-        "announced",
-    ]);
+    fleet.decide(held.text("rollout"), "--force", "announced");
     fleet.verified(&second).await;
     for node in fleet.node_names() {
         assert_never_a_mixture(&fleet, &node);
@@ -172,7 +151,7 @@ async fn a_paused_rollout_changes_nobody_until_it_is_resumed() {
     let again = fleet.placet(&["rollout", "pause", name]);
     assert_eq!(again, format!("rollout.placet.dev/{name} paused already\n"));
 
-    fleet.placet(&["rollout", "decide", name, "--skip", "--reason", "tonight"]);
+    fleet.decide(name, "--skip", "tonight");
     poll("core-2 to wait for the end of the pause", || {
         let node = fleet.resource("fleetnode", "core-2");
         let text = node["status"]["conditions"].to_string();
@@ -225,40 +204,24 @@ async fn a_newer_commit_supersedes_a_held_rollout_and_releases_its_votes() {
     let held = fleet.held(&first).await;
     drop(session);
     // The same content as what runs: nobody has to be asked, nobody restarts.
-    let before: Vec<_> = fleet
-        .node_names()
-        .iter()
-        .map(|node| pids(&fleet, node))
-        .collect();
+    let before = pids_of_all(&fleet);
     let second = fleet.commit_greet("1.0.0");
     fleet.verified(&second).await;
     assert_eq!(
         fleet.resource("rollout", held.text("rollout"))["status"]["phase"],
         "Superseded"
     );
-    let after: Vec<_> = fleet
-        .node_names()
-        .iter()
-        .map(|node| pids(&fleet, node))
-        .collect();
+    let after = pids_of_all(&fleet);
     assert_eq!(before, after);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_bytes_with_an_equal_signature_are_no_change() {
     let mut fleet = Fleet::settled(FleetOptions::default()).await;
-    let before: Vec<_> = fleet
-        .node_names()
-        .iter()
-        .map(|node| pids(&fleet, node))
-        .collect();
+    let before = pids_of_all(&fleet);
     let commit = fleet.commit_greet("1.2.0");
     fleet.verified(&commit).await;
-    let after: Vec<_> = fleet
-        .node_names()
-        .iter()
-        .map(|node| pids(&fleet, node))
-        .collect();
+    let after = pids_of_all(&fleet);
     assert_eq!(before, after);
 }
 
@@ -289,14 +252,7 @@ async fn a_node_that_restarts_between_vote_and_activation_is_asked_again() {
         fleet.resource("fleetnode", "core-2")["status"]["rollout"]["state"]["verdict"].clone();
     assert_ne!(first["bootId"], second["bootId"]);
     assert_eq!(first["changeDigest"], second["changeDigest"]);
-    fleet.placet(&[
-        "rollout",
-        "decide",
-        &rollout,
-        "--skip",
-        "--reason",
-        "sessions first",
-    ]);
+    fleet.decide(&rollout, "--skip", "sessions first");
     fleet.verified(&commit).await;
     assert_never_a_mixture(&fleet, "core-2");
     drop(session);
@@ -332,11 +288,7 @@ async fn an_update_that_dies_at_start_is_given_back_and_the_next_nodes_are_spare
         classes.replace("packageSets: [tools, base]", one_by_one),
     )
     .unwrap();
-    let before: Vec<_> = fleet
-        .node_names()
-        .iter()
-        .map(|node| pids(&fleet, node))
-        .collect();
+    let before = pids_of_all(&fleet);
     let packages = fleet.path("fleet/packages.yaml");
     let good = fs::read_to_string(&packages).unwrap();
     let bad = good.replace(
@@ -358,9 +310,7 @@ async fn an_update_that_dies_at_start_is_given_back_and_the_next_nodes_are_spare
     );
     // edge-2 comes after edge-1, which failed: nobody touched it.
     assert_eq!(pids(&fleet, "edge-2"), before[3]);
-    fleet.placet(&[
-        "rollout", "decide", &rollout, "--abort", "--reason", "broken",
-    ]);
+    fleet.decide(&rollout, "--abort", "broken");
     fs::write(&packages, good).unwrap();
     let mended = fleet.commit("back to metrics 1.0.0");
     fleet.verified(&mended).await;

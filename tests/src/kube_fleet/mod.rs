@@ -214,6 +214,12 @@ impl KubeFleet {
         fs::read_to_string(self.path("logs").join(name)).unwrap_or_default()
     }
 
+    /// Creates a Secret in the controller's namespace, with values as kubectl takes them.
+    pub fn create_secret(&self, name: &str, values: &[&str]) {
+        let create = ["-n", NAMESPACE, "create", "secret", "generic", name];
+        self.kubectl(&[&create, values].concat());
+    }
+
     /// Runs kubectl as the administrator, whatever comes of it.
     pub fn try_kubectl(&self, arguments: &[&str]) -> Output {
         Command::new(&self.kubectl)

@@ -84,16 +84,13 @@ fn says(fleet: &KubeFleet, kind: &str, name: &str, wanted: &[&str]) {
 
 /// A package and a repository behind the name of the registry, without authorities of their own.
 fn declare(fleet: &KubeFleet, server: &RegistryServer) {
-    fleet.kubectl(&[
-        "-n",
-        NAMESPACE,
-        "create",
-        "secret",
-        "generic",
+    fleet.create_secret(
         "registry",
-        &format!("--from-literal=username={REGISTRY_USER}"),
-        &format!("--from-literal=password={REGISTRY_PASSWORD}"),
-    ]);
+        &[
+            &format!("--from-literal=username={REGISTRY_USER}"),
+            &format!("--from-literal=password={REGISTRY_PASSWORD}"),
+        ],
+    );
     let place = format!("{REGISTRY_NAME}:{}", server.port());
     let text = format!(
         "apiVersion: placet.dev/v1alpha1

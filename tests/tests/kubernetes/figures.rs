@@ -120,16 +120,7 @@ fn from_push_to_verdicts_and_four_writes_for_each_node() {
     };
     settled(&mut fleet);
     let token = "a token that both know";
-    fleet.kubectl(&[
-        "-n",
-        NAMESPACE,
-        "create",
-        "secret",
-        "generic",
-        "hook",
-        "--from-literal",
-        &format!("token={token}"),
-    ]);
+    fleet.create_secret("hook", &[&format!("--from-literal=token={token}")]);
     let source = format!(
         "apiVersion: placet.dev/v1alpha1\nkind: GitSource\nmetadata: {{name: fleet}}\nspec:\n  url: {}\n  intervalSeconds: 3600\n  receiver: {{kind: generic, secretRef: {{name: hook}}}}\n",
         fleet.path("fleet").display()

@@ -13,17 +13,14 @@ const AWAY: &str = "failed to reach the registry";
 /// A fleet that has its packages from a registry with a password and an authority of its own.
 fn settled(fleet: &mut KubeFleet, server: &RegistryServer) {
     server.push_examples();
-    fleet.kubectl(&[
-        "-n",
-        NAMESPACE,
-        "create",
-        "secret",
-        "generic",
+    fleet.create_secret(
         "registry",
-        &format!("--from-literal=username={REGISTRY_USER}"),
-        &format!("--from-literal=password={REGISTRY_PASSWORD}"),
-        &format!("--from-file=ca.crt={}", server.path("ca.crt").display()),
-    ]);
+        &[
+            &format!("--from-literal=username={REGISTRY_USER}"),
+            &format!("--from-literal=password={REGISTRY_PASSWORD}"),
+            &format!("--from-file=ca.crt={}", server.path("ca.crt").display()),
+        ],
+    );
     for node in NODES {
         fleet.join(node);
     }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use placet_package::Layout;
-use placet_tests::{RegistryServer, Sample, placet};
+use placet_tests::command::command;
+use placet_tests::{RegistryServer, Sample};
 
 use crate::line::package;
 use crate::{json, text};
@@ -74,11 +75,9 @@ fn shim(folder: &Path) -> PathBuf {
 }
 
 fn run_with(shim: &Path, die_at: u64, arguments: &[&str]) -> Output {
-    Command::new(placet())
-        .args(arguments)
+    command(arguments)
         .env("LD_PRELOAD", shim)
         .env("DIE_AT", die_at.to_string())
-        .env("DOCKER_CONFIG", "/nonexistent")
         .output()
         .unwrap()
 }

@@ -5,12 +5,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use placet_tests::command::command;
 use placet_tests::{RegistryServer, debs, evidence, is_full, median, placet, thousandths};
 use serde_json::json;
 
@@ -28,9 +29,7 @@ struct Ran {
 /// Runs a command of the program under test, which must succeed.
 fn measured(arguments: &[&str]) -> Ran {
     let begun = Instant::now();
-    let mut child = Command::new(placet())
-        .args(arguments)
-        .env("DOCKER_CONFIG", "/nonexistent")
+    let mut child = command(arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()

@@ -61,14 +61,7 @@ async fn a_registry_that_goes_away_while_modules_travel_is_waited_for() {
     let held = fleet.held(&commit).await;
     server.kill();
     let rollout = held.text("rollout").to_owned();
-    fleet.placet(&[
-        "rollout",
-        "decide",
-        &rollout,
-        "--force",
-        "--reason",
-        "it is late",
-    ]);
+    fleet.decide(&rollout, "--force", "it is late");
     let waits = |event: &Event| {
         event.name == "failed"
             && event

@@ -19,32 +19,17 @@ mod removal;
 mod updates;
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::atomic::Ordering;
 
 use placet_package::copy::{Copied, CopyError, CopyOptions, Name, Place, copy};
 use placet_package::registry::{Access, Fault, Limits, Registry, RegistryReference};
 use placet_package::trust::Attachment;
 use placet_package::{Layout, Reference, Selector};
+use placet_tests::command::{json, run, text};
 use placet_tests::{REGISTRY_PASSWORD, RegistryServer, placet, program};
-use serde_json::Value;
 
 use crate::line::{Line, package};
-
-fn run(arguments: &[&str]) -> Output {
-    let mut command = Command::new(placet());
-    command.args(arguments).env("DOCKER_CONFIG", "/nonexistent");
-    command.output().unwrap()
-}
-
-/// The JSON that a command of the program under test prints, which must succeed.
-fn json(arguments: &[&str]) -> Value {
-    let output = run(&[arguments, &["-o", "json"]].concat());
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
 
 fn reference(text: &str) -> RegistryReference {
     match text.parse().unwrap() {
@@ -79,10 +64,6 @@ fn fault(error: &CopyError) -> &Fault {
         CopyError::Registry(error) => error.fault(),
         CopyError::Layout(error) => panic!("the registry is at fault: {error}"),
     }
-}
-
-fn text(path: &Path) -> String {
-    path.to_str().unwrap().to_owned()
 }
 
 #[test]

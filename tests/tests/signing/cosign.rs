@@ -27,6 +27,12 @@ fn succeeds(output: &Output) -> String {
     error
 }
 
+/// A registry, where cosign is there too.
+fn beside_cosign() -> Option<RegistryServer> {
+    program("cosign")?;
+    RegistryServer::open()
+}
+
 const VERIFY: [&str; 2] = ["--insecure-ignore-tlog", "--allow-http-registry"];
 const SIGN: [&str; 4] = [
     "--yes",
@@ -37,12 +43,9 @@ const SIGN: [&str; 4] = [
 
 #[test]
 fn cosign_accepts_what_we_signed_and_refuses_what_another_key_signed() {
-    let Some(server) = RegistryServer::open() else {
+    let Some(server) = beside_cosign() else {
         return;
     };
-    if program("cosign").is_none() {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let (private, public) = pair(folder.path(), "release");
     let (_, other) = pair(folder.path(), "other");
@@ -93,12 +96,9 @@ fn cosign_accepts_what_we_signed_and_refuses_what_another_key_signed() {
 /// `build --key` does in one step what `build` and `sign` do.
 #[test]
 fn cosign_accepts_what_a_build_has_signed() {
-    let Some(server) = RegistryServer::open() else {
+    let Some(server) = beside_cosign() else {
         return;
     };
-    if program("cosign").is_none() {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let (private, public) = pair(folder.path(), "release");
     let layout = build_with(folder.path(), &private);
@@ -171,12 +171,9 @@ fn a_registry_that_lists_referrers_itself_serves_as_well() {
 
 #[test]
 fn we_accept_what_cosign_signed_in_both_of_its_forms() {
-    let Some(server) = RegistryServer::open() else {
+    let Some(server) = beside_cosign() else {
         return;
     };
-    if program("cosign").is_none() {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path();
     succeeds(&cosign(home, &["generate-key-pair"]));

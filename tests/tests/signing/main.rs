@@ -12,39 +12,14 @@ mod keys;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
-use placet_tests::placet;
-use serde_json::Value;
-
-const PASSPHRASE: &str = "correct horse battery staple";
-
-fn run(arguments: &[&str]) -> Output {
-    let mut command = Command::new(placet());
-    command
-        .args(arguments)
-        .env("DOCKER_CONFIG", "/nonexistent")
-        .env("PLACET_PASSPHRASE", PASSPHRASE);
-    command.output().unwrap()
-}
-
-/// The JSON that a command of the program under test prints, which must succeed.
-fn json(arguments: &[&str]) -> Value {
-    let output = run(&[arguments, &["-o", "json"]].concat());
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
+use placet_tests::command::{PASSPHRASE, json, run, text};
 
 /// Exit code and standard error of a command.
 fn said(arguments: &[&str]) -> (i32, String) {
     let output = run(arguments);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.code().unwrap(), said)
-}
-
-fn text(path: &Path) -> String {
-    path.to_str().unwrap().to_owned()
 }
 
 /// A pair of keys of ours in `folder`: private and public.

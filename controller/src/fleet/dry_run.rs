@@ -12,14 +12,15 @@ use std::time::Instant;
 use jiff::Timestamp;
 use placet_model::{
     Digest, DryRunAnswer, NodeDescription, NodeManifest, NodeName, Proposal, TraceParent, Verdict,
-    VoteRecord, canonical_json,
+    VoteRecord,
 };
-use placet_planner::verdict_of;
+use placet_planner::{Action, verdict_of};
 use placet_protocol::wire::Release;
 use placet_protocol::wire::to_node::Order as Wire;
 
 use super::Fleet;
 use super::news::Reply;
+use super::orders::Content;
 use super::trials::Trial;
 
 /// Dry runs under way at once; as many as a node answers.
@@ -155,7 +156,10 @@ impl Fleet {
             vote_seconds,
             promise_seconds: 0,
         };
-        let question = Wire::ProposalJson(canonical_json(&proposal));
+        let question = Content::Planned {
+            rollout: name.into(),
+            action: Action::Propose(Box::new(proposal)),
+        };
         self.send(&node, question, Some(trace));
         Ok(Asked {
             change_digest,

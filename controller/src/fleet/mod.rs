@@ -21,7 +21,7 @@ mod manifests;
 pub(crate) mod news;
 mod node_order;
 pub(crate) mod objects;
-mod orders;
+pub(crate) mod orders;
 mod recover;
 mod refusal;
 mod report;
@@ -178,7 +178,7 @@ impl Fleet {
             self.send(&node, order, None);
         }
         for order in std::mem::take(&mut turn.orders) {
-            self.give(&order);
+            self.give(order);
         }
         for inquiry in inquiries {
             self.inquire(*inquiry);

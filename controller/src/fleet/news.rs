@@ -9,12 +9,12 @@ use placet_model::{
     Decision, DecisionKind, Digest, DryRunReport, NodeFacts, NodeManifest, NodeName, Verdict,
 };
 use placet_planner::{Catalog, Running};
-use placet_protocol::wire::ToNode;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::dry_run::Inquiry;
+use super::orders::Outgoing;
 use super::refusal::Refusal;
 use super::world::Snapshot;
 use crate::git::Signer;
@@ -113,7 +113,7 @@ pub(crate) type Reply<T> = oneshot::Sender<T>;
 pub(crate) struct Session {
     /// Later sessions have greater numbers.
     pub(crate) id: u64,
-    pub(crate) orders: mpsc::Sender<Result<ToNode, Status>>,
+    pub(crate) orders: mpsc::Sender<Result<Outgoing, Status>>,
     pub(crate) end: CancellationToken,
 }
 

@@ -1,5 +1,7 @@
 //! Sessions of nodes, and orders given through them.
 
+use std::sync::Arc;
+
 use placet_model::{NodeName, TraceParent, canonical_json};
 use placet_planner::Action;
 use placet_protocol::wire::to_node::Order as Wire;
@@ -25,25 +27,76 @@ impl Fleet {
         }
     }
 
-    pub(super) fn give(&mut self, order: &Order) {
-        let node = &order.step.node;
-        let trace = self.world.trace(&order.rollout);
-        logged(trace).in_scope(|| tracing::debug!("roll-out {}: {}", order.rollout, order.step));
-        self.send(node, wire(&order.rollout, &order.step.action), trace);
+    pub(super) fn give(&mut self, order: Order) {
+        let Order { rollout, step } = order;
+        let trace = self.world.trace(&rollout);
+        logged(trace).in_scope(|| tracing::debug!("roll-out {rollout}: {step}"));
+        let order = Content::Planned {
+            rollout,
+            action: step.action,
+        };
+        self.send(&step.node, order, trace);
     }
 
     /// Never waits: a node that takes no orders is ended, and asked again when it is back.
-    pub(super) fn send(&mut self, node: &NodeName, order: Wire, trace: Option<TraceParent>) {
-        let message = ToNode {
+    pub(super) fn send(
+        &mut self,
+        node: &NodeName,
+        content: impl Into<Content>,
+        trace: Option<TraceParent>,
+    ) {
+        let order = Outgoing {
             epoch: self.home.epoch(),
-            order: Some(order),
-            traceparent: trace.map_or_else(String::new, |trace| trace.to_string()),
+            content: content.into(),
+            trace,
         };
         let Some(session) = self.sessions.get(node) else {
             return;
         };
-        if let Err(TrySendError::Full(_)) = session.orders.try_send(Ok(message)) {
+        if let Err(TrySendError::Full(_)) = session.orders.try_send(Ok(order)) {
             self.end_session(node, "the node does not take its orders");
+        }
+    }
+}
+
+/// An order on its way to a node.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) epoch: u64,
+    content: Content,
+    trace: Option<TraceParent>,
+}
+
+/// What a node is told.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Said(Wire),
+    /// What has a manifest in it is written out when the node takes it: until then a whole fleet
+    /// shares the manifest, and the fleet's loop does not wait for it.
+    Planned {
+        rollout: Arc<str>,
+        action: Action,
+    },
+}
+
+impl From<Wire> for Content {
+    fn from(order: Wire) -> Self {
+        Self::Said(order)
+    }
+}
+
+impl Outgoing {
+    /// As the node gets it.
+    pub(crate) fn into_wire(self) -> ToNode {
+        let order = match self.content {
+            Content::Said(order) => order,
+            Content::Planned { rollout, action } => wire(&rollout, &action),
+        };
+        let trace = self.trace;
+        ToNode {
+            epoch: self.epoch,
+            order: Some(order),
+            traceparent: trace.map_or_else(String::new, |trace| trace.to_string()),
         }
     }
 }

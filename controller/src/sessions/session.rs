@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use placet_model::{NodeName, visible};
 use placet_protocol::wire::from_node::Message;
 use placet_protocol::wire::{FromNode, ToNode};
@@ -17,6 +17,7 @@ use tonic::{Status, Streaming};
 use super::join::stopping;
 use super::read::{announcement, said};
 use crate::fleet::news::{News, Session};
+use crate::fleet::orders::Outgoing;
 
 /// A node says Hello at once, or something is wrong with it.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
@@ -64,7 +65,7 @@ pub(super) fn open(
         // The fleet is gone only when the controller stops.
         let _ = news.send(News::Gone { node, session: id }).await;
     });
-    ReceiverStream::new(answers)
+    ReceiverStream::new(answers).map(|order| order.map(Outgoing::into_wire))
 }
 
 /// The node's side of a session.
@@ -79,7 +80,7 @@ impl Speaker {
     async fn listen(
         &self,
         mut messages: Streaming<FromNode>,
-        orders: mpsc::Sender<Result<ToNode, Status>>,
+        orders: mpsc::Sender<Result<Outgoing, Status>>,
     ) -> Result<(), Status> {
         let first = timeout(HELLO_WITHIN, messages.message()).await;
         let late = |_| Status::deadline_exceeded("the node did not say Hello within 10 s");

@@ -134,7 +134,7 @@ impl World {
         let news = self.news.clone();
         tokio::spawn(async move {
             while let Some(Ok(order)) = taken.recv().await {
-                let Some(Order::ProposalJson(bytes)) = order.order else {
+                let Some(Order::ProposalJson(bytes)) = order.into_wire().order else {
                     continue;
                 };
                 let proposal: Proposal = serde_json::from_slice(&bytes).unwrap();

@@ -129,32 +129,24 @@ impl Core {
 
     fn prepare(&self, notice: Notice) {
         self.give(notice, |voters, notice| async move {
-            let Notice {
-                work,
-                process,
-                change_digest,
-                within,
-            } = notice;
-            let prepared = voters.prepare(&process, &change_digest, within).await;
+            let (process, digest) = (notice.process, notice.change_digest);
+            let prepared = voters.prepare(&process, &digest, notice.within).await;
             tracing::info!(%process, ?prepared, "{process} was told that the change comes");
-            Event::Prepared { work, process }
+            Event::Prepared {
+                work: notice.work,
+                process,
+            }
         });
     }
 
     fn tell_process(&self, notice: Notice, outcome: Outcome) {
         self.give(notice, move |voters, notice| async move {
-            let Notice {
-                work,
-                process,
-                change_digest,
-                within,
-            } = notice;
-            let handled = voters
-                .changed(&process, &change_digest, outcome, within)
-                .await;
+            let (process, digest) = (notice.process, notice.change_digest);
+            let told = voters.changed(&process, &digest, outcome, notice.within);
+            let handled = told.await;
             tracing::info!(%process, ?outcome, ?handled, "{process} was told how the change ended");
             Event::Told {
-                work,
+                work: notice.work,
                 process,
                 handled: handled == Handled::Done,
             }

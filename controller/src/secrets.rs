@@ -138,8 +138,8 @@ fn read_folder(folder: &PathBuf, name: &str) -> Result<BTreeMap<String, Vec<u8>>
         let (path, Ok(key)) = (entry.path(), entry.file_name().into_string()) else {
             continue;
         };
-        // Kubernetes' own mounts hold folders whose names begin with two dots.
-        if key.starts_with('.') || !path.is_file() {
+        // Kubernetes' own mounts hold folders whose names begin with two dots; one is a key of secrets.
+        if key.starts_with("..") || !path.is_file() {
             continue;
         }
         let mut value = Vec::new();
@@ -184,6 +184,8 @@ mod tests {
         let of_git = state.path().join("git");
         fs::create_dir(&of_git).unwrap();
         fs::write(of_git.join("username"), "ann").unwrap();
+        fs::write(of_git.join(".dockerconfigjson"), "{}").unwrap();
+        fs::create_dir(of_git.join("..data")).unwrap();
         fs::set_permissions(&of_git, fs::Permissions::from_mode(mode)).unwrap();
         let secrets = Secrets::Folder(state.path().to_owned());
         (state, secrets)
@@ -193,6 +195,8 @@ mod tests {
     async fn a_folder_holds_a_file_for_each_key() {
         let (_state, secrets) = folder(0o700);
         let values = secrets.read("git").await.unwrap();
+        let keys: Vec<_> = values.keys().collect();
+        assert_eq!(keys, [".dockerconfigjson", "username"]);
         assert_eq!(values["username"], b"ann");
     }
 

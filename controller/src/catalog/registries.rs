@@ -194,6 +194,7 @@ impl Registries {
                 if pinned.is_none() && !self.only_as_now {
                     self.cache.note_tag(&reference.to_string(), package.digest);
                 }
+                self.note_whole(reference, &package);
                 self.note(reference, wanted, &package);
                 (Ok(package), false)
             }
@@ -201,9 +202,10 @@ impl Registries {
         }
     }
 
-    /// A package that was here, once its lists of symbols are too, and whether another look may say
-    /// something else: what runs is not called into question because nobody can be asked, but where
-    /// all has to be known, it has to be here.
+    /// A package whose metadata are here, once its lists of symbols are too, and whether another look
+    /// may say something else. One that was whole before may run already, and is not called into
+    /// question because its lists made room for something else; of a new one, and where all has to be
+    /// known, they have to be here.
     async fn with_symbols(
         &self,
         reference: &RegistryReference,
@@ -219,13 +221,29 @@ impl Registries {
         };
         let fetched = tokio::time::timeout(LOOK_TIME, fetching).await;
         match fetched.unwrap_or_else(|_| Err(late(reference))) {
-            Ok(()) => (Ok(package), false),
-            Err(miss) if self.only_as_now => (Err(Unresolved::Missing(miss.why)), true),
-            Err(miss) => {
+            Ok(()) => {
+                self.note_whole(reference, &package);
+                (Ok(package), false)
+            }
+            Err(miss) if self.was_whole(reference, &package) => {
                 tracing::warn!("{}; the symbols of {reference} are not known", miss.why);
                 (Ok(package), true)
             }
+            Err(miss) => (Err(Unresolved::Missing(miss.why)), true),
         }
+    }
+
+    /// Remembers that metadata and lists of symbols of a package were here.
+    fn note_whole(&self, reference: &RegistryReference, package: &Package) {
+        if !self.only_as_now {
+            let pinned = reference.with(Selector::Digest(package.digest));
+            self.cache.note_tag(&pinned.to_string(), package.digest);
+        }
+    }
+
+    fn was_whole(&self, reference: &RegistryReference, package: &Package) -> bool {
+        let pinned = reference.with(Selector::Digest(package.digest));
+        self.cache.tag(&pinned.to_string()) == Some(package.digest) && !self.only_as_now
     }
 
     async fn fetch_symbols(

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use oci_distribution::errors::OciEnvelope;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Response, StatusCode};
 
 use super::error::{Fault, Outcome};
@@ -25,13 +25,29 @@ pub(super) async fn expect(
     if wanted.contains(&status) {
         return Ok(response);
     }
+    let meant = if lacks_rights(response.headers()) {
+        StatusCode::FORBIDDEN
+    } else {
+        status
+    };
     let text = text(response).await;
-    Err(fault(status, text, what))
+    Err(fault(status, meant, text, what))
 }
 
-fn fault(status: StatusCode, text: String, what: &str) -> Fault {
+/// True where a token was good and does not allow what was asked for. RFC 6750, section 3.1, has this
+/// word for it and status 403; CNCF Distribution has the word and status 401.
+fn lacks_rights(headers: &HeaderMap) -> bool {
+    let mut challenges = headers.get_all(WWW_AUTHENTICATE).iter();
+    challenges.any(|it| {
+        let text = it.to_str().unwrap_or_default();
+        text.contains("error=\"insufficient_scope\"")
+    })
+}
+
+/// The fault that an answer tells of: `meant` is its status, or what that should have been.
+fn fault(status: StatusCode, meant: StatusCode, text: String, what: &str) -> Fault {
     let (what, code) = (what.to_owned(), status.as_u16());
-    match status {
+    match meant {
         StatusCode::NOT_FOUND => Fault::NotFound(what),
         StatusCode::UNAUTHORIZED => Fault::Denied {
             what,
@@ -43,7 +59,7 @@ fn fault(status: StatusCode, text: String, what: &str) -> Fault {
             what,
             status: code,
             text,
-            advice: "these credentials do not allow it",
+            advice: "the credentials that were shown, if any, do not allow it",
         },
         _ if is_passing(status) => Fault::Failing {
             what,

@@ -71,6 +71,7 @@ struct Token {
     access_token: String,
 }
 
+const NONE_GIVEN: &str = "it wants a name and a password, and none were given";
 const WHAT: &str = "the request for a token";
 /// Tokens with many claims are long, and none is longer.
 const TOKEN_MOST: u64 = 1 << 16;
@@ -103,7 +104,7 @@ impl Registry {
             Credentials::Identity(_) => {
                 "it wants a name and a password, and takes no identity token"
             }
-            Credentials::Anonymous => "it wants a name and a password, and none were given",
+            Credentials::Anonymous => NONE_GIVEN,
         };
         Err(Fault::Denied {
             what: "access".to_owned(),
@@ -143,7 +144,8 @@ impl Registry {
         let scopes = scope.texts().into_iter().map(|text| ("scope", text));
         let request = self.token_request(url, wanted.into_iter().chain(scopes));
         let response = self.answer_to(request, WHAT).await?;
-        let response = answer::expect(response, &[StatusCode::OK], WHAT).await?;
+        let response = answer::expect(response, &[StatusCode::OK], WHAT).await;
+        let response = response.map_err(|fault| self.advised(fault))?;
         let body = self.body(response, TOKEN_MOST, WHAT).await?;
         // An error of the parser could repeat a part of the token.
         let token: Token = serde_json::from_slice(&body)
@@ -152,6 +154,16 @@ impl Registry {
             .filter(|token| !token.is_empty())
             .unwrap_or(token.access_token);
         shown(&format!("Bearer {token}"))
+    }
+
+    /// Who has shown nothing has nothing to check.
+    fn advised(&self, mut fault: Fault) -> Fault {
+        if let Fault::Denied { advice, .. } = &mut fault
+            && matches!(self.credentials, Credentials::Anonymous)
+        {
+            *advice = NONE_GIVEN;
+        }
+        fault
     }
 
     /// With an identity token the request is a form, as OAuth 2 has it; otherwise a question.

@@ -25,6 +25,7 @@ mod registry;
 mod sample;
 mod schemas;
 mod servers;
+mod token_service;
 mod wire;
 
 pub use boot_loader::BootLoader;
@@ -43,4 +44,5 @@ pub use registry::{REGISTRY_NAME, REGISTRY_PASSWORD, REGISTRY_USER, RegistryServ
 pub use sample::{Sample, evidence, is_full, median, thousandths};
 pub use schemas::{assert_cyclonedx, sarif_schema};
 pub use servers::{program, servers, skipped};
+pub use token_service::{REGISTRY_GUEST, REGISTRY_IDENTITY};
 pub use wire::Weather;

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::packages::{packages, placet};
 use crate::servers::program;
+use crate::token_service::{SERVICE, TokenService};
 
 /// Who may use a private registry.
 pub const REGISTRY_USER: &str = "ann";
@@ -42,6 +43,7 @@ enum Kind {
     Open,
     Deleting,
     Private,
+    Tokens,
 }
 
 impl RegistryServer {
@@ -58,6 +60,11 @@ impl RegistryServer {
     /// With TLS and a password.
     pub fn private() -> Option<Self> {
         Self::start(Kind::Private)
+    }
+
+    /// On an open line, for those with a token of its token service.
+    pub fn with_tokens() -> Option<Self> {
+        Self::start(Kind::Tokens)
     }
 
     fn start(kind: Kind) -> Option<Self> {
@@ -91,7 +98,6 @@ impl RegistryServer {
             self.write("ca.crt", &key.cert.pem());
             self.write("tls.key", &key.signing_key.serialize_pem());
             self.write("htpasswd", HASHED);
-            self.write("password", REGISTRY_PASSWORD);
             let private = format!(
                 "  tls: {{certificate: {}, key: {}}}\nauth:\n  htpasswd: {{realm: test, path: {}}}\n",
                 path("ca.crt"),
@@ -100,6 +106,17 @@ impl RegistryServer {
             );
             config.push_str(&private);
         }
+        if self.kind == Kind::Tokens {
+            let service = TokenService::start();
+            self.write("tokens.crt", service.certificate());
+            let tokens = format!(
+                "auth:\n  token: {{realm: \"{}\", service: {SERVICE}, issuer: {SERVICE}, rootcertbundle: {}}}\n",
+                service.realm(),
+                path("tokens.crt")
+            );
+            config.push_str(&tokens);
+        }
+        self.write("password", REGISTRY_PASSWORD);
         self.write("config.yml", &config);
     }
 
@@ -161,19 +178,17 @@ impl RegistryServer {
 
     /// What a command needs to be let in.
     pub fn login(&self) -> Vec<String> {
-        if self.kind != Kind::Private {
-            return Vec::new();
-        }
         let path = |name: &str| self.path(name).display().to_string();
-        [
-            "--ca-file".to_owned(),
-            path("ca.crt"),
-            "--username".to_owned(),
-            REGISTRY_USER.to_owned(),
-            "--password-file".to_owned(),
-            path("password"),
-        ]
-        .to_vec()
+        let authority = || ["--ca-file".to_owned(), path("ca.crt")];
+        let password = || {
+            let (user, file) = ("--username".to_owned(), "--password-file".to_owned());
+            [user, REGISTRY_USER.to_owned(), file, path("password")]
+        };
+        match self.kind {
+            Kind::Open | Kind::Deleting => Vec::new(),
+            Kind::Private => authority().into_iter().chain(password()).collect(),
+            Kind::Tokens => password().into(),
+        }
     }
 
     /// Pushes the packages of the example fleet, each to `fleet/<name>:<version>`.

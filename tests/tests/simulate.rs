@@ -109,13 +109,112 @@ fn the_example_script_is_played_as_its_transcript_says() {
     ];
     let (code, transcript, error) = said(&run(&arguments));
     assert_eq!(code, Some(0), "{error}");
-    let expected = example("held.txt");
-    if std::env::var_os("UPDATE_EXPECT").is_some() {
-        fs::write(&expected, &transcript).unwrap();
-    }
-    assert_eq!(transcript, fs::read_to_string(expected).unwrap());
+    is_as_kept(&transcript, &example("held.txt"));
     let (_, again, _) = said(&run(&arguments));
     assert_eq!(again, transcript);
+}
+
+/// Compares a transcript with the one in `file`; `UPDATE_EXPECT` keeps it there.
+fn is_as_kept(transcript: &str, file: &Path) {
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(file, transcript).unwrap();
+    }
+    assert_eq!(transcript, fs::read_to_string(file).unwrap());
+}
+
+/// Two programs, each with a library of its own, in one package.
+const DUO: &str = "\
+name: duo
+version: 1.0.0
+build:
+  - for it in left right; do echo \"int ${it}(void) { return 1; }\" > $it.c; done
+  - for it in left right; do cc $CFLAGS -fPIC -shared -Wl,-soname,lib$it.so.1 -o lib$it.so.1 $it.c; done
+  - for it in left right; do echo \"int ${it}(void); int main(void) { return ${it}(); }\" > ${it}d.c; done
+  - for it in left right; do cc $CFLAGS -o ${it}d ${it}d.c lib$it.so.1; done
+modules:
+  - {path: usr/lib/libleft.so.1, source: libleft.so.1, mode: \"0755\"}
+  - {path: usr/lib/libright.so.1, source: libright.so.1, mode: \"0755\"}
+  - {path: usr/bin/leftd, source: leftd, mode: \"0755\", process: {kind: self-managing}}
+  - {path: usr/bin/rightd, source: rightd, mode: \"0755\", process: {kind: self-managing}}
+";
+
+/// One node that has the package.
+const DUO_FLEET: &str = "\
+apiVersion: placet.dev/v1alpha1
+kind: NodeClass
+metadata: {name: core}
+spec: {packageSets: [duo]}
+---
+apiVersion: placet.dev/v1alpha1
+kind: PackageSet
+metadata: {name: duo}
+spec: {packages: [{name: duo, version: 1.0.0, reference: 'oci-layout:duo:1.0.0'}]}
+---
+apiVersion: placet.dev/v1alpha1
+kind: FleetNode
+metadata: {name: core-1}
+spec: {class: core, facts: {type: core}}
+";
+
+/// Whoever is asked says so, and the next update comes in its place.
+const SHADES: &str = "\
+seed: 1
+running: first
+revisions:
+  first: {folder: fleet}
+  white: {base: first, packages: {duo: 1.0.0+1.white}}
+  gray: {base: first, packages: {duo: 1.0.0+2.gray}}
+  black: {base: first, packages: {duo: 1.0.0+3.black}}
+steps:
+  - vote: {process: leftd, answer: veto, message: the left one would restart}
+  - vote: {process: rightd, answer: veto, message: the right one would restart}
+  - commit: white
+  - wait: 1m
+  - commit: gray
+  - wait: 1m
+  - commit: black
+  - wait: 1m
+  - vote: {process: rightd, answer: accept}
+  - commit: gray
+  - wait: 1m
+";
+
+#[test]
+fn white_gray_and_black_updates_ask_nobody_some_and_all() {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    };
+    write("source/package.yaml", DUO);
+    write("fleet/fleet.yaml", DUO_FLEET);
+    write("shades.yaml", SHADES);
+    let placet = |folder: PathBuf, arguments: &[&str]| {
+        let mut command = Command::new(placet());
+        let (code, text, error) = said(
+            &command
+                .args(arguments)
+                .current_dir(folder)
+                .output()
+                .unwrap(),
+        );
+        assert_eq!(code, Some(0), "{arguments:?}: {error}");
+        text
+    };
+    let inside = |name: &str| folder.path().join(name);
+    placet(
+        inside("source"),
+        &["package", "build", "--to", "oci-layout:../duo"],
+    );
+    let right = ["--gray", "usr/lib/libright*"];
+    for shade in [&["--white"][..], &right, &["--black"]] {
+        let shaded = [&["package", "shade", "oci-layout:duo:1.0.0"], shade].concat();
+        placet(inside("."), &shaded);
+    }
+    let transcript = placet(inside("."), &["simulate", "shades.yaml"]);
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts/shades.txt");
+    is_as_kept(&transcript, &kept);
 }
 
 /// A library that has every program believe in another time, by years.

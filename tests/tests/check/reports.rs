@@ -157,35 +157,91 @@ fn what_is_not_valid_is_shown_beside_its_line_too() {
 #[test]
 fn junit_has_a_test_for_each_finding() {
     let repository = broken();
-    let (code, report, _) = repository.check(&["--path", "production", "-o", "junit"]);
-    assert_eq!(code, 1);
-    let count = |text: &str| report.matches(text).count();
-    assert!(report.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites "));
-    let cases = count("<testcase ");
-    assert_eq!(cases, count("</testcase>"));
-    assert_eq!(count(&format!(" tests=\"{cases}\"")), 2, "{report}");
-    let failing = report
-        .split("<testcase ")
-        .filter(|it| it.contains("<failure "));
-    assert_eq!(count(&format!(" failures=\"{}\"", failing.count())), 2);
-    let (file, line) = repository.line("classes.yaml", "packageSets: [tools]");
-    assert!(
-        report.contains(&format!("file=\"{file}\" line=\"{line}\"")),
-        "{report}"
-    );
-    assert!(
-        report.contains("people &lt;are&gt; talking &amp; &quot;loud&quot;"),
-        "{report}"
-    );
+    let junit = |more: &[&str], code: i32| {
+        let arguments = [&["--path", "production", "-o", "junit"], more].concat();
+        let (ended, report, error) = repository.check(&arguments);
+        assert_eq!(ended, code, "{error}{report}");
+        report
+    };
+    let report = junit(&[], 1);
+    let document = roxmltree::Document::parse(&report).unwrap();
+    let suite = only_suite(&document);
+    let is_at = |case: Node<'_>, name: &str, text: &str| {
+        let (file, line) = repository.line(name, text);
+        assert_eq!(case.attribute("file"), Some(file.as_str()));
+        assert_eq!(case.attribute("line"), Some(line.to_string().as_str()));
+    };
+    let lacking = case_of(suite, "libgreet.so.1");
+    assert_eq!(lacking.attribute("classname"), Some("placet.requirement"));
+    is_at(lacking, "classes.yaml", "packageSets: [tools]");
+    let message = "people <are> talking & \"loud\"";
+    let failures = elements(suite, "failure");
+    let veto = failures.iter().find(|it| shown(**it).contains(message));
+    let change = veto.unwrap().parent().unwrap();
+    assert_eq!(change.attribute("classname"), Some("placet.change"));
+    is_at(change, "classes.yaml", "- name: sessions");
+
+    // What cannot be judged, in words that would end an attribute or an element.
+    let odd = "oci-layout:a<b>&\"c\"]]>:1.0.0";
+    repository.edit("packages.yaml", "oci-layout:chat:1.0.0", odd);
+    let report = junit(&[], 2);
+    let document = roxmltree::Document::parse(&report).unwrap();
+    let unknown = case_of(only_suite(&document), odd);
+    assert_eq!(unknown.attribute("classname"), Some("placet.package"));
+    is_at(unknown, "packages.yaml", odd);
 
     // What does nothing is one test that passes.
-    let (code, report, _) =
-        repository.check(&["--path", "production", "-o", "junit", "--to", "HEAD"]);
-    assert_eq!(code, 0);
-    assert!(
-        report.contains("tests=\"1\" failures=\"0\" errors=\"0\""),
-        "{report}"
-    );
+    let report = junit(&["--to", "HEAD"], 0);
+    let document = roxmltree::Document::parse(&report).unwrap();
+    let suite = only_suite(&document);
+    assert_eq!(suite.attribute("tests"), Some("1"));
+    assert_eq!(suite.attribute("failures"), Some("0"));
+}
+
+/// The test case whose name has these words.
+fn case_of<'a>(suite: Node<'a>, words: &str) -> Node<'a> {
+    let cases = elements(suite, "testcase").into_iter();
+    let mut named = cases.filter(|it| it.attribute("name").unwrap().contains(words));
+    named.next().unwrap_or_else(|| panic!("no case of {words}"))
+}
+
+type Node<'a> = roxmltree::Node<'a, 'a>;
+
+/// Every element of this name inside of `node`.
+fn elements<'a>(node: Node<'a>, name: &str) -> Vec<Node<'a>> {
+    let inside = node.descendants().filter(|it| it.has_tag_name(name));
+    inside.collect()
+}
+
+/// What a failure says, in its attribute as in its text.
+fn shown<'a>(failure: Node<'a>) -> &'a str {
+    let text = failure.text().unwrap();
+    assert_eq!(failure.attribute("message"), Some(text));
+    text
+}
+
+/// The suite, once what it says of itself is found to be so.
+fn only_suite<'a>(document: &'a roxmltree::Document<'a>) -> Node<'a> {
+    let root = document.root_element();
+    assert!(root.has_tag_name("testsuites"));
+    let suites = elements(root, "testsuite");
+    let [suite] = suites[..] else {
+        panic!("{} suites", suites.len());
+    };
+    let cases = elements(suite, "testcase");
+    let with = |name| {
+        let having = cases.iter().filter(|it| !elements(**it, name).is_empty());
+        having.count().to_string()
+    };
+    for of in [root, suite] {
+        assert_eq!(
+            of.attribute("tests"),
+            Some(cases.len().to_string().as_str())
+        );
+        assert_eq!(of.attribute("failures"), Some(with("failure").as_str()));
+        assert_eq!(of.attribute("errors"), Some(with("error").as_str()));
+    }
+    suite
 }
 
 #[test]

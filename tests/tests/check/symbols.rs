@@ -121,11 +121,17 @@ async fn a_library_function_that_goes_stops_the_commit_and_the_roll_out() {
     let rollout = fleet.resource("rollout", plan.text("rollout"))["status"].clone();
     assert_eq!(rollout["phase"], "Blocked", "{rollout}");
     assert!(rollout.to_string().contains(PROBLEM), "{rollout}");
+    let shown = fleet.placet(&["rollout", "show", plan.text("rollout")]);
+    // The text is broken into lines.
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(shown.contains(NOW), "{shown}");
     assert!(!fleet.log("edge-1").contains(&second), "nobody is asked");
     assert_eq!(pids(&fleet, "edge-1"), before);
 }
 
 const PROBLEM: &str = "node edge-1: usr/bin/waved of package waver needs symbol wave_twice, which";
+
+const NOW: &str = "on node edge-1 it runs with usr/lib/libwave.so.1 of wave 1.0.0 now";
 
 fn every_report_names_symbol_user_and_line(repository: &Path) {
     let report = |format: &str| {

@@ -13,6 +13,7 @@ mod figures;
 mod fleet;
 mod images;
 mod line;
+mod lists;
 mod logins;
 mod proxy;
 mod removal;

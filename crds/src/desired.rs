@@ -39,7 +39,7 @@ pub fn desired(revision: &str, objects: &[Object]) -> Result<Desired, Vec<Fault>
             }
             Object::FleetNode(it) => match object.name().parse::<NodeName>() {
                 Ok(name) => {
-                    desired.nodes.insert(name, node(it));
+                    desired.nodes.insert(name, it.into());
                 }
                 Err(error) => faults.push(fault(object, &["metadata", "name"], error.to_string())),
             },
@@ -177,19 +177,21 @@ fn package_set(set: &PackageSet) -> PackageSetDeclaration {
     }
 }
 
-fn node(node: &FleetNode) -> NodeDeclaration {
-    let spec = &node.spec;
-    let mut labels = node.metadata.labels.clone().unwrap_or_default();
-    labels.extend(spec.labels.clone());
-    NodeDeclaration {
-        class: spec.class.clone(),
-        package_sets: spec.package_sets.clone(),
-        facts: (&spec.facts).into(),
-        labels,
-        wants: (&spec.wants).into(),
-        suspended: spec.suspended,
-        maintenance: spec.maintenance,
-        test_seconds: spec.test_mode.as_ref().map(|test| test.seconds),
+impl From<&FleetNode> for NodeDeclaration {
+    fn from(node: &FleetNode) -> Self {
+        let spec = &node.spec;
+        let mut labels = node.metadata.labels.clone().unwrap_or_default();
+        labels.extend(spec.labels.clone());
+        Self {
+            class: spec.class.clone(),
+            package_sets: spec.package_sets.clone(),
+            facts: (&spec.facts).into(),
+            labels,
+            wants: (&spec.wants).into(),
+            suspended: spec.suspended,
+            maintenance: spec.maintenance,
+            test_seconds: spec.test_mode.as_ref().map(|test| test.seconds),
+        }
     }
 }
 

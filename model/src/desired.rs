@@ -110,7 +110,8 @@ pub struct Selector {
 
 /// Which modules of the chosen packages a node wants (D6).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Wants {
     /// Module types to receive; empty means all.
     pub types: BTreeSet<crate::ModuleType>,
@@ -241,7 +242,8 @@ pub struct PackageReference {
 
 /// What is declared about one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NodeDeclaration {
     /// Its class by name; found by the classes' selectors where left out.
     pub class: Option<String>,

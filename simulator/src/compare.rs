@@ -24,6 +24,8 @@ pub struct Side {
     pub desired: Desired,
     /// The packages.
     pub catalog: Catalog,
+    /// Those of its nodes that it does not declare itself. Where no class claims one, it is left out.
+    pub strangers: BTreeSet<NodeName>,
     /// What nodes announced of themselves, where that is known.
     pub announced: BTreeMap<NodeName, NodeFacts>,
     /// The manifests that nodes really run, where that is known; of the older revision alone.

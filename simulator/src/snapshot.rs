@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use placet_model::{Digest, NodeFacts, NodeName};
+use placet_model::{Digest, NodeDeclaration, NodeFacts, NodeName};
 use serde::{Deserialize, Serialize};
 
 /// Names the shape of snapshots; a change that readers could trip over gives it another number.
@@ -20,7 +20,7 @@ pub struct Snapshot {
     pub schema: String,
     /// When it was taken, by the clock of the machine that took it (RFC 3339).
     pub taken: String,
-    /// Every node that the fleet declares.
+    /// Every node that the fleet declares, and every one that joined it.
     pub nodes: BTreeMap<NodeName, SnapshotNode>,
 }
 
@@ -29,9 +29,9 @@ pub struct Snapshot {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SnapshotNode {
-    /// What is declared of it.
+    /// What is declared of it, wherever that is.
     #[serde(default)]
-    pub declared: NodeFacts,
+    pub declaration: NodeDeclaration,
     /// What it announced last; nothing for a node that never came.
     #[serde(default)]
     pub announced: NodeFacts,
@@ -103,6 +103,17 @@ impl Snapshot {
         let nodes = self.nodes.iter();
         let came = nodes.filter(|(_, node)| node.announced != NodeFacts::default());
         came.map(|(name, node)| (name.clone(), node.announced.clone()))
+            .collect()
+    }
+
+    /// What is declared of the nodes that are not `known`, because it is not declared in a repository.
+    pub fn elsewhere(
+        &self,
+        known: impl Fn(&NodeName) -> bool,
+    ) -> BTreeMap<NodeName, NodeDeclaration> {
+        let others = self.nodes.iter().filter(|(name, _)| !known(name));
+        others
+            .map(|(name, node)| (name.clone(), node.declaration.clone()))
             .collect()
     }
 

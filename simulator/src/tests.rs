@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use expect_test::{Expect, expect};
 use placet_model::{
-    Architecture, ClassDeclaration, Desired, Digest, NodeDeclaration, NodeFacts, PackageConfig,
-    PackageReference, PackageSetDeclaration, Selector, Signature, SignatureKind, VetoRule,
+    Architecture, ClassDeclaration, Desired, Digest, NodeDeclaration, NodeFacts, NodeName,
+    PackageConfig, PackageReference, PackageSetDeclaration, Selector, Signature, SignatureKind,
+    VetoRule,
 };
 use placet_planner::{CatalogEntry, Unresolved};
 use serde_json::{Value, json};
@@ -600,6 +601,35 @@ fn a_snapshot_says_what_really_runs() {
             effect.notes
         );
     }
+}
+
+#[test]
+fn a_node_that_no_repository_declares_takes_part_if_a_class_claims_it() {
+    let with_strangers = |mut fleet: Fleet| {
+        for (name, kind) in [("core-9", "core"), ("lab-1", "lab")] {
+            let name: NodeName = name.parse().unwrap();
+            let facts = NodeFacts {
+                kind: Some(kind.to_owned()),
+                ..x86_64()
+            };
+            fleet.0.announced.insert(name.clone(), facts);
+            let declaration = NodeDeclaration::default();
+            fleet.0.desired.nodes.insert(name.clone(), declaration);
+            fleet.0.strangers.insert(name);
+        }
+        fleet.0
+    };
+    let from = with_strangers(Fleet::new("main@1"));
+    let to = with_strangers(Fleet::new("main@2").greet("1.1.0", "Hi"));
+    let effect = compare(&from, &to).unwrap();
+    let changed: Vec<_> = effect.changes.iter().flat_map(|it| &it.nodes).collect();
+    assert!(changed.contains(&&"core-9".parse().unwrap()), "{changed:?}");
+    assert_eq!(effect.nodes.changed, 4);
+    let (problems, unknown) = (&effect.problems, &effect.unknown);
+    assert!(
+        problems.is_empty() && unknown.is_empty(),
+        "{problems:?} {unknown:?}"
+    );
 }
 
 fn x86_64() -> NodeFacts {

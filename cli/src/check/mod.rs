@@ -114,7 +114,7 @@ fn judge(arguments: &Check, common: &Common) -> anyhow::Result<Answer> {
         Effect::none(&first.desired.revision, &second.desired)
     } else {
         let resolver = Resolver::new(&arguments.inputs, repository.folder())?;
-        let (before, after) = (resolver.side(&first), resolver.side(&second));
+        let [before, after] = resolver.sides([&first, &second]);
         let read = |module: &_| resolver.module(module);
         let mut shelf = Shelf::new(&read, &arguments.file)?;
         let files =
@@ -159,7 +159,7 @@ fn explain(
         Explanation::none(from, to, node.clone(), process.clone())
     } else {
         let resolver = Resolver::new(&arguments.inputs, repository.folder())?;
-        let (before, after) = (resolver.side(first), resolver.side(second));
+        let [before, after] = resolver.sides([first, second]);
         placet_simulator::explain(&before, &after, node, process).map_err(|error| match error {
             ExplainError::Packages(unknowable) => missing(unknowable, [first, second]),
             error => error.into(),

@@ -1,5 +1,6 @@
 //! One revision: its declarations, and the packages that they name.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use placet_controller::catalog::{Packages, WantedPackage};
 use placet_controller::git::{FetchError, LocalRepository, Place};
 use placet_controller::secrets::Secrets;
 use placet_crds::{Fault, Loaded, SourceFile, load_all, locate, not_carried_out};
-use placet_model::{Desired, Module};
+use placet_model::{Desired, Module, NodeDeclaration, NodeName};
 use placet_simulator::{self as simulator, Side, Snapshot};
 
 use super::Inputs;
@@ -150,13 +151,24 @@ impl Resolver {
         read_module(&self.packages, &self.runtime, module)
     }
 
-    /// The revision with its packages, or why they could not be had.
-    pub(crate) fn side(&self, revision: &Revision) -> Side {
+    /// The revisions with their packages, or why they could not be had. Nodes of the snapshot that
+    /// none of them declares are in all of them: the fleet has them, whatever the commit.
+    pub(crate) fn sides<const COUNT: usize>(&self, revisions: [&Revision; COUNT]) -> [Side; COUNT] {
+        let declared = revisions.map(|revision| &revision.desired.nodes);
+        let is_declared = |name: &_| declared.iter().any(|nodes| nodes.contains_key(name));
+        let elsewhere = self.snapshot.elsewhere(is_declared);
+        revisions.map(|revision| self.side(revision, &elsewhere))
+    }
+
+    fn side(&self, revision: &Revision, elsewhere: &BTreeMap<NodeName, NodeDeclaration>) -> Side {
+        let mut desired = revision.desired.clone();
+        desired.nodes.extend(elsewhere.clone());
         // Packages in registries are asked for all at once.
         let _runtime = self.runtime.enter();
         Side {
             revision: revision.desired.revision.clone(),
-            desired: revision.desired.clone(),
+            desired,
+            strangers: elsewhere.keys().cloned().collect(),
             catalog: self.packages.resolve_all(&revision.wanted, &self.base),
             announced: self.snapshot.announced(),
             running: self.snapshot.running(),

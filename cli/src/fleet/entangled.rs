@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
 /// Prints what hangs together.
 pub(crate) fn run(arguments: &Arguments, common: &Common) -> anyhow::Result<Answer> {
     let (revision, folder) = arguments.revision()?;
-    let side = Resolver::new(&arguments.inputs, &folder)?.side(&revision);
+    let [side] = Resolver::new(&arguments.inputs, &folder)?.sides([&revision]);
     let class = arguments.class.as_deref();
     let of = of_fleet(&side, class, arguments.shape.cuts).map_err(|error| match error {
         FleetError::Packages(unknowable) => missing(unknowable, [&revision, &revision]),

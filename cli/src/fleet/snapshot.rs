@@ -43,6 +43,7 @@ pub(super) async fn run(common: &Common) -> anyhow::Result<Answer> {
 
 fn node(value: serde_json::Value) -> anyhow::Result<(NodeName, SnapshotNode)> {
     let node: FleetNode = serde_json::from_value(value).context("failed to read a FleetNode")?;
+    let declaration = (&node).into();
     let name = node.metadata.name.unwrap_or_default();
     let name: NodeName = name
         .parse()
@@ -55,7 +56,7 @@ fn node(value: serde_json::Value) -> anyhow::Result<(NodeName, SnapshotNode)> {
         ..
     } = node.status.unwrap_or_default();
     let node = SnapshotNode {
-        declared: (&node.spec.facts).into(),
+        declaration,
         announced: facts,
         class,
         manifest: manifest_digest,

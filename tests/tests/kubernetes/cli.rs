@@ -3,11 +3,11 @@
 use std::fs;
 use std::process::Output;
 
-use placet_tests::{KubeFleet, NAMESPACE};
+use placet_tests::{KubeFleet, NAMESPACE, packages};
 use serde_json::Value;
 
 use crate::common::{NODES, all_run, kubernetes, open_session};
-use crate::webhooks::{asked_by_server, everything, next_version, until_asked};
+use crate::webhooks::{Person, asked_by_server, everything, next_version, until_asked};
 
 fn error(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -160,6 +160,37 @@ fn order(fleet: &KubeFleet) {
     assert_eq!(ordered["do"], "retry", "{ordered:#}");
 }
 
+/// A commit that nobody follows is checked against what the nodes run, and by asking them.
+fn check_a_branch(fleet: &KubeFleet, person: &Person) {
+    let branch = fleet.path("branch");
+    let branch = branch.to_str().expect("a path");
+    fleet.git(&["clone", "--quiet", ".", branch]);
+    fs::copy(fleet.path("next.yaml"), fleet.path("branch/fleet.yaml")).expect("declarations");
+    fleet.git(&["-C", branch, "commit", "--quiet", "-am", "greet 1.1.0"]);
+    let packages = packages().to_str().expect("a path");
+    let check = |more: &[&str]| {
+        let commit = [
+            "check", "--repo", branch, "--from", "HEAD~1", "--to", "HEAD",
+        ];
+        person.placet(&[&commit[..], &["--packages", packages], more].concat())
+    };
+    let snapshot = fleet.path("snapshot.json");
+    fs::write(&snapshot, fleet.placet(&["fleet", "snapshot"])).expect("a file");
+    let modelled = check(&["--snapshot", snapshot.to_str().expect("a path")]);
+    let said = out(&modelled);
+    assert_eq!(
+        modelled.status.code(),
+        Some(0),
+        "{said}{}",
+        error(&modelled)
+    );
+    assert!(said.contains("3 of 3 nodes change"), "{said}");
+    let asked = check(&["--controller", "--within", "20"]);
+    let said = out(&asked);
+    assert_eq!(asked.status.code(), Some(1), "{said}{}", error(&asked));
+    assert!(said.contains("non placet: 1 open session"), "{said}");
+}
+
 #[test]
 fn a_dry_apply_prints_the_veto_and_changes_nothing_and_a_real_one_says_what_it_did() {
     let Some((fleet, ann)) = asked_by_server(&["a"]) else {
@@ -177,6 +208,7 @@ fn a_dry_apply_prints_the_veto_and_changes_nothing_and_a_real_one_says_what_it_d
         said.contains("packageset.placet.dev/base configured (dry run)"),
         "{said}"
     );
+    check_a_branch(&fleet, &ann);
     assert_eq!(before, everything(&fleet), "nothing changed");
     drop(session);
 

@@ -170,10 +170,15 @@ fn veto_rule(rule: &VetoRule) -> Result<placet_model::VetoRule, NameError> {
 
 fn package_set(set: &PackageSet) -> PackageSetDeclaration {
     let packages = set.spec.packages.iter().map(PackageReference::from);
-    let inactive = set.spec.packages.iter().filter(|entry| !entry.active);
+    let entries = || set.spec.packages.iter();
+    let inactive = entries().filter(|entry| !entry.active);
+    let hinted = entries().filter(|entry| !entry.before.is_empty());
     PackageSetDeclaration {
         packages: packages.collect(),
         inactive: inactive.map(|entry| entry.name.clone()).collect(),
+        before: hinted
+            .map(|entry| (entry.name.clone(), entry.before.iter().cloned().collect()))
+            .collect(),
     }
 }
 

@@ -602,12 +602,11 @@ spec:
     haltThreshold: 2
 ---
 apiVersion: placet.dev/v1alpha1
-kind: PackageSet
-metadata: {name: apps}
+kind: GitSource
+metadata: {name: fleet}
 spec:
-  packages:
-    - {name: a, version: 1.0.0, reference: "oci-layout:x:1.0.0"}
-    - {name: b, version: 1.0.0, reference: "oci://registry.example/b:1.0.0", before: [a]}
+  url: https://git.example/fleet.git
+  pullRequests: {}
 "#;
     let files = [file("f.yaml", text)];
     let faults = locate(not_carried_out(&load(&files).unwrap()), &files);
@@ -615,7 +614,7 @@ spec:
         .iter()
         .map(|it| format!("{}:{} {}", it.file, it.line.unwrap(), it.field))
         .collect();
-    expect_test::expect!["f.yaml:15 spec.packages[1].before"].assert_eq(&places.join("\n"));
+    expect_test::expect!["f.yaml:14 spec.pullRequests"].assert_eq(&places.join("\n"));
 }
 
 proptest! {

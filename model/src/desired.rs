@@ -226,6 +226,9 @@ pub struct PackageSetDeclaration {
     /// Those of them that nodes store without running them (C-A7).
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub inactive: BTreeSet<PackageName>,
+    /// Packages, of other sets too, before which those of this set have to stand (D4).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub before: BTreeMap<PackageName, BTreeSet<PackageName>>,
 }
 
 /// One package version and where it is found.

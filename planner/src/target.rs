@@ -17,6 +17,7 @@ mod symbols;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::sync::Arc;
 
 use placet_model::{
@@ -119,6 +120,7 @@ struct Recipe {
     packages: Vec<Digest>,
     inactive: Vec<Digest>,
     boot: Option<boot::Image>,
+    before: Vec<list::Before>,
     /// False if a package or a set of it could not be had.
     complete: bool,
     /// Findings name who declares the list.
@@ -146,6 +148,7 @@ impl<'c> Scope<'_, 'c> {
             packages: list.packages.iter().map(|entry| entry.digest).collect(),
             inactive: list.inactive.iter().map(|entry| entry.digest).collect(),
             boot: image,
+            before: mem::take(&mut list.before),
             complete: list.complete,
             declared_by: self.declared_by(),
         };
@@ -175,7 +178,7 @@ impl<'c> Scope<'_, 'c> {
         let boot = image.and_then(|image| boot::take(self, image, &mut wanted, &mut findings));
         let modules = select::compose(self, &wanted, &mut findings);
         if list.complete {
-            order::check(self, &wanted, &mut findings);
+            order::check(self, &wanted, &recipe.before, &mut findings);
         }
         let chosen = list.packages.iter();
         let inactive = select::wanted(&list.inactive, self.configuration);

@@ -10,8 +10,18 @@ pub(super) struct List<'c> {
     pub(super) packages: Vec<&'c CatalogEntry>,
     /// Packages that are stored without being active, in the declared order.
     pub(super) inactive: Vec<&'c CatalogEntry>,
+    /// What the sets say of the order beside it.
+    pub(super) before: Vec<Before>,
     /// False if a package or a set of it could not be had.
     pub(super) complete: bool,
+}
+
+/// That a package has to stand before another one, because a set says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Before {
+    pub(super) set: String,
+    pub(super) package: PackageName,
+    pub(super) other: PackageName,
 }
 
 impl<'c> List<'c> {
@@ -19,6 +29,7 @@ impl<'c> List<'c> {
         let mut list = Self {
             packages: Vec::new(),
             inactive: Vec::new(),
+            before: Vec::new(),
             complete: true,
         };
         for set in &scope.configuration.package_sets {
@@ -33,6 +44,13 @@ impl<'c> List<'c> {
             for reference in &declaration.packages {
                 let is_active = !declaration.inactive.contains(&reference.name);
                 list.push(scope, reference, is_active, findings);
+            }
+            for (package, others) in &declaration.before {
+                list.before.extend(others.iter().map(|other| Before {
+                    set: set.clone(),
+                    package: package.clone(),
+                    other: other.clone(),
+                }));
             }
         }
         list.drop_upgrades(scope, findings);

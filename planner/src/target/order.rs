@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use placet_model::{Module, ModulePath};
 
 use super::circle::circles;
+use super::list::Before;
 use super::select::Wanted;
 use super::{Findings, Scope};
 use crate::Problem;
@@ -20,7 +21,8 @@ struct Dependency {
     why: String,
 }
 
-pub(super) fn check(scope: &Scope, wanted: &[Wanted], findings: &mut Findings) {
+/// `before` is what package sets say of the order, whatever the packages need.
+pub(super) fn check(scope: &Scope, wanted: &[Wanted], before: &[Before], findings: &mut Findings) {
     let upgrades = upgrade_edges(wanted);
     let circular = check_circles(scope, wanted, &upgrades, findings);
     let dependencies = dependencies(scope, wanted);
@@ -36,6 +38,19 @@ pub(super) fn check(scope: &Scope, wanted: &[Wanted], findings: &mut Findings) {
             why,
         });
     };
+    for Before {
+        set,
+        package,
+        other,
+    } in before
+    {
+        let place = |name| wanted.iter().position(|it| it.name() == name);
+        if let (Some(first), Some(second)) = (place(package), place(other))
+            && second < first
+        {
+            contradicts(first, second, format!("PackageSet {set} says so"));
+        }
+    }
     for (user, bases) in upgrades.iter().enumerate() {
         // No order holds a circle.
         let is_circular = |base: &usize| circular.contains(&user) && circular.contains(base);

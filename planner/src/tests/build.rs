@@ -447,6 +447,14 @@ impl F {
         })
     }
 
+    /// Has a set say that one of its packages stands before another package.
+    pub(super) fn before(mut self, set: &str, package: &str, other: &str) -> Self {
+        let set = self.desired.package_sets.get_mut(set).unwrap();
+        let others = set.before.entry(text(package)).or_default();
+        others.insert(text(other));
+        self
+    }
+
     pub(super) fn inactive(mut self, set: &str, package: &str) -> Self {
         let set = self.desired.package_sets.get_mut(set).unwrap();
         set.inactive.insert(text(package));

@@ -1,9 +1,10 @@
 //! Class, package list, order and selection (D2 to D6, D8).
 
 use expect_test::{Expect, expect};
-use placet_model::ModuleType;
+use placet_model::{ClassDeclaration, ModuleType};
 
 use super::build::{F, file, fleet, library, package, process, text};
+use super::world::World;
 
 /// What every node is to run, and what there is to say.
 #[track_caller]
@@ -405,6 +406,36 @@ fn d4_an_order_that_contradicts_dependencies_names_both_packages() {
             problem: NodeClass hub: base stands before plug, but plug must stand first: usr/bin/plug needs base 1
         "#]],
     );
+}
+
+#[test]
+fn d4_a_set_may_say_which_package_stands_before_another_though_nothing_needs_it() {
+    let motd = |package_and_version: &str| package(package_and_version, [file("etc/motd")]);
+    let fleet = fleet([motd("app 1.0.0"), motd("base 1.0.0"), motd("tool 1.0.0")])
+        .set("tools", &["tool 1.0.0"])
+        .before("tools", "tool", "app")
+        // Of a package that is not there nothing is wanted.
+        .before("tools", "tool", "gone")
+        .class("core", &["app 1.0.0", "base 1.0.0"])
+        .with_class("core", |class| class.package_sets.push("tools".to_owned()));
+    let problems = |fleet: &F| {
+        let problems = fleet.target().problems;
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let contradiction = "NodeClass core: app stands before tool, but tool must stand first: PackageSet tools says so";
+    assert_eq!(problems(&fleet), [contradiction]);
+    let first = |class: &mut ClassDeclaration| class.package_sets.rotate_right(1);
+    assert_eq!(problems(&fleet.clone().with_class("core", first)), [""; 0]);
+    // Whoever wants both ways is told of one, whichever stands first.
+    let ordered = fleet.with_class("core", first);
+    let both = ordered.clone().before("core", "app", "tool");
+    let contradiction =
+        "NodeClass core: tool stands before app, but app must stand first: PackageSet core says so";
+    assert_eq!(problems(&both), [contradiction]);
+    // It counts from the commit on that says it, though the list is the same.
+    let mut world = World::settled(ordered);
+    world.commit("2", |fleet| fleet.before("core", "app", "tool"));
+    assert_eq!(world.target().problems.len(), 1);
 }
 
 #[test]

@@ -214,7 +214,7 @@ fn elements<'a>(node: Node<'a>, name: &str) -> Vec<Node<'a>> {
 }
 
 /// What a failure says, in its attribute as in its text.
-fn shown<'a>(failure: Node<'a>) -> &'a str {
+fn shown(failure: Node<'_>) -> &str {
     let text = failure.text().unwrap();
     assert_eq!(failure.attribute("message"), Some(text));
     text

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use placet_controller::catalog::{LookedUp, MODULES_MOST, Packages, WantedPackage};
 use placet_controller::secrets::Secrets;
 use placet_model::PackageReference;
+use placet_planner::Unresolved;
 use placet_tests::{Event, Fleet, FleetOptions, RegistryServer};
 
 use crate::json;
@@ -38,7 +39,7 @@ async fn look(packages: &Packages, reference: &str) -> LookedUp {
 /// How many lists of symbols are known of the only package, or why there is none.
 fn known(found: &LookedUp) -> Result<usize, &str> {
     let entry = found.catalog.entries.values().next().unwrap();
-    let entry = entry.as_ref().map_err(|unresolved| unresolved.why());
+    let entry = entry.as_ref().map_err(Unresolved::why);
     entry.map(|entry| entry.symbols.len())
 }
 

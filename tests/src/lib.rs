@@ -35,7 +35,7 @@ pub use feed::{Event, Feed};
 pub use fleet::{Away, Fleet, FleetOptions, Node, Programs, poll};
 pub use groups::{groups_of, remove_groups};
 pub use inspect::{alive, assert_never_a_mixture, pids, pids_of_all, usage};
-pub use kube_fleet::{KubeFleet, NAMESPACE};
+pub use kube_fleet::{KubeFleet, KubeUser, NAMESPACE};
 pub use network::Network;
 pub use packages::{build_kind, controller_program, edit, packages, placet};
 pub use ports::{free_address, free_port};

@@ -2,6 +2,7 @@
 
 mod nodes;
 mod repository;
+mod user;
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -17,7 +18,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use self::nodes::Away;
-use crate::packages::{controller_program, packages, placet};
+pub use self::user::KubeUser;
+use crate::packages::{controller_program, packages};
 use crate::ports::free_address;
 use crate::remove_groups;
 
@@ -31,8 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 #[derive(Debug)]
 pub struct KubeFleet {
     folder: TempDir,
-    kubectl: PathBuf,
-    kubeconfig: PathBuf,
+    admin: KubeUser,
     /// What the controllers use, where that is not the administrator's.
     access: PathBuf,
     controllers: BTreeMap<String, Replica>,
@@ -72,8 +73,7 @@ impl KubeFleet {
             .expect("a temporary folder");
         let mut fleet = Self {
             folder,
-            kubectl: kubectl.to_owned(),
-            kubeconfig: kubeconfig.to_owned(),
+            admin: KubeUser::new(kubectl, kubeconfig),
             access: access.to_owned(),
             controllers: BTreeMap::new(),
             nodes: BTreeMap::new(),
@@ -222,13 +222,7 @@ impl KubeFleet {
 
     /// Runs kubectl as the administrator, whatever comes of it.
     pub fn try_kubectl(&self, arguments: &[&str]) -> Output {
-        Command::new(&self.kubectl)
-            .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .expect("kubectl starts")
+        self.admin.kubectl(arguments)
     }
 
     /// Runs kubectl as the administrator; returns what it printed.
@@ -266,15 +260,7 @@ impl KubeFleet {
 
     /// Runs `placet` as the administrator, whatever comes of it.
     pub fn try_placet(&self, arguments: &[&str]) -> Output {
-        Command::new(placet())
-            .args(arguments)
-            .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
-            .env_remove("PLACET_ADMIN")
-            .env_remove("KUBECONFIG")
-            .stdin(Stdio::null())
-            .output()
-            .expect("placet starts")
+        self.admin.placet(arguments)
     }
 
     /// Runs `placet` as the administrator; returns what it printed.

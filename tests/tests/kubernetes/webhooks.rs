@@ -2,49 +2,32 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::Deref;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
-use placet_tests::{KubeFleet, NAMESPACE, free_address, placet, program};
+use placet_tests::{KubeFleet, KubeUser, NAMESPACE, free_address, program};
 use serde_json::Value;
 
 use crate::common::{NODES, OnKubernetes, kubernetes, settled};
 
-/// A person with a kubectl, who takes the webhooks away in the end.
-pub(crate) struct Person {
-    kubectl: PathBuf,
-    kubeconfig: PathBuf,
+/// A person, who takes the webhooks away in the end.
+pub(crate) struct Person(KubeUser);
+
+impl Deref for Person {
+    type Target = KubeUser;
+
+    fn deref(&self) -> &KubeUser {
+        &self.0
+    }
 }
 
 impl Person {
     fn new(fleet: &mut OnKubernetes, name: &str) -> Self {
         let cluster = fleet.cluster();
-        Self {
-            kubectl: cluster.kubectl(),
-            kubeconfig: cluster.user(name, &["system:masters"]),
-        }
-    }
-
-    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Output {
-        Command::new(&self.kubectl)
-            .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .expect("kubectl starts")
-    }
-
-    /// Runs `placet` as this person, whatever comes of it.
-    pub(crate) fn placet(&self, arguments: &[&str]) -> Output {
-        Command::new(placet())
-            .args(arguments)
-            .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
-            .stdin(Stdio::null())
-            .output()
-            .expect("placet starts")
+        let kubeconfig = cluster.user(name, &["system:masters"]);
+        Self(KubeUser::new(&cluster.kubectl(), &kubeconfig))
     }
 
     /// What kubectl prints on both streams.

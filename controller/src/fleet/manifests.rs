@@ -9,16 +9,16 @@ use placet_planner::Running;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Manifests {
     known: BTreeMap<Digest, Running>,
-    /// So many were in use when it was looked last.
-    in_use: usize,
+    /// When there are more, it is looked which of them nobody has any more.
+    most: usize,
 }
 
 impl Manifests {
     /// The same manifest, as others have it too.
     pub(super) fn shared(&mut self, running: Running) -> Running {
-        if self.known.len() > 2 * self.in_use {
+        if self.known.len() > self.most {
             self.known.retain(|_, known| !known.is_alone());
-            self.in_use = self.known.len() + 1;
+            self.most = 2 * self.known.len() + 2;
         }
         let digest = running.digest();
         self.known.entry(digest).or_insert(running).clone()

@@ -46,7 +46,7 @@ pub use remote::Unmet;
 pub use rollout::{noted, plan, surplus, tally, window_opens};
 pub use rules::{ChangeView, NodeView, Objection, Rules};
 pub use tally::{Tally, verdict_of};
-pub use target::{Planner, target};
+pub use target::{Planner, target, target_with};
 
 #[cfg(test)]
 mod tests;

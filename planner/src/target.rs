@@ -54,10 +54,21 @@ pub fn target(
     catalog: &Catalog,
     announced: &BTreeMap<NodeName, NodeFacts>,
 ) -> Target {
+    target_with(desired, catalog, announced, &BTreeSet::new())
+}
+
+/// [`target`] of a fleet with nodes that nobody declared; see [`Planner::tolerate`].
+pub fn target_with(
+    desired: &Desired,
+    catalog: &Catalog,
+    announced: &BTreeMap<NodeName, NodeFacts>,
+    strangers: &BTreeSet<NodeName>,
+) -> Target {
     let mut planner = Planner::default();
     for (node, facts) in announced {
         planner.announce(node, facts);
     }
+    planner.tolerate(strangers.clone());
     planner.declare(desired.clone(), Arc::new(catalog.clone()));
     planner.into_target()
 }

@@ -1,10 +1,9 @@
 //! What nodes are taken to be, since none can be asked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use placet_model::{Architecture, Module, NodeFacts, NodeName};
-use placet_planner::{Planner, Problem, Target};
+use placet_planner::{Problem, Target, target_with};
 
 use crate::compare::Side;
 use crate::effect::UnknownNode;
@@ -22,7 +21,16 @@ pub(crate) struct Known {
 /// node that declares no architecture is taken to be of the one that all packages are for, where
 /// there is but one; where they are for any, it has none.
 pub(crate) fn known(side: &Side) -> Known {
-    let first = target_of(side, &side.announced);
+    let target_of = |announced| {
+        let Side {
+            desired,
+            catalog,
+            strangers,
+            ..
+        } = side;
+        target_with(desired, catalog, announced, strangers)
+    };
+    let first = target_of(&side.announced);
     let packages = side.catalog.entries.values().flatten();
     let modules = packages.flat_map(|entry| &entry.config.modules);
     let mut architectures = architectures(modules).into_iter();
@@ -56,7 +64,7 @@ pub(crate) fn known(side: &Side) -> Known {
     } else {
         let mut announced = side.announced.clone();
         announced.extend(assumed.clone());
-        target_of(side, &announced)
+        target_of(&announced)
     };
     let unknown = set_apart(&mut target, &assumed);
     let is_assumed = target.nodes.keys().any(|name| assumed.contains_key(name));
@@ -65,16 +73,6 @@ pub(crate) fn known(side: &Side) -> Known {
         assumed: only.filter(|it| is_assumed && *it != Architecture::default()),
         target,
     }
-}
-
-fn target_of(side: &Side, announced: &BTreeMap<NodeName, NodeFacts>) -> Target {
-    let mut planner = Planner::default();
-    for (name, facts) in announced {
-        planner.announce(name, facts);
-    }
-    planner.tolerate(side.strangers.clone());
-    planner.declare(side.desired.clone(), Arc::new(side.catalog.clone()));
-    planner.into_target()
 }
 
 /// Nodes that would have to say more of themselves first. That no class fits such a node is no

@@ -124,7 +124,7 @@ impl Planner {
     }
 
     /// As [`Self::target`], of a planner that is not needed any more.
-    pub fn into_target(mut self) -> Target {
+    pub(super) fn into_target(mut self) -> Target {
         self.settle();
         Arc::unwrap_or_clone(mem::take(&mut self.target))
     }

@@ -250,12 +250,7 @@ impl Event {
 /// As many of a list as people read, and how many more there are.
 fn some(list: &Value) -> String {
     let all = list.as_array().map_or(&[][..], Vec::as_slice);
-    let texts: Vec<_> = all.iter().take(NAMES_MOST).map(plain).collect();
-    let names = texts.join(", ");
-    match all.len() - texts.len() {
-        0 => names,
-        more => format!("{names} and {more} more"),
-    }
+    placet_model::few(all.iter().map(plain), NAMES_MOST)
 }
 
 fn count(number: usize, what: &str) -> String {

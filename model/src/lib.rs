@@ -62,7 +62,7 @@ pub use process::{
 };
 pub use rollout::{Activation, Hold, NodeState, RolloutPhase};
 pub use symbols::{FileSymbol, Symbol, SymbolRole, Symbols};
-pub use text::{Visible, Wrapped, visible, wrapped};
+pub use text::{Visible, Wrapped, few, visible, wrapped};
 pub use trace::{TraceParent, TraceParentError};
 pub use version::{
     DebianVersion, RpmVersion, Version, VersionBounds, VersionError, VersionRequirement,

@@ -74,6 +74,21 @@ impl fmt::Display for Wrapped<'_> {
     }
 }
 
+/// The first `most` of some names, and how many more there are: `core-1, core-2 and 7 more`.
+pub fn few<Names>(names: Names, most: usize) -> String
+where
+    Names: IntoIterator<IntoIter: ExactSizeIterator, Item: fmt::Display>,
+{
+    let names = names.into_iter();
+    let more = names.len().saturating_sub(most);
+    let shown: Vec<_> = names.take(most).map(|name| name.to_string()).collect();
+    let shown = shown.join(", ");
+    match more {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{visible, wrapped};

@@ -2,7 +2,7 @@
 
 mod waiting;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use placet_model::{NodeName, visible, wrapped};
@@ -43,7 +43,7 @@ impl fmt::Display for Plan {
         }
         section(f, "problems", problems)?;
         section(f, "notes", notes)?;
-        for (members, change) in by_change(nodes) {
+        for (members, change) in self.by_change() {
             let names: Vec<_> = members.into_iter().map(NodeName::as_str).collect();
             writeln!(f, "{}", wrapped(&names.join(", "), 0))?;
             write!(f, "{change}")?;
@@ -74,20 +74,6 @@ fn section<T: fmt::Display>(f: &mut fmt::Formatter<'_>, title: &str, lines: &[T]
 
 /// Where the lines of a section go on.
 const INDENT: usize = 4;
-
-/// Nodes with the same change are shown together.
-fn by_change(nodes: &BTreeMap<NodeName, NodePlan>) -> Vec<(BTreeSet<&NodeName>, &NodePlan)> {
-    let mut groups = BTreeMap::<_, (BTreeSet<_>, _)>::new();
-    for (name, plan) in nodes {
-        let group = groups
-            .entry(plan.change_digest)
-            .or_insert((BTreeSet::new(), plan));
-        group.0.insert(name);
-    }
-    let mut groups: Vec<_> = groups.into_values().collect();
-    groups.sort_by(|(left, _), (right, _)| left.cmp(right));
-    groups
-}
 
 impl fmt::Display for NodePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use placet_model::{ModulePath, NodeName, PackageName, ProcessName, Version, visible};
+use placet_model::{ModulePath, NodeName, PackageName, ProcessName, Version, few, visible};
 
 use crate::problem::{Candidates, Names};
 
@@ -109,16 +109,11 @@ fn write_list<'a>(
     word: &str,
     names: impl ExactSizeIterator<Item = &'a str>,
 ) -> fmt::Result {
-    let total = names.len();
-    let plural = match total {
+    let plural = match names.len() {
         1 => "",
         _ if word.ends_with('s') => "es",
         _ => "s",
     };
-    let shown: Vec<_> = names.take(SYMBOLS_SHOWN).collect();
-    write!(f, "{word}{plural} {}", visible(&shown.join(", ")))?;
-    match total.saturating_sub(shown.len()) {
-        0 => Ok(()),
-        more => write!(f, " and {more} more"),
-    }
+    let shown = few(names, SYMBOLS_SHOWN);
+    write!(f, "{word}{plural} {}", visible(&shown))
 }

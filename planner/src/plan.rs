@@ -112,6 +112,22 @@ pub struct Plan {
     pub wake: Option<Timestamp>,
 }
 
+impl Plan {
+    /// Each change once, with the nodes that it is for, in the order of the first of them.
+    pub fn by_change(&self) -> Vec<(BTreeSet<&NodeName>, &NodePlan)> {
+        let mut groups = BTreeMap::<_, (BTreeSet<_>, _)>::new();
+        for (name, plan) in &self.nodes {
+            let group = groups
+                .entry(plan.change_digest)
+                .or_insert((BTreeSet::new(), plan));
+            group.0.insert(name);
+        }
+        let mut groups: Vec<_> = groups.into_values().collect();
+        groups.sort_by(|(left, _), (right, _)| left.cmp(right));
+        groups
+    }
+}
+
 /// What the change is on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodePlan {

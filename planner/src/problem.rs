@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use placet_model::{ModulePath, NodeName, PackageName, ProcessName, Version, visible};
+use placet_model::{ModulePath, NodeName, PackageName, ProcessName, Version, few, visible};
 
 use crate::{MissingSymbols, Unmet};
 
@@ -426,18 +426,8 @@ const NAMES_SHOWN: usize = 5;
 
 impl fmt::Display for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown: Vec<_> = self
-            .0
-            .iter()
-            .take(NAMES_SHOWN)
-            .map(NodeName::as_str)
-            .collect();
         let word = if self.0.len() == 1 { "node" } else { "nodes" };
-        write!(f, "{word} {}", shown.join(", "))?;
-        match self.0.len().saturating_sub(shown.len()) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
-        }
+        write!(f, "{word} {}", few(self.0, NAMES_SHOWN))
     }
 }
 

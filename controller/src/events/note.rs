@@ -205,11 +205,7 @@ fn plan(data: &Value) -> String {
 
 fn nodes(value: &Value) -> String {
     let all = value.as_array().map_or(&[][..], Vec::as_slice);
-    let some: Vec<String> = all.iter().take(NODES_MOST).map(text).collect();
-    match all.len() - some.len() {
-        0 => some.join(", "),
-        more => format!("{} and {more} more", some.join(", ")),
-    }
+    placet_model::few(all.iter().map(text), NODES_MOST)
 }
 
 fn lines(value: &Value) -> String {

@@ -1,6 +1,6 @@
 //! The members of the events that the feed tells.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use placet_crds::{
     ConditionStatus, ConditionType, NodeBoot, NodeProcess, NodeSuite, RolloutStatus,
@@ -55,12 +55,14 @@ pub(super) fn drift(source: &str, drifted: &[String]) -> Value {
 
 pub(super) fn plan(plan: &Plan, milliseconds: Option<f64>) -> Value {
     let text = |line: &dyn std::fmt::Display| line.to_string();
+    let changes = plan.by_change();
+    let changes = changes.iter().map(|(nodes, plan)| change(nodes, plan));
     timed(
         json!({
             "rollout": plan.rollout,
             "revision": plan.revision,
             "planDigest": plan.digest,
-            "changes": changes(plan),
+            "changes": changes.collect::<Vec<_>>(),
             "problems": plan.problems.iter().map(|it| text(it)).collect::<Vec<_>>(),
             "notes": plan.notes.iter().map(|it| text(it)).collect::<Vec<_>>(),
         }),
@@ -68,22 +70,7 @@ pub(super) fn plan(plan: &Plan, milliseconds: Option<f64>) -> Value {
     )
 }
 
-/// Each change once, with the nodes that it is for, in the order of the first of them.
-fn changes(plan: &Plan) -> Vec<Value> {
-    let mut places = BTreeMap::new();
-    let mut changes = Vec::<(&NodePlan, Vec<&NodeName>)>::new();
-    for (name, of) in &plan.nodes {
-        let place = *places.entry(of.change_digest).or_insert(changes.len());
-        if place == changes.len() {
-            changes.push((of, Vec::new()));
-        }
-        changes[place].1.push(name);
-    }
-    let told = changes.iter().map(|(plan, nodes)| change(plan, nodes));
-    told.collect()
-}
-
-fn change(plan: &NodePlan, nodes: &[&NodeName]) -> Value {
+fn change(nodes: &BTreeSet<&NodeName>, plan: &NodePlan) -> Value {
     let changes = &plan.change_set;
     let modules = changes.modules.iter();
     let modules = modules.map(|module| json!({ "path": module.path, "change": module.change }));

@@ -1,11 +1,13 @@
 //! Why nodes have to wait, in words that agree with how many they are.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
-use placet_model::{NodeName, visible};
+use placet_model::{few, visible};
 
 use crate::plan::WaitingOn;
+
+/// Names of a group that are told.
+const FEW: usize = 3;
 
 impl fmt::Display for WaitingOn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,16 +91,18 @@ impl fmt::Display for Said<'_> {
             WaitingOn::Observation => write!(f, "{has} not yet said what {it} {is} or {runs}"),
             WaitingOn::Connection => write!(f, "{has} no connection"),
             WaitingOn::OlderRollout(nodes) => {
-                let nodes = Few(nodes);
+                let nodes = few(&**nodes, FEW);
                 write!(f, "{waits} until the roll-out before has ended on {nodes}")
             }
             WaitingOn::Answer => write!(f, "{is} asked"),
-            WaitingOn::OtherAnswers(nodes) => write!(f, "{agrees}, {waits} for {}", Few(nodes)),
+            WaitingOn::OtherAnswers(nodes) => {
+                write!(f, "{agrees}, {waits} for {}", few(&**nodes, FEW))
+            }
             WaitingOn::Decision(hold) => write!(f, "{waits} for a decision on hold {hold}"),
             WaitingOn::Deferred(until) => write!(f, "{wants} to be asked again at {until}"),
             WaitingOn::Staging => write!(f, "{is} fetching"),
             WaitingOn::OthersStaging(nodes) => {
-                write!(f, "{has} fetched, {waits} for {}", Few(nodes))
+                write!(f, "{has} fetched, {waits} for {}", few(&**nodes, FEW))
             }
             WaitingOn::Budget { unavailable } => {
                 let are = if *unavailable == 1 { "is" } else { "are" };
@@ -142,22 +146,6 @@ impl fmt::Display for Said<'_> {
             }
             WaitingOn::Requirement(unmet) => write!(f, "cannot change by {itself}: {unmet}"),
             WaitingOn::AfterTests(unmet) => write!(f, "cannot stand the end of a test: {unmet}"),
-        }
-    }
-}
-
-/// The first names of a group, and how many more there are.
-struct Few<'a>(&'a BTreeSet<NodeName>);
-
-const FEW: usize = 3;
-
-impl fmt::Display for Few<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.0.iter().take(FEW).map(NodeName::as_str).collect();
-        f.write_str(&names.join(", "))?;
-        match self.0.len().saturating_sub(FEW) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
         }
     }
 }

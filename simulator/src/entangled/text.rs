@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use placet_model::{ModulePath, ProcessAction, ProcessName, visible, wrapped};
+use placet_model::{ModulePath, ProcessAction, ProcessName, few, visible, wrapped};
 
 use super::{Apart, Cut, Entangled, Group, How, Link, Member, ModuleName, Reach};
 use crate::Paint;
@@ -105,16 +105,7 @@ fn write_line(f: &mut String, text: &str) -> fmt::Result {
 const NAMES_SHOWN: usize = 8;
 
 fn listed(names: &[&str]) -> String {
-    let shown = names
-        .iter()
-        .take(NAMES_SHOWN)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(", ");
-    match names.len().saturating_sub(NAMES_SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
+    few(names, NAMES_SHOWN)
 }
 
 /// `usr/lib/liba.so -> libb.so: 4 fewer for libb.so`

@@ -10,7 +10,7 @@ pub(crate) mod text;
 
 use std::collections::BTreeSet;
 
-use placet_model::{NodeName, VerdictKind, Voter, visible};
+use placet_model::{NodeName, VerdictKind, Voter, few, visible};
 
 use crate::effect::{Effect, Obstacle, Outcome, Processes, Travel, UnknownNode, Veto};
 use crate::live::Live;
@@ -21,15 +21,7 @@ const NAMES_SHOWN: usize = 8;
 
 /// `core-1, core-2 and 7 more`.
 pub(crate) fn names(nodes: &BTreeSet<NodeName>) -> String {
-    let shown: Vec<_> = nodes
-        .iter()
-        .take(NAMES_SHOWN)
-        .map(NodeName::as_str)
-        .collect();
-    match nodes.len().saturating_sub(shown.len()) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
+    few(nodes, NAMES_SHOWN)
 }
 
 /// `classes.yaml:7:5: ` if it is known where the text comes from.
